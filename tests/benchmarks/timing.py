@@ -1,0 +1,43 @@
+"""Time ours against a peer in the same run, turn by turn, and keep the medians."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: what was done, what it cost us and the peer, and the ratio that is wanted."""
+
+    work: str
+    ours: float
+    peer: float
+    peer_name: str
+    unit: str = "ms"
+    wanted: str = ""  # for instance "<= 1.15" (ours / peer) or ">= 150" (ours / peer, for rates)
+
+    @property
+    def ratio(self) -> float:
+        return self.ours / self.peer
+
+    @property
+    def met(self) -> bool | None:
+        if not self.wanted:
+            return None
+        sign, bound = self.wanted.split()
+        return self.ratio <= float(bound) if sign == "<=" else self.ratio >= float(bound)
+
+
+def in_turn(ours: Callable[[], object], peer: Callable[[], object], *, repeats: int = 7) -> tuple[float, float]:
+    """Median seconds of both, run alternately after one warm-up each, so that drift hits both alike."""
+    ours(), peer()
+    times: tuple[list[float], list[float]] = ([], [])
+    for _ in range(repeats):
+        for call, kept in zip((ours, peer), times, strict=True):
+            start = time.perf_counter()
+            call()
+            kept.append(time.perf_counter() - start)
+    return statistics.median(times[0]), statistics.median(times[1])

@@ -1,0 +1,58 @@
+"""xatmo: spherical harmonics, patches, super-resolution and variational interpolation for fields on the sphere.
+
+``import xatmo`` gives every xarray Dataset and DataArray the accessor ``.atmo``.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from xatmo import accessor as _accessor  # registers .atmo
+from xatmo.grids import Grid
+
+if TYPE_CHECKING:
+    from xatmo import assimilation, datasets, errors, metrics, plot
+    from xatmo.catalog import open_catalog
+    from xatmo.normalize import Normalizer
+    from xatmo.tasks import SuperResolver, load
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Grid",
+    "Normalizer",
+    "SuperResolver",
+    "__version__",
+    "assimilation",
+    "datasets",
+    "errors",
+    "load",
+    "metrics",
+    "open_catalog",
+    "plot",
+]
+
+# Looked up on first use, so that importing xatmo costs next to nothing and loads none of the heavy packages.
+_LAZY = {
+    "Normalizer": "xatmo.normalize",
+    "SuperResolver": "xatmo.tasks",
+    "load": "xatmo.tasks",
+    "open_catalog": "xatmo.catalog",
+}
+_LAZY_MODULES = ("assimilation", "datasets", "errors", "metrics", "plot")
+
+del _accessor
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    if name in _LAZY_MODULES:
+        return importlib.import_module(f"xatmo.{name}")
+    message = f"module 'xatmo' has no attribute {name!r}"
+    raise AttributeError(message)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

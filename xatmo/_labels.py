@@ -1,0 +1,122 @@
+"""What every labelled method shares: Dataset or DataArray, core dimensions whole, cyclic columns, dimension order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from xatmo import cf
+from xatmo.errors import ChunkError, MissingValueError
+from xatmo.grids import repeats_first_column, unwrap_longitude
+from xatmo.typing import T
+
+# Encodings that describe stored values; false once values change. Chunk encodings are false once the shape changes.
+_PACKING = ("scale_factor", "add_offset", "dtype", "_FillValue", "missing_value", "_Unsigned")
+_STORED_CHUNKS = ("chunks", "chunksizes", "preferred_chunks", "shards", "original_shape", "contiguous")
+
+
+def map_fields(obj: T, function: Callable[[xr.DataArray], xr.DataArray], *, dims: Iterable[Hashable], what: str) -> T:
+    """Apply ``function`` to a DataArray, or to each variable of a Dataset that has ``dims``.
+
+    Variables that lack the dimensions pass through untouched; if none qualifies, `DimensionError` is raised. Attributes
+    of a Dataset are kept. Name and dimension order of the result are those that ``function`` gives.
+    """
+    dims = tuple(dims)
+    if isinstance(obj, xr.DataArray):
+        cf.variables_with(obj.to_dataset(name="field"), dims, what=what)
+        return function(obj).rename(obj.name)
+    names = cf.variables_with(obj, dims, what=what)
+    done = {name: function(obj[name]).rename(name) for name in names}
+    if all(_same_axes(obj, a, dims) for a in done.values()):
+        return obj.assign({name: done[name] for name in names})
+    # The grid changed: nothing on the old axes may stay beside the new ones.
+    kept = {n: obj[n] for n in obj.data_vars if n not in done and not set(dims) & set(obj[n].dims)}
+    ordered = {n: done[n] if n in done else kept[n] for n in obj.data_vars if n in done or n in kept}
+    return xr.Dataset(ordered, attrs=obj.attrs)
+
+
+def _same_axes(before: xr.Dataset, after: xr.DataArray, dims: tuple[Hashable, ...]) -> bool:
+    return all(d in after.dims and after.sizes[d] == before.sizes[d] for d in dims) and all(
+        d not in before.coords or (d in after.coords and after[d].equals(before[d])) for d in dims
+    )
+
+
+def require_whole(da: xr.DataArray, dims: Iterable[Hashable], *, what: str) -> None:
+    """Raise unless each of ``dims`` is one chunk.
+
+    Raises
+    ------
+    ChunkError
+        Quoting the ``.chunk`` call that mends it. Nothing is ever rechunked silently.
+    """
+    split = [d for d in dims if d in da.dims and da.chunksizes.get(d) and len(da.chunksizes[d]) > 1]
+    if split:
+        call = ", ".join(f"{d!r}: -1" for d in split)
+        came = ", ".join(f"{d!r} in {len(da.chunksizes[d])} chunks" for d in split)
+        message = f"{what} needs {' and '.join(map(repr, dims))} whole, but {came} came; call .chunk({{{call}}}) first"
+        raise ChunkError(message)
+
+
+def restore_order(result: xr.DataArray, like: xr.DataArray) -> xr.DataArray:
+    """Put dimensions back into the order of ``like``; new ones stay last."""
+    order = [d for d in like.dims if d in result.dims]
+    return result.transpose(*order, *[d for d in result.dims if d not in order])
+
+
+def drop_cyclic(obj: T, axes: cf.Horizontal) -> tuple[T, bool]:
+    """Drop a last column that repeats the first, 360 degrees on; tell whether there was one."""
+    if repeats_first_column(unwrap_longitude(obj[axes.lon].values)):
+        return obj.isel({axes.lon_dim: slice(0, -1)}), True
+    return obj, False
+
+
+def restore_cyclic(result: xr.DataArray, original: xr.DataArray, axes: cf.Horizontal) -> xr.DataArray:
+    """Repeat the first column at the end, with the original's longitudes: the inverse of `drop_cyclic`."""
+    columns = [*range(result.sizes[axes.lon_dim]), 0]
+    out = result.isel({axes.lon_dim: columns})
+    if out.chunksizes.get(axes.lon_dim):  # one more column must not mean one more chunk
+        out = out.chunk({axes.lon_dim: -1})
+    return out.assign_coords({axes.lon: original[axes.lon]})
+
+
+def on_same_grid(
+    da: xr.DataArray, function: Callable[[xr.DataArray], xr.DataArray], axes: cf.Horizontal
+) -> xr.DataArray:
+    """Apply ``function`` without a repeated cyclic column; give dimension order and cyclic column back."""
+    bare, cyclic = drop_cyclic(da, axes)
+    out = function(bare)
+    if cyclic:
+        out = restore_cyclic(out, da, axes)
+    return restore_order(out, da)
+
+
+def require_finite(block: np.ndarray[Any, Any], *, what: str, name: Hashable = None) -> None:
+    """Raise where a block of numbers holds a NaN or infinity. For use inside kernels, so at compute time.
+
+    Raises
+    ------
+    MissingValueError
+        Counting the bad values.
+    """
+    # A sum is finite unless some value is not (or an overflow made it so, which the second look settles).
+    if np.isfinite(block.sum(dtype=np.float64 if block.dtype.kind == "f" else None)):
+        return
+    bad = int(block.size - np.isfinite(block).sum())
+    if bad:
+        of = f" of variable {name!r}" if name is not None else ""
+        message = (
+            f"{what} met {bad} missing or infinite values{of} in a block of {block.shape}; a global transform would "
+            "spread them everywhere. Fill them first, for instance ds.interpolate_na('longitude') or ds.fillna(0)"
+        )
+        raise MissingValueError(message)
+
+
+def changed_values(da: xr.DataArray, like: xr.DataArray, *, reshaped: bool = False) -> xr.DataArray:
+    """Carry over the encoding of ``like`` that stays true when values (and perhaps shape) change."""
+    drop = _PACKING + (_STORED_CHUNKS if reshaped else ())
+    out = da.copy(deep=False)
+    out.encoding = {k: v for k, v in like.encoding.items() if k not in drop}
+    return out

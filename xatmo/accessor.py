@@ -1,0 +1,273 @@
+"""``ds.atmo`` and ``da.atmo``: the table of contents. Each method imports its room and returns one call.
+
+The same functions are public in their rooms, where the docstrings give equations and sources.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic
+
+import xarray as xr
+
+from xatmo.grids import Grid
+from xatmo.typing import NormalizeMethod, RegridMethod, SpectralEngine, SpectrumKind, T, XarrayObject
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from xatmo.normalize import Normalizer
+    from xatmo.patches import Patches
+    from xatmo.plot import PlotAccessor
+    from xatmo.tasks import Task
+
+    ModelLike = Task | torch.nn.Module | str | Path
+
+
+class _Accessor(Generic[T]):
+    """What Datasets and DataArrays share; fields come back as the type they came in."""
+
+    def __init__(self, obj: T) -> None:
+        self._obj: T = obj
+
+    # ------------------------------------------------------------------ grid
+    @property
+    def grid(self) -> Grid:
+        """Horizontal grid, found by CF metadata. See `xatmo.Grid.of`."""
+        return Grid.of(self._obj)
+
+    # ------------------------------------------------------------------ spherical harmonics
+    def to_spectral(self, *, lmax: int | None = None, engine: SpectralEngine | None = None) -> T:
+        """Spherical-harmonic coefficients on ``degree``, ``order``. See `xatmo.spectral.to_spectral`."""
+        from xatmo import spectral
+
+        return spectral.to_spectral(self._obj, lmax=lmax, engine=engine)
+
+    def to_grid(self, grid: Grid | XarrayObject, *, engine: SpectralEngine | None = None) -> T:
+        """Fields on ``grid`` from coefficients. See `xatmo.spectral.to_grid`."""
+        from xatmo import spectral
+
+        return spectral.to_grid(self._obj, grid, engine=engine)
+
+    def truncate(self, lmax: int, *, taper: str | None = None, engine: SpectralEngine | None = None) -> T:
+        """Fields without the degrees above ``lmax``, on the same grid. See `xatmo.spectral.truncate`."""
+        from xatmo import spectral
+
+        return spectral.truncate(self._obj, lmax, taper=taper, engine=engine)
+
+    def energy_spectrum(
+        self,
+        *,
+        kind: SpectrumKind = "auto",
+        u: Hashable | None = None,
+        v: Hashable | None = None,
+        lmax: int | None = None,
+        engine: SpectralEngine | None = None,
+    ) -> T:
+        """Power or kinetic energy by degree or wavenumber. See `xatmo.spectral.energy_spectrum`."""
+        from xatmo import spectral
+
+        return spectral.energy_spectrum(self._obj, kind=kind, u=u, v=v, lmax=lmax, engine=engine)
+
+    # ------------------------------------------------------------------ regridding
+    def regrid(
+        self,
+        target: Grid | XarrayObject,
+        *,
+        method: RegridMethod = "spectral",
+        lmax: int | None = None,
+        engine: str | None = None,
+    ) -> T:
+        """Fields on another grid. See `xatmo.regrid.regrid`."""
+        from xatmo import regrid
+
+        return regrid.regrid(self._obj, target, method=method, lmax=lmax, engine=engine)
+
+    def coarsen(self, factor: int, *, method: str = "mean") -> T:
+        """Coarse fields, ``factor`` times fewer rows and columns, area-weighted. See `xatmo.regrid.coarsen`."""
+        from xatmo import regrid
+
+        return regrid.coarsen(self._obj, factor, method=method)
+
+    # ------------------------------------------------------------------ normalization
+    def fit_normalizer(
+        self, *, method: NormalizeMethod = "standard", dim: Hashable | Sequence[Hashable] | None = None
+    ) -> Normalizer:
+        """Compute statistics in one pass over the data. See `xatmo.Normalizer.fit`."""
+        from xatmo.normalize import Normalizer
+
+        return Normalizer.fit(self._obj, method=method, dim=dim)
+
+    def normalize(self, normalizer: Normalizer | str | Path) -> T:
+        """Dimensionless fields. See `xatmo.Normalizer.normalize`."""
+        from xatmo.normalize import Normalizer
+
+        return Normalizer.of(normalizer).normalize(self._obj)
+
+    def denormalize(self, normalizer: Normalizer | str | Path) -> T:
+        """Physical fields: the inverse of `normalize`. See `xatmo.Normalizer.denormalize`."""
+        from xatmo.normalize import Normalizer
+
+        return Normalizer.of(normalizer).denormalize(self._obj)
+
+    # ------------------------------------------------------------------ patches and models
+    def patches(
+        self,
+        size: Mapping[Hashable, int],
+        *,
+        overlap: Mapping[Hashable, int] | None = None,
+        periodic: Sequence[Hashable] | None = None,
+    ) -> Patches:
+        """Windows that cover every point. See `xatmo.patches.patches`."""
+        from xatmo import patches
+
+        return patches.patches(self._obj, size, overlap=overlap, periodic=periodic)
+
+    def apply(
+        self,
+        model: ModelLike,
+        *,
+        patch_size: Mapping[Hashable, int] | None = None,
+        overlap: Mapping[Hashable, int] | None = None,
+        window: str = "hann",
+        batch_size: int | None = None,
+        device: str = "auto",
+        members: int | None = None,
+    ) -> T:
+        """Any saved task or network over data of any size. See `xatmo.inference.apply`."""
+        from xatmo import inference
+
+        return inference.apply(
+            self._obj, model, patch_size=patch_size, overlap=overlap, window=window, batch_size=batch_size,
+            device=device, members=members,
+        )  # fmt: skip
+
+    def superresolve(
+        self,
+        model: ModelLike,
+        *,
+        overlap: Mapping[Hashable, int] | None = None,
+        window: str = "hann",
+        batch_size: int | None = None,
+        device: str = "auto",
+        members: int | None = None,
+    ) -> T:
+        """Fine fields from coarse ones, with their coordinates. See `xatmo.inference.superresolve`."""
+        from xatmo import inference
+
+        return inference.superresolve(
+            self._obj, model, overlap=overlap, window=window, batch_size=batch_size, device=device, members=members
+        )
+
+    # ------------------------------------------------------------------ scores and plots
+    def verify(
+        self,
+        target: XarrayObject,
+        *,
+        metrics: str | Sequence[str],
+        dim: Hashable | Sequence[Hashable] | None = None,
+        climatology: XarrayObject | None = None,
+        bootstrap: Mapping[str, Any] | None = None,
+    ) -> xr.Dataset:
+        """Scores of this prediction against ``target``. See `xatmo.metrics.verify`."""
+        from xatmo import metrics as room
+
+        return room.verify(self._obj, target, metrics=metrics, dim=dim, climatology=climatology, bootstrap=bootstrap)
+
+    @property
+    def plot(self) -> PlotAccessor:
+        """Maps, spectra and comparisons as matplotlib Axes. See `xatmo.plot`."""
+        from xatmo.plot import PlotAccessor
+
+        return PlotAccessor(self._obj)
+
+
+@xr.register_dataarray_accessor("atmo")
+class DataArrayAtmo(_Accessor[xr.DataArray]):
+    """``da.atmo``: the methods that one field allows."""
+
+
+@xr.register_dataset_accessor("atmo")
+class DatasetAtmo(_Accessor[xr.Dataset]):
+    """``ds.atmo``: the methods of one field for every variable, and those that need several."""
+
+    def vorticity_divergence(
+        self,
+        *,
+        u: Hashable | None = None,
+        v: Hashable | None = None,
+        lmax: int | None = None,
+        radius: float | None = None,
+        engine: SpectralEngine | None = None,
+    ) -> xr.Dataset:
+        """Relative vorticity ``vo`` and divergence ``d`` in s-1. See `xatmo.spectral.vorticity_divergence`."""
+        from xatmo import spectral
+
+        return spectral.vorticity_divergence(self._obj, u=u, v=v, lmax=lmax, radius=radius, engine=engine)
+
+    def wind(
+        self,
+        *,
+        vorticity: Hashable | None = None,
+        divergence: Hashable | None = None,
+        grid: Grid | XarrayObject | None = None,
+        radius: float | None = None,
+        engine: SpectralEngine | None = None,
+    ) -> xr.Dataset:
+        """Wind ``u``, ``v`` in m s-1 from vorticity and divergence. See `xatmo.spectral.wind`."""
+        from xatmo import spectral
+
+        return spectral.wind(
+            self._obj, vorticity=vorticity, divergence=divergence, grid=grid, radius=radius, engine=engine
+        )
+
+    def optimal_interp(
+        self,
+        obs: Hashable | xr.DataArray,
+        mask: Hashable | xr.DataArray | None = None,
+        *,
+        length_scale: float | None = None,
+        time_scale: np.timedelta64 | str | None = None,
+        noise_std: float | None = None,
+        signal_std: float | None = None,
+        preset: str | None = None,
+        covariance: str = "gaussian",
+        metric: str = "sphere",
+        window: Mapping[str, Any] | None = None,
+        background: Hashable | xr.DataArray | None = None,
+        domain: Hashable | xr.DataArray | None = None,
+        uncertainty: bool = False,
+    ) -> xr.Dataset:
+        """Optimal interpolation of sparse observations. See `xatmo.assimilation.optimal_interp`."""
+        from xatmo import assimilation
+
+        return assimilation.optimal_interp(
+            self._obj, obs, mask, length_scale=length_scale, time_scale=time_scale, noise_std=noise_std,
+            signal_std=signal_std, preset=preset, covariance=covariance, metric=metric, window=window,
+            background=background, domain=domain, uncertainty=uncertainty,
+        )  # fmt: skip
+
+    def fourdvar_interp(
+        self,
+        obs: Hashable | xr.DataArray,
+        mask: Hashable | xr.DataArray | None = None,
+        *,
+        model: ModelLike | None = None,
+        background: Hashable | xr.DataArray | None = None,
+        prior: str = "spde",
+        length_scale: float | None = None,
+        time_scale: np.timedelta64 | str | None = None,
+        noise_std: float | None = None,
+        signal_std: float | None = None,
+        domain: Hashable | xr.DataArray | None = None,
+        uncertainty: bool = False,
+    ) -> xr.Dataset:
+        """Variational interpolation of sparse observations in space and time. See `xatmo.assimilation.fourdvar_interp`."""
+        from xatmo import assimilation
+
+        return assimilation.fourdvar_interp(
+            self._obj, obs, mask, model=model, background=background, prior=prior, length_scale=length_scale,
+            time_scale=time_scale, noise_std=noise_std, signal_std=signal_std, domain=domain, uncertainty=uncertainty,
+        )  # fmt: skip

@@ -1,0 +1,258 @@
+"""Find coordinates and wind components by CF metadata, and write CF attributes and history."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import xarray as xr
+
+from xatmo.errors import CoordinateError, DimensionError, GridError, VariableError
+from xatmo.typing import T, XarrayObject
+
+# Pairs of standard names (eastward, northward), then pairs of variable names in the order in which they are tried.
+WIND_STANDARD_NAMES = (
+    ("eastward_wind", "northward_wind"),
+    ("eastward_sea_water_velocity", "northward_sea_water_velocity"),
+    (
+        "surface_geostrophic_eastward_sea_water_velocity",
+        "surface_geostrophic_northward_sea_water_velocity",
+    ),
+    ("geostrophic_eastward_wind", "geostrophic_northward_wind"),
+)
+WIND_NAMES = (("u", "v"), ("ua", "va"), ("uo", "vo"), ("u10", "v10"), ("10u", "10v"), ("ugos", "vgos"), ("uas", "vas"),
+              ("uwnd", "vwnd"), ("U", "V"))  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Horizontal:
+    """Names of the horizontal coordinates and of the dimensions that they lie on."""
+
+    lat: Hashable
+    lon: Hashable
+    lat_dim: Hashable
+    lon_dim: Hashable
+
+    @property
+    def dims(self) -> tuple[Hashable, Hashable]:
+        """Latitude and longitude dimension, in this order."""
+        return self.lat_dim, self.lon_dim
+
+
+def _candidates(obj: XarrayObject, kind: str) -> list[Hashable]:
+    """Names of the coordinates of a CF kind ("latitude", "longitude", "vertical", "time"), by attributes, then by name."""
+    import cf_xarray  # noqa: F401  (registers .cf)
+
+    coords = obj.coords.to_dataset()
+    found = list(coords.cf.coordinates.get(kind, []))
+    if not found:
+        axis = {"latitude": "Y", "longitude": "X", "vertical": "Z", "time": "T"}[kind]
+        guessed = coords.cf.guess_coord_axis()
+        found = list(guessed.cf.coordinates.get(kind, []))
+        if not found and kind in ("vertical", "time"):
+            found = list(guessed.cf.axes.get(axis, []))
+    return found
+
+
+def horizontal(obj: XarrayObject) -> Horizontal:
+    """Find latitude and longitude.
+
+    Parameters
+    ----------
+    obj : Dataset or DataArray
+        With one-dimensional latitude and longitude coordinates on two different dimensions, under any name.
+
+    Returns
+    -------
+    Horizontal
+
+    Raises
+    ------
+    CoordinateError
+        If a coordinate is missing or there are several.
+    GridError
+        If the grid is rotated, curvilinear or reduced.
+
+    Examples
+    --------
+    >>> da = xr.DataArray([[0.0] * 3] * 2, coords={"nav_lat": ("y", [10, 20], {"units": "degrees_north"}),
+    ...                   "nav_lon": ("x", [0, 1, 2], {"units": "degrees_east"})}, dims=("y", "x"))
+    >>> horizontal(da).dims
+    ('y', 'x')
+    """
+    lat, lon = (_one(obj, kind) for kind in ("latitude", "longitude"))
+    lat_dims, lon_dims = obj[lat].dims, obj[lon].dims
+    if len(lat_dims) == 2 or len(lon_dims) == 2:
+        rotated = _rotated_axes(obj)
+        kind = f"rotated-pole (axes {', '.join(map(str, rotated))})" if rotated else "curvilinear"
+        message = (
+            f"this is a {kind} grid: {lat!r} has dimensions {lat_dims}. Wanted one-dimensional latitude and longitude; "
+            "regrid to a regular grid first"
+        )
+        raise GridError(message)
+    if lat_dims == lon_dims:
+        message = (
+            f"this is a reduced or unstructured grid: {lat!r} and {lon!r} both lie on dimension {lat_dims[0]!r}. "
+            "Wanted a grid that is the product of latitudes and longitudes"
+        )
+        raise GridError(message)
+    return Horizontal(lat, lon, lat_dims[0], lon_dims[0])
+
+
+def _one(obj: XarrayObject, kind: str) -> Hashable:
+    names = [name for name in _candidates(obj, kind) if obj[name].ndim > 0]
+    on_data = [n for n in names if isinstance(obj, xr.Dataset) or set(obj[n].dims) <= set(obj.dims)]
+    if len(on_data) > 1:
+        flat = [n for n in on_data if obj[n].ndim == 1]
+        own_axis = [n for n in flat if n in obj.dims]
+        on_data = own_axis or flat or on_data
+    if len(on_data) == 1:
+        return on_data[0]
+    units = {"latitude": "degrees_north", "longitude": "degrees_east"}[kind]
+    if not on_data:
+        rotated = _rotated_axes(obj)
+        if rotated:
+            message = (
+                f"this is a rotated-pole grid (axes {', '.join(map(str, rotated))}); wanted true latitude and "
+                "longitude axes; regrid to a regular grid first"
+            )
+            raise GridError(message)
+        if _is_packed(obj):
+            message = (
+                "this is a reduced Gaussian or spectral GRIB field: its points lie on one 'values' axis. Wanted a grid "
+                "that is the product of latitudes and longitudes"
+            )
+            raise GridError(message)
+        message = (
+            f"no {kind} coordinate found among {sorted(map(str, obj.coords))} (dimensions {tuple(obj.dims)}); "
+            f"wanted one with standard_name {kind!r}, units {units!r} or an obvious name. "
+            f"Set obj['NAME'].attrs['standard_name'] = {kind!r}"
+        )
+        raise CoordinateError(message)
+    message = f"several {kind} coordinates found: {sorted(map(str, on_data))}; select variables that share one grid"
+    raise CoordinateError(message)
+
+
+def _rotated_axes(obj: XarrayObject) -> list[Hashable]:
+    names = ("grid_latitude", "grid_longitude")
+    return [n for n in obj.coords if obj[n].attrs.get("standard_name") in names or n in ("rlat", "rlon")]
+
+
+def _is_packed(obj: XarrayObject) -> bool:
+    variables: Iterable[xr.DataArray] = obj.data_vars.values() if isinstance(obj, xr.Dataset) else [obj]
+    return any(v.dims[-1:] == ("values",) for v in variables)
+
+
+def time(obj: XarrayObject) -> Hashable:
+    """Name of the one-dimensional time coordinate.
+
+    Raises
+    ------
+    CoordinateError
+        If there is none, or more than one.
+    """
+    names = [n for n in _candidates(obj, "time") if obj[n].ndim == 1]
+    if len(names) > 1:
+        own_axis = [n for n in names if n in obj.dims]
+        names = own_axis or names
+    if len(names) != 1:
+        came = f"several ({', '.join(map(str, names))})" if names else f"none among {sorted(map(str, obj.coords))}"
+        message = f"time coordinate: {came}; wanted exactly one with standard_name 'time' or datetime values"
+        raise CoordinateError(message)
+    return names[0]
+
+
+def wind_pair(
+    ds: xr.Dataset, *, u: Hashable | None = None, v: Hashable | None = None, required: bool = True
+) -> tuple[Hashable, Hashable] | None:
+    """Find the eastward and northward components of a vector field.
+
+    Parameters
+    ----------
+    ds : Dataset
+    u, v : str, optional
+        Names, where CF attributes do not say which variables they are. Give both or neither.
+    required : bool
+        Whether to raise, or return None, when there is no pair.
+
+    Raises
+    ------
+    VariableError
+        If a given name is missing, or no pair is found and one is required.
+
+    Examples
+    --------
+    >>> wind_pair(xr.Dataset({"a": ("x", [0.0], {"standard_name": "northward_wind"}),
+    ...                       "b": ("x", [0.0], {"standard_name": "eastward_wind"})}))
+    ('b', 'a')
+    """
+    if (u is None) != (v is None):
+        message = f"u={u!r} and v={v!r} came; give both components or neither"
+        raise VariableError(message)
+    if u is not None and v is not None:
+        missing = [name for name in (u, v) if name not in ds]
+        if missing:
+            message = f"no variable {missing[0]!r} in this Dataset; it has {sorted(map(str, ds.data_vars))}"
+            raise VariableError(message)
+        return u, v
+    standard = {str(ds[n].attrs.get("standard_name", "")): n for n in ds.data_vars}
+    for east, north in WIND_STANDARD_NAMES:
+        if east in standard and north in standard:
+            return standard[east], standard[north]
+    for east, north in WIND_NAMES:
+        if east in ds.data_vars and north in ds.data_vars and not _other_quantity(ds, east, north):
+            return east, north
+    if not required:
+        return None
+    message = (
+        f"no wind pair among {sorted(map(str, ds.data_vars))}; wanted variables with standard_name 'eastward_wind' "
+        "and 'northward_wind', or pass u= and v="
+    )
+    raise VariableError(message)
+
+
+def _other_quantity(ds: xr.Dataset, east: str, north: str) -> bool:
+    """Tell whether names that look like a pair carry standard names of something else (vo: vorticity in ECMWF files)."""
+    names = str(ds[east].attrs.get("standard_name", "")), str(ds[north].attrs.get("standard_name", ""))
+    return any(n and "eastward" not in n and "x_" not in n for n in names[:1]) or any(
+        n and "northward" not in n and "y_" not in n for n in names[1:]
+    )
+
+
+def variables_with(obj: xr.Dataset, dims: Iterable[Hashable], *, what: str) -> list[Hashable]:
+    """Names of the numeric variables that have all of ``dims``.
+
+    Raises
+    ------
+    DimensionError
+        If none qualifies.
+    """
+    dims = tuple(dims)
+    names = [n for n, v in obj.data_vars.items() if set(dims) <= set(v.dims) and v.dtype.kind in "fiubc"]
+    if not names:
+        shown = {str(n): v.dims for n, v in obj.data_vars.items()}
+        message = f"{what} needs a numeric variable with dimensions {dims}; this Dataset has {shown}"
+        raise DimensionError(message)
+    return names
+
+
+def add_history(obj: T, call: str) -> T:
+    """Append one line to the ``history`` attribute (on a copy): the function, its arguments and the version."""
+    from xatmo import __version__
+
+    line = f"xatmo {__version__}: {call}"
+    before = obj.attrs.get("history")
+    return cast(T, obj.assign_attrs(history=f"{before}\n{line}" if before else line))
+
+
+def describe_call(function: str, **arguments: Any) -> str:
+    """Write a call for ``history``, leaving out what is None.
+
+    Examples
+    --------
+    >>> describe_call("truncate", lmax=63, taper=None)
+    'truncate(lmax=63)'
+    """
+    shown = ", ".join(f"{k}={v!r}" for k, v in arguments.items() if v is not None)
+    return f"{function}({shown})"

@@ -1,0 +1,14 @@
+"""Physical constants, in SI units, used wherever a caller does not give another value."""
+
+from __future__ import annotations
+
+from typing import Final
+
+EARTH_RADIUS: Final = 6371229.0
+"""Radius of the sphere in metres: the value of ECMWF's spectral models and of GRIB's shape-of-the-earth code 6."""
+
+EARTH_ROTATION: Final = 7.2921159e-5
+"""Angular velocity of the Earth in s-1."""
+
+GRAVITY: Final = 9.80665
+"""Standard acceleration of gravity in m s-2."""

@@ -1,0 +1,427 @@
+"""Grid: where the points of a field lie, what area each stands for, and which degrees they resolve."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, cast
+
+import numpy as np
+import xarray as xr
+
+from xatmo import _quadrature
+from xatmo.constants import EARTH_RADIUS
+from xatmo.errors import CoordinateError, GridError, OptionError
+from xatmo.typing import Floats, GridKind, XarrayObject
+
+# Latitudes in files are rounded to float32, to GRIB's 0.001 degree, or to as few as two decimals.
+_ROUNDING_DEGREES = 5e-3
+_ROUNDING_STEPS = 0.04
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """A horizontal grid whose nodes are the product of latitudes and longitudes.
+
+    Make one with `Grid.regular`, `Grid.gaussian`, `Grid.from_latlon` or `Grid.of`.
+
+    Attributes
+    ----------
+    kind : {"gaussian", "regular", "rectilinear", "regional"}
+        ``"regular"``: global, equal steps, rows at both poles or half a step away from them. ``"gaussian"``: global,
+        rows at the Gauss-Legendre nodes. ``"rectilinear"``: global, any other rows (a missing pole row, for
+        instance). ``"regional"``: less than the globe.
+    latitude : array (nlat,)
+        Degrees north, in the caller's order.
+    longitude : array (nlon,)
+        Degrees east, increasing; starts wherever the caller's data start. A repeated cyclic column is not part of it.
+
+    Examples
+    --------
+    >>> grid = Grid.regular(721, 1440)
+    >>> grid.kind, grid.poles, grid.lmax
+    ('regular', True, 719)
+    >>> Grid.gaussian(96)
+    <Grid gaussian 96 x 192, lat 88.57 to -88.57, lon 0 to 358.1, lmax 95>
+    """
+
+    kind: GridKind
+    latitude: Floats
+    longitude: Floats
+
+    # ------------------------------------------------------------------ constructors
+    @classmethod
+    def regular(cls, nlat: int, nlon: int, *, poles: bool = True) -> Grid:
+        """Make a global grid with equal steps in latitude and longitude, north to south, from 0 degrees east.
+
+        Parameters
+        ----------
+        nlat, nlon : int
+            Rows and columns.
+        poles : bool
+            Whether the first and last row lie on the poles (ERA5: 721 x 1440), or half a step away from them.
+
+        Raises
+        ------
+        OptionError
+            If there are fewer than 3 rows or 4 columns.
+        """
+        _check_size(nlat, nlon)
+        if poles:
+            latitude = np.linspace(90.0, -90.0, nlat)
+        else:
+            latitude = 90 - (np.arange(nlat) + 0.5) * 180 / nlat
+        return cls("regular", _readonly(latitude), _readonly(np.arange(nlon) * 360 / nlon))
+
+    @classmethod
+    def gaussian(cls, nlat: int, nlon: int | None = None) -> Grid:
+        """Make a global Gaussian grid, north to south, from 0 degrees east; ``nlon`` is twice ``nlat`` unless given.
+
+        ECMWF's F48 is ``Grid.gaussian(96)``: the number in F48 counts rows between pole and equator.
+        """
+        nlon = 2 * nlat if nlon is None else nlon
+        _check_size(nlat, nlon)
+        colatitude, _ = _quadrature.gauss_legendre(nlat)
+        latitude = 90 - np.degrees(colatitude)
+        return cls("gaussian", _readonly(latitude), _readonly(np.arange(nlon) * 360 / nlon))
+
+    @classmethod
+    def from_latlon(cls, latitude: Any, longitude: Any) -> Grid:
+        """Make a grid from its axes, recognising its kind.
+
+        Parameters
+        ----------
+        latitude : array-like (nlat,)
+            Degrees north, increasing or decreasing.
+        longitude : array-like (nlon,)
+            Degrees east, increasing apart from one jump of 360. A last column that repeats the first is dropped.
+
+        Raises
+        ------
+        CoordinateError
+            If an axis is not one-dimensional, not finite, not monotonic, or out of range.
+        """
+        lat = _axis("latitude", latitude)
+        lon = unwrap_longitude(longitude)
+        if np.max(np.abs(lat)) > 90 + _ROUNDING_DEGREES:
+            message = f"latitude runs from {lat[0]:g} to {lat[-1]:g}; wanted degrees between -90 and 90"
+            raise CoordinateError(message)
+        lat = np.clip(lat, -90, 90)
+        if repeats_first_column(lon):
+            lon = lon[:-1]
+        return cls(_classify(lat, lon), _readonly(lat), _readonly(lon))
+
+    @classmethod
+    def of(cls, obj: XarrayObject | Grid) -> Grid:
+        """Take the grid of an xarray object from its CF coordinates (or give a Grid back as it is).
+
+        Raises
+        ------
+        CoordinateError
+            If latitude or longitude cannot be found or used.
+        GridError
+            If the grid is rotated, curvilinear or reduced: its nodes are not a product of two axes.
+        """
+        if isinstance(obj, Grid):
+            return obj
+        from xatmo import cf
+
+        axes = cf.horizontal(obj)
+        return cls.from_latlon(obj[axes.lat].values, obj[axes.lon].values)
+
+    # ------------------------------------------------------------------ size and kind
+    @property
+    def nlat(self) -> int:
+        """Number of rows."""
+        return int(self.latitude.size)
+
+    @property
+    def nlon(self) -> int:
+        """Number of columns, without a repeated one."""
+        return int(self.longitude.size)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """``(nlat, nlon)``."""
+        return self.nlat, self.nlon
+
+    @property
+    def north_to_south(self) -> bool:
+        """Whether the first row is the northernmost."""
+        return bool(self.latitude[0] > self.latitude[-1])
+
+    @cached_property
+    def periodic(self) -> bool:
+        """Whether the columns go once around the Earth."""
+        return _goes_around(self.longitude)
+
+    @property
+    def is_global(self) -> bool:
+        """Whether the grid covers the sphere."""
+        return self.kind != "regional"
+
+    @cached_property
+    def poles(self) -> bool:
+        """Whether the first and last rows lie on the poles."""
+        return bool(np.abs(np.abs(self.latitude[[0, -1]]) - 90).max() < _ROUNDING_DEGREES)
+
+    # ------------------------------------------------------------------ geometry
+    @cached_property
+    def colatitude(self) -> Floats:
+        """Colatitudes in radians in the grid's row order, free of the rounding that files bring."""
+        if self.kind == "gaussian":
+            colatitude = _quadrature.gauss_legendre(self.nlat)[0]
+        elif self.kind == "regular":
+            rule = _quadrature.clenshaw_curtis if self.poles else _quadrature.fejer1
+            colatitude = rule(self.nlat)[0]
+        else:
+            return _readonly(np.radians(90 - self.latitude))
+        return colatitude if self.north_to_south else _readonly(colatitude[::-1])
+
+    @cached_property
+    def latitude_bounds(self) -> Floats:
+        """Edges of the rows in degrees, ``(nlat + 1,)``: midway between rows; a global grid's outer edges are the poles."""
+        edges = _edges(self.latitude)
+        if self.is_global:
+            edges[[0, -1]] = [90, -90] if self.north_to_south else [-90, 90]
+        return _readonly(np.clip(edges, -90, 90))
+
+    @cached_property
+    def longitude_bounds(self) -> Floats:
+        """Edges of the columns in degrees, ``(nlon + 1,)``: midway between columns."""
+        edges = _edges(self.longitude)
+        if self.periodic:
+            middle = (self.longitude[0] + self.longitude[-1] - 360) / 2
+            edges[0], edges[-1] = middle, middle + 360
+        return _readonly(edges)
+
+    @cached_property
+    def areas(self) -> Floats:
+        """Area of every cell in m2, ``(nlat, nlon)``, between the edges of `latitude_bounds` and `longitude_bounds`."""
+        height = np.abs(np.diff(np.sin(np.radians(self.latitude_bounds))))
+        width = np.radians(np.diff(self.longitude_bounds))
+        return _readonly(EARTH_RADIUS**2 * height[:, None] * width)
+
+    @cached_property
+    def _rule(self) -> tuple[Floats, int]:
+        """Quadrature weights in row order, and the highest degree that they allow to analyse exactly."""
+        height = np.abs(np.diff(np.sin(np.radians(self.latitude_bounds))))
+        height = height / height.sum()
+        weights: Floats
+        if self.kind == "gaussian":
+            weights, degree = _quadrature.gauss_legendre(self.nlat)[1], self.nlat - 1
+        elif self.kind == "regular" and self.poles:
+            # With the cosine series extended to twice the rows, analysis is exact up to degree nlat - 2.
+            weights, degree = _quadrature.clenshaw_curtis(self.nlat)[1], self.nlat - 2
+        elif self.kind == "regular":
+            weights, degree = _quadrature.fejer1(self.nlat)[1], self.nlat - 1
+        elif self.kind == "rectilinear":
+            weights, exact = _quadrature.interpolatory(np.asarray(self.colatitude, dtype=np.float64), height)
+            degree = exact // 2
+        else:
+            weights, degree = height, -1
+        return _readonly(weights), degree
+
+    @cached_property
+    def weights(self) -> Floats:
+        """Quadrature weights by row, ``(nlat,)``; they sum to 1. On a regional grid: relative areas of the rows."""
+        return self._rule[0]
+
+    @cached_property
+    def lmax(self) -> int:
+        """Highest degree (inclusive) that analysis on this grid recovers exactly.
+
+        Raises
+        ------
+        GridError
+            On a regional grid, which has no spherical harmonics.
+        """
+        self.require_global("lmax")
+        return min(self._rule[1], (self.nlon - 1) // 2)
+
+    def require_global(self, what: str) -> None:
+        """Raise unless the grid covers the sphere with equally spaced columns.
+
+        Raises
+        ------
+        GridError
+            Naming ``what`` cannot be done, and why.
+        """
+        if self.is_global:
+            return
+        south, north = sorted((self.latitude[0], self.latitude[-1]))
+        message = (
+            f"{what} needs a global grid; this one is regional: latitude {south:g} to {north:g}, "
+            f"longitude {self.longitude[0]:g} to {self.longitude[-1]:g}. For a box use "
+            "energy_spectrum(kind='isotropic') or regrid(method='conservative', 'bilinear', 'bicubic' or 'nearest')"
+        )
+        raise GridError(message)
+
+    # ------------------------------------------------------------------ in and out
+    def coords(self, *, lat: str = "latitude", lon: str = "longitude") -> dict[str, xr.DataArray]:
+        """Coordinates with CF attributes, under the given dimension names."""
+        north = {"standard_name": "latitude", "long_name": "latitude", "units": "degrees_north", "axis": "Y"}
+        east = {"standard_name": "longitude", "long_name": "longitude", "units": "degrees_east", "axis": "X"}
+        return {
+            lat: xr.DataArray(np.array(self.latitude), dims=lat, attrs=north),
+            lon: xr.DataArray(np.array(self.longitude), dims=lon, attrs=east),
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers and strings from which `from_dict` makes the same grid; short for the known kinds."""
+        lat: Any = [float(x) for x in self.latitude]
+        lon: Any = [float(x) for x in self.longitude]
+        if self.kind in ("regular", "gaussian") and np.array_equal(self.latitude, _nodes(self)):
+            lat = {"n": self.nlat, "poles": self.poles, "north_to_south": self.north_to_south}
+        even = self.longitude[0] + np.arange(self.nlon) * 360 / self.nlon
+        if self.periodic and np.array_equal(self.longitude, even):
+            lon = {"n": self.nlon, "first": float(self.longitude[0])}
+        return {"kind": self.kind, "latitude": lat, "longitude": lon}
+
+    @classmethod
+    def from_dict(cls, state: dict[str, Any]) -> Grid:
+        """Make the grid that `to_dict` described.
+
+        Examples
+        --------
+        >>> Grid.from_dict(Grid.regular(19, 36).to_dict()) == Grid.regular(19, 36)
+        True
+        """
+        kind, lat, lon = cast(GridKind, state["kind"]), state["latitude"], state["longitude"]
+        if isinstance(lat, dict):
+            n, down = int(lat["n"]), bool(lat["north_to_south"])
+            made = cls.gaussian(n) if kind == "gaussian" else cls.regular(n, 4, poles=bool(lat["poles"]))
+            lat = made.latitude if down else made.latitude[::-1]
+        if isinstance(lon, dict):
+            lon = float(lon["first"]) + np.arange(int(lon["n"])) * 360 / int(lon["n"])
+        return cls(kind, _readonly(np.asarray(lat, dtype=float)), _readonly(np.asarray(lon, dtype=float)))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Grid):
+            return NotImplemented
+        return (
+            self.kind == other.kind
+            and np.array_equal(self.latitude, other.latitude)
+            and np.array_equal(self.longitude, other.longitude)
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.kind, self.latitude.tobytes(), self.longitude.tobytes()))
+
+    def __repr__(self) -> str:
+        lat, lon = self.latitude, self.longitude
+        text = f"<Grid {self.kind} {self.nlat} x {self.nlon}, "
+        text += f"lat {lat[0]:.4g} to {lat[-1]:.4g}, lon {lon[0]:.4g} to {lon[-1]:.4g}"
+        return text + (f", lmax {self.lmax}>" if self.is_global else ">")
+
+
+# ---------------------------------------------------------------------- recognising axes
+def unwrap_longitude(longitude: Any) -> Floats:
+    """Undo the jump from 360 to 0 or from 180 to -180, so that longitude increases.
+
+    Examples
+    --------
+    >>> unwrap_longitude([90, 180, -90, 0])
+    array([ 90., 180., 270., 360.])
+
+    Raises
+    ------
+    CoordinateError
+        If longitude decreases, repeats a value, or goes around more than once.
+    """
+    lon = _axis("longitude", longitude, monotonic=False)
+    lon = lon + 360 * np.concatenate([[0], np.cumsum(np.diff(lon) < -180)])
+    step = np.diff(lon)
+    if step.size and step.min() <= 0:
+        where = int(np.argmin(step))
+        message = (
+            f"longitude has to increase; it goes from {lon[where]:g} to {lon[where + 1]:g} at index {where}. "
+            "Sort it first: ds.sortby('longitude')"
+        )
+        raise CoordinateError(message)
+    span = lon[-1] - lon[0]
+    if span > 360 + 1e-2 * (step.min() if step.size else 1):
+        message = f"longitude spans {span:g} degrees, from {lon[0]:g} to {lon[-1]:g}; wanted at most once around (360)"
+        raise CoordinateError(message)
+    return lon
+
+
+def repeats_first_column(longitude: Floats) -> bool:
+    """Tell whether the last column of unwrapped longitudes lies 360 degrees after the first."""
+    if longitude.size < 3:
+        return False
+    step = (longitude[-1] - longitude[0]) / (longitude.size - 1)
+    return bool(abs(longitude[-1] - longitude[0] - 360) < 0.02 * step)
+
+
+def _axis(name: str, values: Any, *, monotonic: bool = True) -> Floats:
+    axis = np.array(values, dtype=np.float64)
+    if axis.ndim != 1 or axis.size < 2:
+        message = f"{name} has shape {axis.shape}; wanted one dimension with at least 2 points"
+        raise CoordinateError(message)
+    if not np.isfinite(axis).all():
+        message = f"{name} holds {int((~np.isfinite(axis)).sum())} values that are not finite; wanted numbers only"
+        raise CoordinateError(message)
+    step = np.diff(axis)
+    if monotonic and not ((step > 0).all() or (step < 0).all()):
+        message = f"{name} neither increases nor decreases throughout; sort it first: ds.sortby('{name}')"
+        raise CoordinateError(message)
+    return axis
+
+
+def _goes_around(lon: Floats) -> bool:
+    step = (lon[-1] - lon[0]) / (lon.size - 1)
+    return bool(abs(lon[-1] - lon[0] + step - 360) < 0.5 * step and lon.size >= 4)
+
+
+def _even(axis: Floats) -> bool:
+    step = (axis[-1] - axis[0]) / (axis.size - 1)
+    ideal = axis[0] + step * np.arange(axis.size)
+    return bool(np.max(np.abs(axis - ideal)) < max(_ROUNDING_STEPS * abs(step), 1e-5))
+
+
+def _classify(lat: Floats, lon: Floats) -> GridKind:
+    down = lat if lat[0] > lat[-1] else lat[::-1]
+    n = down.size
+    if not (_goes_around(lon) and n >= 3):
+        return "regional"
+    step = 180 / n
+    tolerance = min(_ROUNDING_DEGREES, _ROUNDING_STEPS * step)
+    even_columns = _even(lon)
+    if np.max(np.abs(down - (90 - np.degrees(_quadrature.gauss_legendre(n)[0])))) < tolerance and even_columns:
+        return "gaussian"
+    for nodes in (np.linspace(90, -90, n), 90 - (np.arange(n) + 0.5) * step):
+        if np.max(np.abs(down - nodes)) < max(_ROUNDING_STEPS * step, 1e-5) and even_columns:
+            return "regular"
+    # A global field may lack the row on the pole, or have rows of any other spacing up to about there.
+    gaps = 90 - down[0], down[-1] + 90
+    rows = down[0] - down[1], down[-2] - down[-1]
+    if even_columns and all(gap < 1.25 * row for gap, row in zip(gaps, rows, strict=True)):
+        return "rectilinear"
+    return "regional"
+
+
+def _nodes(grid: Grid) -> Floats:
+    """Latitudes that the named constructors would give for this kind, in the grid's row order."""
+    if grid.kind == "gaussian":
+        down = Grid.gaussian(grid.nlat).latitude
+    else:
+        down = Grid.regular(grid.nlat, 4, poles=grid.poles).latitude
+    return down if grid.north_to_south else down[::-1]
+
+
+def _edges(axis: Floats) -> Floats:
+    middle = (axis[:-1] + axis[1:]) / 2
+    return np.concatenate([[axis[0] - (axis[1] - axis[0]) / 2], middle, [axis[-1] + (axis[-1] - axis[-2]) / 2]])
+
+
+def _readonly(array: Any) -> Floats:
+    array = np.array(array, dtype=np.float64)
+    array.flags.writeable = False
+    return cast(Floats, array)
+
+
+def _check_size(nlat: int, nlon: int) -> None:
+    if nlat < 3 or nlon < 4:
+        message = f"a global grid of {nlat} x {nlon} points came; wanted at least 3 rows and 4 columns"
+        raise OptionError(message)

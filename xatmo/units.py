@@ -1,0 +1,78 @@
+"""Convert units, or refuse, in one place. Units are parsed by pint with the CF additions of cf-xarray."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import xarray as xr
+
+from xatmo.errors import UnitsError
+
+
+@lru_cache(maxsize=256)
+def _parse(units: str) -> Any:
+    from cf_xarray.units import units as registry
+
+    try:
+        return registry.Unit(units)
+    except Exception as error:  # pint raises many kinds for what it cannot read
+        message = f"units {units!r} cannot be read; wanted CF units such as 'm s-1', 'K' or 'degrees_north'"
+        raise UnitsError(message) from error
+
+
+@lru_cache(maxsize=256)
+def conversion(from_units: str, to_units: str) -> tuple[float, float]:
+    """Scale and offset that turn one unit into another: ``new = scale * old + offset``.
+
+    Raises
+    ------
+    UnitsError
+        If a unit cannot be read, or the two measure different things.
+
+    Examples
+    --------
+    >>> conversion("hPa", "Pa"), conversion("degC", "K")
+    ((100.0, 0.0), (1.0, 273.15))
+    """
+    if from_units == to_units:
+        return 1.0, 0.0
+    from cf_xarray.units import units as registry
+
+    old, new = _parse(from_units), _parse(to_units)
+    try:
+        at_zero = registry.Quantity(0.0, old).to(new).magnitude
+        at_one = registry.Quantity(1.0, old).to(new).magnitude
+    except Exception as error:
+        message = f"units {from_units!r} came, {to_units!r} wanted: they measure different things"
+        raise UnitsError(message) from error
+    scale, offset = float(at_one - at_zero), float(at_zero)
+    return (round(scale, 12) if abs(scale) > 1e-3 else scale), offset
+
+
+def convert(da: xr.DataArray, units: str) -> xr.DataArray:
+    """Convert a field to ``units``, lazily; dtype and attributes stay, ``units`` changes.
+
+    Raises
+    ------
+    UnitsError
+        If the field has no ``units``, or they cannot be converted.
+
+    Examples
+    --------
+    >>> convert(xr.DataArray([10.0], attrs={"units": "degC"}), "K").item()
+    283.15
+    """
+    have = da.attrs.get("units")
+    if have is None:
+        message = f"variable {da.name!r} has no units; wanted {units!r}. Set da.attrs['units']"
+        raise UnitsError(message)
+    if str(have) == units:
+        return da
+    scale, offset = conversion(str(have), units)
+    with xr.set_options(keep_attrs=True):
+        if scale == 1.0 and offset == 0.0:
+            out = da
+        else:
+            out = (da * scale + offset).astype(da.dtype, copy=False) if da.dtype.kind == "f" else da * scale + offset
+    return out.assign_attrs(units=units)

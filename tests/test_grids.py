@@ -76,7 +76,7 @@ def test_regional_grid_has_areas_and_no_lmax() -> None:
     assert grid.kind == "regional"
     assert not grid.periodic
     assert grid.weights.sum() == pytest.approx(1)
-    with pytest.raises(GridError, match="lmax needs a global grid; this one is regional: latitude 30 to 45.5"):
+    with pytest.raises(GridError, match=r"lmax needs a global grid; this one is regional: latitude 30 to 45\.5"):
         _ = grid.lmax
 
 

@@ -89,7 +89,7 @@ def fejer1(n: int) -> tuple[Array, Array]:
 
 
 def _cosine_weights(colatitude: Array, n: int) -> Array:
-    """Integrate the interpolating cosine series term by term (up to a constant factor): 1 - sum 2 cos(2k t)/(4k^2-1)."""
+    """Integrate the interpolating cosine series term by term, up to a factor: 1 - sum 2 cos(2 k t) / (4 k^2 - 1)."""
     top = (n - 1) // 2
     k = np.arange(1, top + 1)
     factor = 2.0 / (4.0 * k**2 - 1)

@@ -264,7 +264,7 @@ class DatasetAtmo(_Accessor[xr.Dataset]):
         domain: Hashable | xr.DataArray | None = None,
         uncertainty: bool = False,
     ) -> xr.Dataset:
-        """Variational interpolation of sparse observations in space and time. See `xatmo.assimilation.fourdvar_interp`."""
+        """Variational interpolation of sparse observations. See `xatmo.assimilation.fourdvar_interp`."""
         from xatmo import assimilation
 
         return assimilation.fourdvar_interp(

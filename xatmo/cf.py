@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import xarray as xr
 
@@ -41,7 +41,7 @@ class Horizontal:
 
 
 def _candidates(obj: XarrayObject, kind: str) -> list[Hashable]:
-    """Names of the coordinates of a CF kind ("latitude", "longitude", "vertical", "time"), by attributes, then by name."""
+    """Names of the coordinates of a CF kind ("latitude", "longitude", "time" ...), by attributes, then by name."""
     import cf_xarray  # noqa: F401  (registers .cf)
 
     coords = obj.coords.to_dataset()
@@ -213,11 +213,10 @@ def wind_pair(
 
 
 def _other_quantity(ds: xr.Dataset, east: str, north: str) -> bool:
-    """Tell whether names that look like a pair carry standard names of something else (vo: vorticity in ECMWF files)."""
-    names = str(ds[east].attrs.get("standard_name", "")), str(ds[north].attrs.get("standard_name", ""))
-    return any(n and "eastward" not in n and "x_" not in n for n in names[:1]) or any(
-        n and "northward" not in n and "y_" not in n for n in names[1:]
-    )
+    """Tell whether names that look like a pair carry standard names of something else (vo: vorticity at ECMWF)."""
+    names = (str(ds[n].attrs.get("standard_name", "")) for n in (east, north))
+    wanted = (("eastward", "x_"), ("northward", "y_"))
+    return any(n and not any(w in n for w in words) for n, words in zip(names, wanted, strict=True))
 
 
 def variables_with(obj: xr.Dataset, dims: Iterable[Hashable], *, what: str) -> list[Hashable]:
@@ -243,7 +242,7 @@ def add_history(obj: T, call: str) -> T:
 
     line = f"xatmo {__version__}: {call}"
     before = obj.attrs.get("history")
-    return cast(T, obj.assign_attrs(history=f"{before}\n{line}" if before else line))
+    return obj.assign_attrs(history=f"{before}\n{line}" if before else line)
 
 
 def describe_call(function: str, **arguments: Any) -> str:

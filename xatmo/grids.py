@@ -67,10 +67,7 @@ class Grid:
             If there are fewer than 3 rows or 4 columns.
         """
         _check_size(nlat, nlon)
-        if poles:
-            latitude = np.linspace(90.0, -90.0, nlat)
-        else:
-            latitude = 90 - (np.arange(nlat) + 0.5) * 180 / nlat
+        latitude = np.linspace(90.0, -90.0, nlat) if poles else 90 - (np.arange(nlat) + 0.5) * 180 / nlat
         return cls("regular", _readonly(latitude), _readonly(np.arange(nlon) * 360 / nlon))
 
     @classmethod
@@ -180,7 +177,7 @@ class Grid:
 
     @cached_property
     def latitude_bounds(self) -> Floats:
-        """Edges of the rows in degrees, ``(nlat + 1,)``: midway between rows; a global grid's outer edges are the poles."""
+        """Edges of the rows in degrees, ``(nlat + 1,)``: midway between rows, and the poles of a globe."""
         edges = _edges(self.latitude)
         if self.is_global:
             edges[[0, -1]] = [90, -90] if self.north_to_south else [-90, 90]
@@ -330,7 +327,7 @@ def unwrap_longitude(longitude: Any) -> Floats:
         If longitude decreases, repeats a value, or goes around more than once.
     """
     lon = _axis("longitude", longitude, monotonic=False)
-    lon = lon + 360 * np.concatenate([[0], np.cumsum(np.diff(lon) < -180)])
+    lon = np.asarray(lon + 360.0 * np.concatenate([[0], np.cumsum(np.diff(lon) < -180)]), dtype=np.float64)
     step = np.diff(lon)
     if step.size and step.min() <= 0:
         where = int(np.argmin(step))

@@ -70,9 +70,9 @@ def convert(da: xr.DataArray, units: str) -> xr.DataArray:
     if str(have) == units:
         return da
     scale, offset = conversion(str(have), units)
-    with xr.set_options(keep_attrs=True):
-        if scale == 1.0 and offset == 0.0:
-            out = da
-        else:
-            out = (da * scale + offset).astype(da.dtype, copy=False) if da.dtype.kind == "f" else da * scale + offset
-    return out.assign_attrs(units=units)
+    if (scale, offset) == (1.0, 0.0):
+        return da.assign_attrs(units=units)
+    out = da * scale + offset
+    if da.dtype.kind == "f":  # a Python float never widens, but NumPy scalars in attributes might
+        out = out.astype(da.dtype, copy=False)
+    return out.assign_attrs({**da.attrs, "units": units})

@@ -1,0 +1,62 @@
+"""The README.md of a saved model: what it is, what it was trained on, how to use it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from xatmo.model import Channel, Model
+
+
+def card(model: Model, *, name: str) -> str:
+    """Write the model card as Markdown."""
+    config = model.config
+    task = config.get("task", "model")
+    needs = ", module=network" if config.get("network", {}).get("kind", "module") == "module" else ""
+    use = "ds.atmo.superresolve(model)" if model.factor > 1 else "ds.atmo.apply(model)"
+    parts = [
+        f"# {name}",
+        f"{task} of xatmo, fingerprint `{model.fingerprint}`, "
+        f"{sum(p.numel() for p in model.network.parameters()):,} parameters.",
+        f"```python\nimport xatmo\n\nmodel = xatmo.load({name!r}{needs})\nfine = {use}\n```",
+        "## Variables\n\n" + _channels("Reads", model.inputs) + "\n" + _channels("Writes", model.outputs),
+        f"## Grid\n\nFactor {model.factor}. {_grid(model.grid)}"
+        + (f" Trained on patches of {_sizes(model.patch_size)} coarse cells." if model.patch_size else ""),
+    ]
+    for title in ("network", "training", "scores"):
+        if config.get(title):
+            parts.append(f"## {title.capitalize()}\n\n" + _table(config[title]))
+    return "\n\n".join(parts) + "\n"
+
+
+def _channels(verb: str, channels: tuple[Channel, ...]) -> str:
+    lines = [f"| {verb} | units | description |", "|---|---|---|"]
+    for c in channels:
+        lines.append(f"| `{c.name}` | {c.units or '(none)'} | {c.attrs.get('long_name', '')} |")
+    return "\n".join(lines) + "\n"
+
+
+def _grid(grid: dict[str, Any]) -> str:
+    texts = []
+    for which in ("coarse", "fine"):
+        if which not in grid:
+            continue
+        lat, lon = (_axis(grid[which].get(axis)) for axis in ("latitude", "longitude"))
+        texts.append(f"{which.capitalize()} training grid: {grid[which].get('kind')}, latitude {lat}, longitude {lon}.")
+    return " ".join(texts)
+
+
+def _axis(axis: Any) -> str:
+    if isinstance(axis, dict):
+        return f"{axis['n']} points"
+    return f"{len(axis)} points from {axis[0]:g} to {axis[-1]:g}" if axis else "unknown"
+
+
+def _sizes(sizes: dict[str, int]) -> str:
+    return " x ".join(f"{size} ({dim})" for dim, size in sizes.items())
+
+
+def _table(settings: dict[str, Any]) -> str:
+    lines = ["| setting | value |", "|---|---|"]
+    lines += [f"| {k} | {v:.6g} |" if isinstance(v, float) else f"| {k} | {v} |" for k, v in settings.items()]
+    return "\n".join(lines)

@@ -1,0 +1,336 @@
+"""Model: a network with what is needed to use it on labelled data: names, units, normalizer, factor, grid."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import xarray as xr
+from torch import nn
+
+from xatmo._model_card import card
+from xatmo.errors import CheckpointError, VariableError
+
+if TYPE_CHECKING:
+    from xatmo.normalize import Normalizer
+
+FORMAT = "xatmo-model"
+VERSION = 1
+CONFIG, WEIGHTS, NORMALIZER, OUTPUT_NORMALIZER, STATIC, README = (
+    "config.json", "model.safetensors", "normalizer.nc", "output_normalizer.nc", "static.nc", "README.md",
+)  # fmt: skip
+
+# Kind of network, as config["network"]["kind"] names it -> "module:function" that builds it from config["network"].
+BUILDERS: dict[str, str | None] = {"superresolver": "xatmo.nn.superres:build", "module": None}
+
+
+@dataclass(frozen=True)
+class Channel:
+    """One variable that a network reads or writes: matched by name, converted to ``units``.
+
+    Attributes
+    ----------
+    name : str
+        Name of the variable.
+    units : str or None
+        CF units that the network was trained in; None where the training data had none.
+    attrs : mapping
+        The other attributes (``long_name``, ``standard_name`` ...), put on what the network writes.
+    """
+
+    name: str
+    units: str | None = None
+    attrs: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    @classmethod
+    def of(cls, da: xr.DataArray) -> Channel:
+        """Describe a field; a field without a name is called ``field``.
+
+        Examples
+        --------
+        >>> Channel.of(xr.DataArray(0.0, name="t2m", attrs={"units": "K", "long_name": "2 m temperature"}))
+        Channel(name='t2m', units='K', attrs={'long_name': '2 m temperature'})
+        """
+        attrs = {str(k): v for k, v in da.attrs.items() if k not in ("units", "history") and isinstance(v, str)}
+        units = da.attrs.get("units")
+        return cls("field" if da.name is None else str(da.name), None if units is None else str(units), attrs)
+
+
+@dataclass
+class Model:
+    """A network and all that belongs to it.
+
+    Attributes
+    ----------
+    network : torch.nn.Module
+        ``(batch, channel_in, *patch) -> (batch, channel_out, *patch * factor)``, normalized in and out; rows run from
+        north to south. Its attribute ``halo``, where there is one, is the number of input cells at an edge that it
+        needs for a full view.
+    config : dict
+        What JSON can hold: ``network`` (what builds the network; ``kind`` names the builder), ``task``, ``training``,
+        ``scores``.
+    inputs, outputs : tuple of Channel
+        In channel order. Static channels are the last of the inputs.
+    normalizer : Normalizer, optional
+        Of the inputs, by name. None: the network takes physical units.
+    output_normalizer : Normalizer, optional
+        Of the outputs, by name; often the same object.
+    static : Dataset, optional
+        Fields without time that the network reads, coarse, on the training grid. `complete` puts them beside data.
+    factor : int
+        Fine cells per coarse cell, along latitude and along longitude.
+    patch_size : dict
+        Training patch in coarse cells, under keys among ``time``, ``lat``, ``lon``.
+    grid : dict
+        Training grid: ``coarse`` and ``fine`` (`Grid.to_dict`), ``row_offset``, ``column_offset``.
+    """
+
+    network: nn.Module
+    config: dict[str, Any]
+    inputs: tuple[Channel, ...]
+    outputs: tuple[Channel, ...]
+    normalizer: Normalizer | None = None
+    output_normalizer: Normalizer | None = None
+    static: xr.Dataset | None = None
+    factor: int = 1
+    patch_size: dict[str, int] = field(default_factory=dict)
+    grid: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def halo(self) -> int:
+        """Input cells at an edge that the network needs for a full view; 0 where it does not tell."""
+        return int(getattr(self.network, "halo", 0))
+
+    @property
+    def fingerprint(self) -> str:
+        """Sixteen hexadecimal digits that change with any weight, name, unit or setting."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.network.state_dict().items()):
+            plain = tensor.detach().cpu().contiguous()
+            digest.update(f"{name} {plain.dtype} {tuple(plain.shape)}".encode())
+            digest.update(plain.reshape(-1).view(torch.uint8).numpy().tobytes())
+        described = {k: v for k, v in self._described().items() if k != "config"}
+        described["network"] = self.config.get("network")
+        digest.update(json.dumps(described, sort_keys=True).encode())
+        return digest.hexdigest()[:16]
+
+    # ------------------------------------------------------------------ static fields
+    def complete(self, obj: xr.Dataset) -> xr.Dataset:
+        """Add the static fields that the network reads and ``obj`` lacks, at the coordinates of ``obj``.
+
+        Parameters
+        ----------
+        obj : Dataset
+            Coarse fields. A static field of its own goes before the stored one.
+
+        Raises
+        ------
+        VariableError
+            If the stored static fields do not cover the coordinates of ``obj``.
+        """
+        missing = (
+            [] if self.static is None else [c.name for c in self.inputs if c.name in self.static and c.name not in obj]
+        )
+        if self.static is None or not missing:
+            return obj
+        from xatmo import cf
+
+        have, want = cf.horizontal(self.static), cf.horizontal(obj)
+        fields = self.static[missing].rename({have.lat_dim: want.lat_dim, have.lon_dim: want.lon_dim})
+        lat, lon = obj[want.lat].values, obj[want.lon].values
+        step = abs(float(fields[want.lat_dim][1] - fields[want.lat_dim][0]))
+        first = float(fields[want.lon_dim][0])
+        try:
+            at = fields.sel(
+                {want.lat_dim: lat, want.lon_dim: (lon - first + step / 2) % 360 + first - step / 2},
+                method="nearest", tolerance=0.05 * step,
+            )  # fmt: skip
+        except KeyError as error:
+            message = (
+                f"the network reads the static fields {missing}, which it keeps for latitude "
+                f"{float(fields[want.lat_dim].min()):g} to {float(fields[want.lat_dim].max()):g} and longitude {first:g} to "
+                f"{float(fields[want.lon_dim][-1]):g}; the data go beyond. Add these variables to the Dataset"
+            )
+            raise VariableError(message) from error
+        return obj.assign({n: at[n].drop_vars(list(at.coords)).assign_attrs(at[n].attrs) for n in missing})
+
+    # ------------------------------------------------------------------ disk
+    def _described(self) -> dict[str, Any]:
+        return {
+            "inputs": [asdict(c) for c in self.inputs],
+            "outputs": [asdict(c) for c in self.outputs],
+            "factor": self.factor,
+            "patch_size": self.patch_size,
+            "grid": self.grid,
+            "config": self.config,
+        }
+
+    def save(self, path: str | Path) -> None:
+        """Write a directory: ``config.json``, ``model.safetensors``, ``normalizer.nc``, ``README.md``.
+
+        The directory appears whole or not at all: it is written beside its place and then renamed, and a directory that
+        was there before stays until then.
+
+        Raises
+        ------
+        CheckpointError
+            If ``path`` exists and is not a saved model, which is never overwritten.
+        """
+        import safetensors.torch
+
+        from xatmo import __version__
+
+        path = Path(path)
+        if path.exists() and not (path / CONFIG).is_file() and (path.is_file() or any(path.iterdir())):
+            message = f"{str(path)!r} exists and is not a saved model; it is left alone. Save under another name"
+            raise CheckpointError(message)
+        path.absolute().parent.mkdir(parents=True, exist_ok=True)
+        place = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.absolute().parent))
+        try:
+            head = {"format": FORMAT, "version": VERSION, "xatmo": __version__, "fingerprint": self.fingerprint}
+            shared = self.output_normalizer is self.normalizer
+            (place / CONFIG).write_text(
+                json.dumps({**head, "shared_normalizer": shared, **self._described()}, indent=1)
+            )
+            weights = {k: v.detach().cpu().contiguous().clone() for k, v in self.network.state_dict().items()}
+            safetensors.torch.save_file(weights, place / WEIGHTS)
+            if self.normalizer is not None:
+                self.normalizer.save(place / NORMALIZER)
+            if self.output_normalizer is not None and not shared:
+                self.output_normalizer.save(place / OUTPUT_NORMALIZER)
+            if self.static is not None:
+                self.static.to_netcdf(place / STATIC)
+            (place / README).write_text(card(self, name=path.name))
+            place.chmod(0o755)
+            _swap(place, path)
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
+
+    @classmethod
+    def load(cls, path: str | Path, *, module: nn.Module | None = None) -> Model:
+        """Read what `save` wrote.
+
+        Parameters
+        ----------
+        path : str or Path
+            The directory.
+        module : torch.nn.Module, optional
+            The network, for a model that was made from a module of the caller's; gets the saved weights.
+
+        Raises
+        ------
+        CheckpointError
+            If the directory is missing, truncated or foreign, if a module is needed and not given, or if its weights
+            do not fit.
+        """
+        import safetensors.torch
+
+        from xatmo.normalize import Normalizer
+
+        path = Path(path)
+        state = _read_config(path)
+        config = state["config"]
+        network = _network(config, module, path)
+        try:
+            weights = safetensors.torch.load_file(path / WEIGHTS)
+        except Exception as error:  # a missing file, a header cut short, foreign bytes: many types
+            message = f"{str(path / WEIGHTS)!r} cannot be read ({_first_line(error)}); save the model again"
+            raise CheckpointError(message) from error
+        try:
+            network.load_state_dict(weights)
+        except RuntimeError as error:
+            message = f"the weights in {str(path)!r} do not fit the network: {' '.join(str(error).split())[:300]}"
+            raise CheckpointError(message) from error
+        try:
+            normalizer = Normalizer.load(path / NORMALIZER) if (path / NORMALIZER).exists() else None
+            own = path / OUTPUT_NORMALIZER
+            output = normalizer if state["shared_normalizer"] else Normalizer.load(own) if own.exists() else None
+            static = xr.load_dataset(path / STATIC) if (path / STATIC).exists() else None
+        except Exception as error:  # netCDF libraries raise many types
+            message = f"a normalizer or static file in {str(path)!r} cannot be read ({_first_line(error)})"
+            raise CheckpointError(message) from error
+        model = cls(
+            network.eval(), config, tuple(Channel(**c) for c in state["inputs"]),
+            tuple(Channel(**c) for c in state["outputs"]), normalizer, output, static,
+            int(state["factor"]), dict(state["patch_size"]), dict(state["grid"]),
+        )  # fmt: skip
+        if model.fingerprint != state["fingerprint"]:
+            message = (
+                f"{str(path)!r} was changed after it was saved: its files give the fingerprint {model.fingerprint}, "
+                f"config.json says {state['fingerprint']}"
+            )
+            raise CheckpointError(message)
+        if normalizer is None and config.get("normalized", False):
+            message = f"{str(path)!r} has no {NORMALIZER}, which its network needs; copy the whole directory"
+            raise CheckpointError(message)
+        return model
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    if not path.is_dir():
+        message = f"no saved model at {str(path)!r}: {'it is a file' if path.exists() else 'nothing is there'}; wanted a directory"
+        raise CheckpointError(message)
+    if not (path / CONFIG).is_file():
+        message = f"{str(path)!r} is not a saved model: it holds no {CONFIG}"
+        raise CheckpointError(message)
+    try:
+        state = json.loads((path / CONFIG).read_text())
+    except ValueError as error:
+        message = f"{str(path / CONFIG)!r} is truncated or not JSON ({_first_line(error)}); save the model again"
+        raise CheckpointError(message) from error
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        message = f"{str(path / CONFIG)!r} was not written by xatmo; wanted format {FORMAT!r}"
+        raise CheckpointError(message)
+    if state["version"] > VERSION:
+        message = f"{str(path)!r} was saved by a newer xatmo ({state.get('xatmo')}); upgrade xatmo to load it"
+        raise CheckpointError(message)
+    wanted = {"config", "inputs", "outputs", "factor", "patch_size", "grid", "fingerprint", "shared_normalizer"}
+    if lacking := sorted(wanted - set(state)):
+        message = f"{str(path / CONFIG)!r} is incomplete: it lacks {lacking}; save the model again"
+        raise CheckpointError(message)
+    return state
+
+
+def _network(config: dict[str, Any], module: nn.Module | None, path: Path) -> nn.Module:
+    kind = config.get("network", {}).get("kind", "module")
+    if module is not None:
+        return module
+    builder = BUILDERS.get(kind)
+    if builder is None:
+        what = "was made from a module of your own" if kind == "module" else f"holds a network of unknown kind {kind!r}"
+        message = f"the model in {str(path)!r} {what}; pass the network: xatmo.load(path, module=net)"
+        raise CheckpointError(message)
+    where, function = builder.split(":")
+    built = getattr(importlib.import_module(where), function)(config["network"])
+    if not isinstance(built, nn.Module):  # pragma: no cover  (a builder that breaks its contract)
+        message = f"{builder} gave {type(built).__name__}, not a network"
+        raise CheckpointError(message)
+    return built
+
+
+def _swap(new: Path, path: Path) -> None:
+    """Rename ``new`` to ``path``; what was there goes only when the new one stands."""
+    if not path.exists():
+        os.replace(new, path)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{path.name}-old-", dir=path.absolute().parent))
+    os.replace(path, old)  # rename onto an empty directory
+    try:
+        os.replace(new, path)
+    except OSError:
+        os.replace(old, path)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

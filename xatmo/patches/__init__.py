@@ -1,0 +1,7 @@
+"""Patches: where they lie (`plan`), how they blend (`window`), and the way back (`stitch`)."""
+
+from xatmo.patches.plan import Plan, plan
+from xatmo.patches.stitch import blending_weights, stitch
+from xatmo.patches.window import window
+
+__all__ = ["Plan", "blending_weights", "plan", "stitch", "window"]

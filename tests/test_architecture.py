@@ -234,14 +234,14 @@ def test_unknown_names_say_so() -> None:
         _ = xatmo.grid
 
 
-def accessor_docs() -> Iterator[pytest.param]:
+def accessor_docs() -> Iterator[object]:
     for cls in ast.parse((PACKAGE / "accessor.py").read_text()).body:
         for node in cls.body if isinstance(cls, ast.ClassDef) else ():
             if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
                 yield pytest.param(ast.get_docstring(node) or "", id=node.name)
 
 
-@pytest.mark.parametrize("doc", accessor_docs())
+@pytest.mark.parametrize("doc", list(accessor_docs()))
 def test_every_method_points_at_its_function(doc: str) -> None:
     """The docstring names the function that does the work; it exists and is documented."""
     (path,) = re.findall(r"`xatmo\.([\w.]+)`", doc)

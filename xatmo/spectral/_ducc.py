@@ -112,7 +112,7 @@ def _synthesise_box(
 
 
 def _flat(coefficients: Complexes) -> tuple[Complexes, dict[str, Any]]:
-    """View coefficients (..., degree, order) as (..., (lmax + 1)^2), whichever axis is the faster, and say how to read."""
+    """View coefficients as (..., (lmax + 1)^2), whichever axis is the faster, and tell ducc0 how to read them."""
     lmax = coefficients.shape[-1] - 1
     lead = coefficients.shape[:-2]
     if coefficients.flags.c_contiguous and lmax:

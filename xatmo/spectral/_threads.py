@@ -56,7 +56,7 @@ def _cores() -> int:
 
 @contextmanager
 def share() -> Iterator[int]:
-    """Number of threads for one transform, while it runs.
+    """Give the number of threads for one transform, while it runs.
 
     Examples
     --------

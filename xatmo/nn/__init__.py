@@ -1,0 +1,1 @@
+"""Networks and differentiable transforms: torch only, tensors in and tensors out."""

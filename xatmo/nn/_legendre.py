@@ -1,0 +1,175 @@
+"""Associated Legendre functions and exact meridional quadrature, in float64 NumPy: what `sphere` puts into tensors.
+
+Functions of order m are normalised so that half the integral of their square over mu = cos(colatitude) is 1, without
+the Condon-Shortley phase.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+# P(m, m) near a pole is far below the smallest float64, yet grows back to order 1 with the degree. Such values carry a
+# power of 2**-SCALE until they are worth storing.
+_SCALE = 800
+
+
+def sectoral(sine: Array, lmax: int) -> tuple[Array, NDArray[np.int64]]:
+    """P(m, m) for every order as mantissa and binary exponent, ``(lmax + 1, nlat)`` each: free of underflow.
+
+    Examples
+    --------
+    >>> mantissa, exponent = sectoral(np.array([0.5]), 2)
+    >>> np.ldexp(mantissa, exponent)[:, 0]  # 1, sqrt(3 / 2) sin, sqrt(15 / 8) sin^2
+    array([1.        , 0.61237244, 0.34232660])
+    """
+    mantissa = np.empty((lmax + 1, sine.size))
+    exponent = np.zeros((lmax + 1, sine.size), dtype=np.int64)
+    mantissa[0] = 1
+    for m in range(1, lmax + 1):
+        part, shift = np.frexp(mantissa[m - 1] * (sine * np.sqrt((2 * m + 1) / (2 * m))))
+        mantissa[m], exponent[m] = part, exponent[m - 1] + shift
+    return mantissa, exponent
+
+
+def blocks(cosine: Array, sine: Array, lmax: int, width: int) -> Iterator[tuple[slice, Array, Array]]:
+    """Tables of blocks of orders, for degrees with even and with odd ``degree - order``.
+
+    Parameters
+    ----------
+    cosine, sine : array (nlat,)
+        Of the colatitude.
+    lmax : int
+        Highest degree.
+    width : int
+        Orders in a block; all even or all odd.
+
+    Yields
+    ------
+    orders : slice
+        Of step 2.
+    even, odd : array (orders, k, nlat)
+        P(order + 2 k, order) and P(order + 2 k + 1, order); zero where the degree would exceed ``lmax``.
+    """
+    mantissa, exponent = sectoral(sine, lmax)
+    for parity in (0, 1):
+        for first in range(parity, lmax + 1, 2 * width):
+            orders = slice(first, min(first + 2 * width, lmax + 1), 2)
+            m = np.arange(orders.start, orders.stop, 2)[:, None]
+            yield orders, *_block(cosine, m, lmax, mantissa[orders], exponent[orders])
+
+
+def _block(cosine: Array, m: Any, lmax: int, mantissa: Array, exponent: NDArray[np.int64]) -> tuple[Array, Array]:
+    count = lmax - int(m[0, 0]) + 1
+    tables = np.zeros((m.size, (count + 1) // 2, cosine.size)), np.zeros((m.size, count // 2, cosine.size))
+    scale = np.where(mantissa == 0, 0, np.maximum(0, -(exponent // _SCALE) - 1))
+    current = np.ldexp(mantissa, exponent + _SCALE * scale)
+    previous = np.zeros_like(current)
+    scaled = bool(scale.any())
+    for j in range(count):
+        n = m + j
+        if j:
+            a = np.sqrt((4.0 * n * n - 1) / (n * n - m * m))
+            b = np.sqrt((2.0 * n + 1) * ((n - 1) ** 2 - m * m) / ((2.0 * n - 3) * (n * n - m * m))) if j > 1 else 0.0
+            previous, current = current, a * (cosine * current) - b * previous
+        kept = int(np.count_nonzero(n <= lmax))
+        if scaled:
+            grown = (scale > 0) & (np.abs(current) > 1.0)
+            if grown.any():
+                shift = np.where(grown, 2.0**-_SCALE, 1.0)
+                previous, current, scale = previous * shift, current * shift, scale - grown
+                scaled = bool(scale.any())
+            tables[j % 2][:kept, j // 2] = np.where(scale[:kept] > 0, 0.0, current[:kept])
+        else:
+            tables[j % 2][:kept, j // 2] = current[:kept]
+    return tables
+
+
+# ---------------------------------------------------------------------- quadrature
+def is_clenshaw_curtis(colatitude: Array) -> bool:
+    """Tell whether rows lie at equal steps from pole to pole."""
+    return bool(np.allclose(colatitude, np.linspace(0, np.pi, colatitude.size), rtol=0, atol=1e-9))
+
+
+def is_fejer(colatitude: Array) -> bool:
+    """Tell whether rows lie at equal steps, the outer ones half a step from the poles."""
+    nodes = (np.arange(colatitude.size) + 0.5) * np.pi / colatitude.size
+    return bool(np.allclose(colatitude, nodes, rtol=0, atol=1e-9))
+
+
+def exact_rule(n: int, *, poles: bool) -> tuple[Array, Array]:
+    """Quadrature matrices on equally spaced rows, ``(n, n)`` each, for even and for odd orders.
+
+    A field's zonal wave is a cosine series in colatitude for even orders and a sine series for odd ones, and so is an
+    associated Legendre function. With C the values-to-series transform, half the integral of the product of two series
+    over mu is ``C^T G C``, where G holds the integrals of two cosines (or sines) and sin(colatitude). This is exact up
+    to degree n - 2 with poles and n - 1 without, twice what a weight for each row achieves.
+
+    Parameters
+    ----------
+    n : int
+        Rows.
+    poles : bool
+        Rows on the poles (Clenshaw-Curtis), or half a step away (Fejer's first rule).
+
+    Examples
+    --------
+    >>> even, odd = exact_rule(5, poles=True)
+    >>> mu = np.cos(np.linspace(0, np.pi, 5))
+    >>> np.round(even @ np.ones(5) @ mu**2, 6)  # half the integral of mu^2
+    np.float64(0.333333)
+    """
+    if poles:
+        colatitude, k, steps = np.pi * np.arange(n) / (n - 1), np.arange(n), n - 1
+        ends = np.ones(n)
+        ends[[0, -1]] = 0.5
+        cosine = 2 / steps * (ends[:, None] * np.cos(np.outer(k, colatitude)) * ends)
+        sine = 2 / steps * np.sin(np.outer(k, colatitude))
+        sine[:, [0, -1]] = 0
+    else:
+        colatitude, k = np.pi * (np.arange(n) + 0.5) / n, np.arange(n)
+        cosine = 2 / n * np.cos(np.outer(k, colatitude))
+        cosine[0] /= 2
+        sine = 2 / n * np.sin(np.outer(k, colatitude))
+    difference, total = _moment(k[:, None] - k), _moment(k[:, None] + k)
+    even = cosine.T @ (difference + total) @ cosine / 4
+    odd = sine.T @ (difference - total) @ sine / 4
+    return even, odd
+
+
+def _moment(j: NDArray[np.integer[Any]]) -> Array:
+    """Integral of cos(j t) sin(t) from 0 to pi."""
+    safe = np.where(np.abs(j) % 2 == 0, j, 0).astype(np.float64)
+    return np.where(np.abs(j) % 2 == 0, 2 / (1 - safe**2), 0.0)
+
+
+def fold(weights: Array) -> tuple[Array, Array]:
+    """Fold a quadrature at the equator, for sums and for differences of the two hemispheres.
+
+    Parameters
+    ----------
+    weights : array (..., n, n) or (n,)
+        Matrix, or weight by row; symmetric about the equator.
+
+    Returns
+    -------
+    even, odd : array
+        ``(h, h)`` or ``(h,)`` with ``h = (n + 1) // 2``; they act on north + south and on north - south.
+    """
+    n = weights.shape[0]
+    half = (n + 1) // 2
+    twice = np.full(half, 2.0)
+    if n % 2:
+        twice[-1] = 1
+    if weights.ndim == 1:
+        return weights[:half] * twice / 2, weights[:half] * twice / 2
+    near, far = weights[:half, :half], weights[:half, ::-1][:, :half].copy()
+    odd = twice[:, None] * (near - far) / 2
+    if n % 2:
+        far[:, -1] = 0  # the equator is its own mirror image
+    return twice[:, None] * (near + far) / 2, odd

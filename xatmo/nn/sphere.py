@@ -1,0 +1,426 @@
+"""Spherical-harmonic transforms in torch: exact, differentiable, for one hemisphere's tables in both directions.
+
+Conventions are those of `xatmo.spectral`: X(n, m) for m >= 0, half the integral of P^2 over mu = sin(latitude) equal
+to 1, no Condon-Shortley phase, axes (degree, order).
+
+Three things keep the tables small: rows of the two hemispheres are folded at the equator (a function is even or odd in
+mu as degree - order is), only degrees >= order are held, in blocks of orders, and vector transforms use the scalar
+tables (m P / cos(lat) and dP / dlat of order m are combinations of functions of orders m - 1 and m + 1).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from xatmo import _quadrature
+from xatmo.errors import DimensionError, OptionError
+from xatmo.nn import _legendre
+
+_BLOCK = 16
+
+
+class SphericalHarmonics(nn.Module):
+    """Analysis and synthesis of scalar and vector fields on one grid.
+
+    Parameters
+    ----------
+    colatitude : array (nlat,)
+        Radians, increasing (rows from north to south) or decreasing.
+    longitude : array (nlon,)
+        Radians, increasing. Analysis needs them to go once around in equal steps; synthesis takes any.
+    lmax : int
+        Highest degree.
+    weights : array (nlat,), optional
+        Quadrature weights by row that sum to 1. Not needed for Gauss-Legendre rows, nor for equally spaced ones with or
+        without poles, whose exact rule is used: degree nlat - 2 with poles, nlat - 1 without. On other rows without
+        weights only synthesis works.
+    dtype : torch.dtype
+        float32 or float64; tables are computed in float64 in any case.
+
+    Notes
+    -----
+    Tables hold about ``lmax**2 * nlat / 4`` numbers: 0.39 GB in float32 for lmax 719 on 721 rows. They are not
+    part of ``state_dict``. Every method is linear, can be differentiated (twice), and works on any leading dimensions
+    and any device. Under autocast, transforms stay in their own precision.
+
+    Raises
+    ------
+    OptionError
+        If ``lmax`` or ``dtype`` cannot be used.
+    DimensionError
+        If the shapes do not fit.
+
+    Examples
+    --------
+    >>> transform = SphericalHarmonics.gaussian(8, 16, lmax=7, dtype=torch.float64)
+    >>> x = torch.cos(transform.colatitude)[:, None].expand(8, 16)
+    >>> (transform.analysis(x)[1, 0].real * 3**0.5).item()
+    1.0
+    >>> torch.allclose(transform.synthesis(transform.analysis(x)), x)
+    True
+    """
+
+    colatitude: Tensor
+    phase: Tensor
+    even_weights: Tensor
+    odd_weights: Tensor
+    wave_cosine: Tensor
+    wave_sine: Tensor
+
+    def __init__(
+        self,
+        colatitude: Any,
+        longitude: Any,
+        lmax: int,
+        *,
+        weights: Any = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        super().__init__()
+        if dtype not in (torch.float32, torch.float64):
+            message = f"dtype={dtype} came; wanted torch.float32 or torch.float64"
+            raise OptionError(message)
+        if lmax < 0:
+            message = f"lmax={lmax} came; wanted 0 or more, the highest degree kept"
+            raise OptionError(message)
+        rows = np.array(colatitude, dtype=np.float64)
+        columns = np.array(longitude, dtype=np.float64)
+        if rows.ndim != 1 or columns.ndim != 1:
+            message = f"colatitude {rows.shape} and longitude {columns.shape} came; wanted one dimension each"
+            raise DimensionError(message)
+        self.lmax = lmax
+        self.dtype = dtype
+        self.nlat, self.nlon = rows.size, columns.size
+        self.upward = bool(rows[0] > rows[-1])
+        self.register_buffer("colatitude", torch.tensor(rows, dtype=dtype), persistent=False)
+        down = rows[::-1] if self.upward else rows
+        self.folded = bool(np.allclose(down + down[::-1], np.pi, rtol=0, atol=1e-9))
+        self._set_longitudes(columns)
+        self._set_weights(down, weights)
+        self._set_tables(down)
+
+    @classmethod
+    def gaussian(cls, nlat: int, nlon: int, lmax: int, *, dtype: torch.dtype = torch.float32) -> SphericalHarmonics:
+        """Make the transform of a Gaussian grid, north to south, from 0 degrees east; exact to ``lmax = nlat - 1``."""
+        colatitude, _ = _quadrature.gauss_legendre(nlat)
+        return cls(colatitude, 2 * np.pi * np.arange(nlon) / nlon, lmax, dtype=dtype)
+
+    @classmethod
+    def regular(
+        cls, nlat: int, nlon: int, lmax: int, *, poles: bool = True, dtype: torch.dtype = torch.float32
+    ) -> SphericalHarmonics:
+        """Make the transform of an equally spaced grid, north to south, from 0 degrees east.
+
+        Exact to ``lmax = nlat - 2`` with rows on the poles (ERA5: 721 x 1440), to ``nlat - 1`` without.
+        """
+        colatitude, _ = (_quadrature.clenshaw_curtis if poles else _quadrature.fejer1)(nlat)
+        return cls(colatitude, 2 * np.pi * np.arange(nlon) / nlon, lmax, dtype=dtype)
+
+    # ------------------------------------------------------------------ construction
+    def _set_longitudes(self, columns: NDArray[np.float64]) -> None:
+        order = np.arange(self.lmax + 1)
+        even = columns[0] + 2 * np.pi * np.arange(self.nlon) / self.nlon
+        self.around = bool(np.allclose(columns, even, rtol=0, atol=0.1 * np.pi / self.nlon))
+        complex_type = torch.complex64 if self.dtype == torch.float32 else torch.complex128
+        shifted = self.around and columns[0] % (2 * np.pi) != 0
+        phase = torch.tensor(np.exp(1j * order * columns[0]), dtype=complex_type) if shifted else None
+        self.register_buffer("phase", phase, persistent=False)
+        waves = np.exp(1j * np.outer(order, columns)) * np.where(order == 0, 1, 2)[:, None]
+        for name, part in (("wave_cosine", waves.real), ("wave_sine", waves.imag)):
+            table = None if self.around else torch.tensor(part, dtype=self.dtype)
+            self.register_buffer(name, table, persistent=False)
+
+    def _set_weights(self, down: NDArray[np.float64], weights: Any) -> None:
+        n = self.nlat
+        rules: tuple[NDArray[np.float64], ...] | None = None
+        if weights is not None:
+            given = np.array(weights, dtype=np.float64)
+            if given.shape != (n,):
+                message = f"weights of shape {given.shape} came; wanted one for each of the {n} rows"
+                raise DimensionError(message)
+            rules = (given[::-1] if self.upward else given,)
+        elif n > 2 and _legendre.is_clenshaw_curtis(down):
+            rules = _legendre.exact_rule(n, poles=True)
+        elif _legendre.is_fejer(down):
+            rules = _legendre.exact_rule(n, poles=False)
+        elif np.allclose(down, _quadrature.gauss_legendre(n)[0], rtol=0, atol=1e-9):
+            rules = (_quadrature.gauss_legendre(n)[1],)
+        even = odd = None
+        if rules is not None:
+            pairs = [_legendre.fold(r) if self.folded else (r, r) for r in rules]
+            even, odd = (torch.tensor(np.stack([p[k] for p in pairs]), dtype=self.dtype) for k in (0, 1))
+        self.register_buffer("even_weights", even, persistent=False)
+        self.register_buffer("odd_weights", odd, persistent=False)
+
+    def _set_tables(self, down: NDArray[np.float64]) -> None:
+        rows = down[: (self.nlat + 1) // 2] if self.folded else down
+        cosine, sine = np.cos(rows), np.sin(rows)
+        if self.folded and self.nlat % 2:
+            cosine[-1], sine[-1] = 0, 1
+        sine[np.abs(sine) < 1e-15] = 0  # sin(pi) is not quite zero
+        self._orders: list[slice] = []
+        for number, (orders, even, odd) in enumerate(_legendre.blocks(cosine, sine, self.lmax, _BLOCK)):
+            self._orders.append(orders)
+            self.register_buffer(f"even_{number}", torch.tensor(even, dtype=self.dtype), persistent=False)
+            self.register_buffer(f"odd_{number}", torch.tensor(odd, dtype=self.dtype), persistent=False)
+
+    def tables(self, number: int) -> tuple[slice, Tensor, Tensor]:
+        """Orders and tables of one block: even and odd ``degree - order``, each (orders, degrees, rows)."""
+        return self._orders[number], self.get_buffer(f"even_{number}"), self.get_buffer(f"odd_{number}")
+
+    @property
+    def table_bytes(self) -> int:
+        """Memory that the tables and weights take."""
+        return sum(b.numel() * b.element_size() for b in self.buffers())
+
+    # ------------------------------------------------------------------ the four transforms
+    def analysis(self, field: Tensor) -> Tensor:
+        """Coefficients of a scalar field.
+
+        Parameters
+        ----------
+        field : tensor (..., nlat, nlon)
+
+        Returns
+        -------
+        tensor (..., lmax + 1, lmax + 1)
+            Complex, (degree, order), zero where order > degree.
+        """
+        with torch.autocast(field.device.type, enabled=False):
+            lead = field.shape[:-2]
+            waves = self._zonal_waves(field)  # (batch, nlat, order)
+            columns = torch.view_as_real(waves).permute(2, 1, 0, 3).reshape(self.lmax + 1, self.nlat, -1)
+            dense = self._project(columns)  # (order, degree, 2 batch)
+            dense = dense.unflatten(-1, (-1, 2)).permute(2, 0, 1, 3).contiguous()
+            return torch.view_as_complex(dense).reshape(*lead, *dense.shape[1:3]).mT
+
+    def synthesis(self, coefficients: Tensor) -> Tensor:
+        """Field values, (..., nlat, nlon), from coefficients (..., lmax + 1, lmax + 1): inverse of `analysis`."""
+        with torch.autocast(coefficients.device.type, enabled=False):
+            dense, lead = self._by_order(coefficients)  # (batch, order, degree)
+            columns = torch.view_as_real(dense).permute(1, 2, 0, 3).flatten(2)
+            waves = self._evaluate(columns)  # (order, nlat, 2 batch)
+            waves = waves.unflatten(-1, (-1, 2)).permute(2, 1, 0, 3).contiguous()
+            return self._zonal_sum(torch.view_as_complex(waves)).reshape(*lead, self.nlat, self.nlon)
+
+    def analysis_vector(self, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Rotational and divergent coefficients (spin 1) of a vector field, in its own units.
+
+        With ``s = sqrt(n (n + 1)) / a``, vorticity is ``s * rotational`` and divergence ``s * divergent``.
+
+        Parameters
+        ----------
+        u, v : tensor (..., nlat, nlon)
+            Eastward and northward component.
+
+        Returns
+        -------
+        rotational, divergent : tensor (..., lmax + 1, lmax + 1)
+        """
+        if u.shape != v.shape:
+            message = f"u of shape {tuple(u.shape)} and v of shape {tuple(v.shape)} came; wanted the same"
+            raise DimensionError(message)
+        with torch.autocast(u.device.type, enabled=False):
+            lead = u.shape[:-2]
+            waves = torch.stack([self._zonal_waves(u), self._zonal_waves(v)])  # (2, batch, nlat, order)
+            # Functions of order k serve the waves of orders k + 1 ("above") and k - 1 ("below").
+            zero = torch.zeros_like(waves[..., :1])
+            above = torch.cat([waves[..., 1:], zero], -1)
+            below = torch.cat([zero, waves[..., :-1]], -1)
+            columns = torch.view_as_real(torch.stack([above, below])).permute(4, 3, 0, 1, 2, 5)
+            dense = self._project(columns.reshape(self.lmax + 1, self.nlat, -1))
+            shape = (self.lmax + 1, self.lmax + 1, 2, 2, -1, 2)
+            dense = torch.view_as_complex(dense.reshape(shape).permute(2, 3, 4, 0, 1, 5).contiguous())
+            above, below = dense[0], dense[1]  # (component, batch, order of the function, degree)
+            zero = torch.zeros_like(above[..., :1, :])
+            from_above = torch.cat([zero, above[..., :-1, :]], -2)  # at the wave's own order
+            from_below = torch.cat([below[..., 1:, :], zero], -2)
+            slope_above, slope_below, ratio_above, ratio_below = self._vector_factors(u.device)
+            slope = slope_above * from_above + slope_below * from_below
+            zero = torch.zeros_like(from_above[..., :1])
+            ratio = torch.cat([zero, ratio_above * from_above[..., :-1] + ratio_below * from_below[..., :-1]], -1)
+            rotational = slope[0] + 1j * ratio[1]
+            divergent = 1j * ratio[0] - slope[1]
+            return tuple(x.reshape(*lead, *x.shape[1:]).mT for x in (rotational, divergent))  # type: ignore[return-value]
+
+    def synthesis_vector(self, rotational: Tensor, divergent: Tensor) -> tuple[Tensor, Tensor]:
+        """Eastward and northward components, (..., nlat, nlon) each: inverse of `analysis_vector`."""
+        if rotational.shape != divergent.shape:
+            came = f"rotational {tuple(rotational.shape)} and divergent {tuple(divergent.shape)}"
+            message = f"{came} came; wanted the same shape"
+            raise DimensionError(message)
+        with torch.autocast(rotational.device.type, enabled=False):
+            curl, lead = self._by_order(rotational)
+            spread, _ = self._by_order(divergent)
+            slope_above, slope_below, ratio_above, ratio_below = self._vector_factors(curl.device)
+            sources = torch.stack([curl, -spread])  # of u and v through dP / dlat
+            others = -1j * torch.stack([spread, curl])[..., 1:]  # through m P / cos(lat), one degree up
+            zero = torch.zeros_like(sources[..., :1])
+            above = slope_above * sources + torch.cat([ratio_above * others, zero], -1)
+            below = slope_below * sources + torch.cat([ratio_below * others, zero], -1)
+            zero = torch.zeros_like(above[..., :1, :])
+            both = torch.stack(
+                [torch.cat([above[..., 1:, :], zero], -2), torch.cat([zero, below[..., :-1, :]], -2)]
+            )  # (above or below, component, batch, order of the function, degree)
+            waves = self._evaluate(torch.view_as_real(both).permute(3, 4, 0, 1, 2, 5).flatten(2))
+            waves = waves.reshape(self.lmax + 1, self.nlat, 2, 2, -1, 2).permute(2, 3, 4, 1, 0, 5).contiguous()
+            above, below = torch.view_as_complex(waves)  # (component, batch, nlat, order of the function)
+            zero = torch.zeros_like(above[..., :1])
+            total = torch.cat([zero, above[..., :-1]], -1) + torch.cat([below[..., 1:], zero], -1)
+            u, v = (self._zonal_sum(x).reshape(*lead, self.nlat, self.nlon) for x in total)
+            return u, v
+
+    # ------------------------------------------------------------------ along longitude
+    def _zonal_waves(self, field: Tensor) -> Tensor:
+        """Fourier coefficients of the rows, (batch, nlat, order)."""
+        if field.shape[-2:] != (self.nlat, self.nlon):
+            message = f"a field of shape {tuple(field.shape)} came; wanted (..., {self.nlat}, {self.nlon})"
+            raise DimensionError(message)
+        if self.even_weights is None or not self.around or 2 * self.lmax >= self.nlon:
+            message = (
+                f"this grid of {self.nlat} x {self.nlon} points allows synthesis only at lmax={self.lmax}: analysis "
+                "needs quadrature weights, columns that go around in equal steps, and nlon > 2 lmax"
+            )
+            raise OptionError(message)
+        waves = torch.fft.rfft(field.to(self.dtype), norm="forward")[..., : self.lmax + 1]
+        if self.phase is not None:
+            waves = waves * self.phase.conj()
+        return waves.reshape(-1, self.nlat, self.lmax + 1)
+
+    def _zonal_sum(self, waves: Tensor) -> Tensor:
+        """Rows from their Fourier coefficients (..., order)."""
+        if not self.around:
+            return waves.real @ self.wave_cosine - waves.imag @ self.wave_sine
+        if self.phase is not None:
+            waves = waves * self.phase
+        times = 2 * self.lmax // self.nlon + 1  # finer columns hold the waves that these columns cannot
+        return torch.fft.irfft(waves, n=times * self.nlon, norm="forward")[..., ::times]
+
+    def _by_order(self, coefficients: Tensor) -> tuple[Tensor, torch.Size]:
+        size = self.lmax + 1
+        if coefficients.shape[-2:] != (size, size):
+            message = f"coefficients of shape {tuple(coefficients.shape)} came; wanted (..., {size}, {size})"
+            raise DimensionError(message)
+        wide = torch.complex64 if self.dtype == torch.float32 else torch.complex128
+        return coefficients.mT.reshape(-1, size, size).to(wide), coefficients.shape[:-2]
+
+    # ------------------------------------------------------------------ along latitude
+    def _project(self, waves: Tensor) -> Tensor:
+        """Half the integral of waves times functions over mu: (order, nlat, c) -> (order, degree, c)."""
+        if self.upward:
+            waves = waves.flip(1)
+        if self.folded:
+            half = (self.nlat + 1) // 2
+            north, south = waves[:, :half], waves[:, self.nlat - half :].flip(1)
+            even, odd = north + south, north - south
+        else:
+            even = odd = waves
+        skew: Tensor = _Down.apply(self._weigh(even, self.even_weights), self._weigh(odd, self.odd_weights), self)
+        size = self.lmax + 1
+        return skew.flatten(0, 1)[: size * size].unflatten(0, (size, size))
+
+    @staticmethod
+    def _weigh(waves: Tensor, weights: Tensor) -> Tensor:
+        if weights.ndim == 2:  # a weight for each row, the same for all orders
+            return waves * weights[0, :, None]
+        out = torch.empty_like(waves) if not waves.requires_grad else None
+        parts = [weights[p] @ waves[p::2] for p in (0, 1)]
+        if out is not None:
+            out[0::2], out[1::2] = parts
+            return out
+        if waves.shape[0] % 2:
+            parts[1] = torch.cat([parts[1], torch.zeros_like(parts[0][:1])])
+        return torch.stack(parts, 1).flatten(0, 1)[: waves.shape[0]]
+
+    def _evaluate(self, dense: Tensor) -> Tensor:
+        """Sum of functions times coefficients: (order, degree, c) -> (order, nlat, c)."""
+        size = self.lmax + 1
+        flat = dense.flatten(0, 1)
+        # One more entry by row turns (order, degree) into (order, degree - order) without moving anything.
+        skew = torch.cat([flat, flat.new_zeros(size, flat.shape[1])]).unflatten(0, (size, size + 1))
+        even, odd = _Up.apply(skew, self)
+        if self.folded:
+            south = (even - odd)[:, : self.nlat // 2].flip(1)
+            waves = torch.cat([even + odd, south], 1)
+        else:
+            waves = even + odd
+        return waves.flip(1) if self.upward else waves
+
+    def _vector_factors(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Factors, (order, degree), of the functions of order m -+ 1 in dP / dlat and in m P / cos(lat).
+
+        Both are divided by s = sqrt(n (n + 1)):
+        ``dP(n, m) / dlat = (-a P(n, m - 1) + b P(n, m + 1)) / 2``,
+        ``m P(n, m) / cos(lat) = c (d P(n - 1, m - 1) + e P(n - 1, m + 1)) / 2`` with
+        ``a^2 = (n + m)(n - m + 1)``, ``b^2 = (n - m)(n + m + 1)``, ``c^2 = (2 n + 1) / (2 n - 1)``,
+        ``d^2 = (n + m)(n + m - 1)``, ``e^2 = (n - m)(n - m - 1)``; the latter two factors are for degrees 1 and up.
+        """
+        n = torch.arange(self.lmax + 1, dtype=torch.float64, device=device)
+        m = n[:, None]
+        s = torch.sqrt(n * (n + 1)).clamp(min=1)
+        inside = m <= n
+
+        def root(square: Tensor) -> Tensor:
+            return torch.where(inside, square, 0.0).clamp(min=0).sqrt() / (2 * s)
+
+        slope_above = -root((n + m) * (n - m + 1))
+        slope_below = root((n - m) * (n + m + 1))
+        slope_above[0] = 0
+        slope_below[0] *= 2  # order -1 is minus order 1
+        ratio = torch.sqrt((2 * n + 1) / (2 * n - 1).clamp(min=1))
+        ratio_above = ratio * root((n + m) * (n + m - 1))
+        ratio_below = ratio * root((n - m) * (n - m - 1))
+        ratio_above[0] = ratio_below[0] = 0
+        factors = slope_above, slope_below, ratio_above[:, 1:], ratio_below[:, 1:]
+        return tuple(f.to(self.dtype) for f in factors)  # type: ignore[return-value]
+
+
+# ---------------------------------------------------------------------- the two Legendre products, each other's adjoint
+def _down(even: Tensor, odd: Tensor, transform: SphericalHarmonics) -> Tensor:
+    size = transform.lmax + 1
+    out = even.new_zeros(size, size + 1, even.shape[-1])
+    for number in range(len(transform._orders)):
+        orders, even_table, odd_table = transform.tables(number)
+        target = out[orders]
+        target[:, 0 : 2 * even_table.shape[1] : 2] = torch.bmm(even_table, even[orders])
+        target[:, 1 : 2 * odd_table.shape[1] : 2] = torch.bmm(odd_table, odd[orders])
+    return out
+
+
+def _up(skew: Tensor, transform: SphericalHarmonics) -> tuple[Tensor, Tensor]:
+    rows = transform.tables(0)[1].shape[-1]
+    even = skew.new_empty(skew.shape[0], rows, skew.shape[-1])
+    odd = torch.empty_like(even)
+    for number in range(len(transform._orders)):
+        orders, even_table, odd_table = transform.tables(number)
+        source = skew[orders]
+        even[orders] = torch.bmm(even_table.mT, source[:, 0 : 2 * even_table.shape[1] : 2])
+        odd[orders] = torch.bmm(odd_table.mT, source[:, 1 : 2 * odd_table.shape[1] : 2])
+    return even, odd
+
+
+class _Down(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, even: Tensor, odd: Tensor, transform: SphericalHarmonics) -> Tensor:
+        ctx.transform = transform
+        return _down(even, odd, transform)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        return *_Up.apply(gradients[0], ctx.transform), None
+
+
+class _Up(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, skew: Tensor, transform: SphericalHarmonics) -> tuple[Tensor, Tensor]:
+        ctx.transform = transform
+        return _up(skew, transform)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        return _Down.apply(gradients[0], gradients[1], ctx.transform), None

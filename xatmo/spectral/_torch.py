@@ -1,0 +1,103 @@
+"""The torch engine of `xatmo.nn.sphere` for arrays, with its tables kept between calls in bounded memory."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from xatmo.grids import Grid
+from xatmo.typing import Complexes, Floats
+
+if TYPE_CHECKING:
+    from xatmo.nn.sphere import SphericalHarmonics
+
+TABLE_MEMORY = 2_000_000_000
+"""Bytes of tables that are kept; the least recently used go first (the one in use always stays)."""
+
+_lock = threading.Lock()
+_kept: OrderedDict[tuple[Grid, int, str], SphericalHarmonics] = OrderedDict()
+
+
+def transform(grid: Grid, lmax: int, dtype: str) -> SphericalHarmonics:
+    """Give the transform for a grid, degree and precision (``"float32"`` or ``"float64"``), from memory if it is there.
+
+    Examples
+    --------
+    >>> transform(Grid.gaussian(8), 7, "float64") is transform(Grid.gaussian(8), 7, "float64")
+    True
+    """
+    import torch
+
+    from xatmo.nn.sphere import SphericalHarmonics
+
+    key = (grid, lmax, dtype)
+    with _lock:  # also so that two threads never build the same tables at once
+        if key not in _kept:
+            known = grid.kind == "regular" or not grid.is_global
+            # Columns of a global grid are equally spaced; those in files are rounded.
+            step = 2 * np.pi / grid.nlon
+            first = np.radians(grid.longitude[0])
+            longitude = first + step * np.arange(grid.nlon) if grid.is_global else np.radians(grid.longitude)
+            weights = None if known else grid.weights
+            _kept[key] = SphericalHarmonics(
+                grid.colatitude, longitude, lmax, weights=weights, dtype=getattr(torch, dtype)
+            )
+        _kept.move_to_end(key)
+        while len(_kept) > 1 and sum(t.table_bytes for t in _kept.values()) > TABLE_MEMORY:
+            _kept.popitem(last=False)
+        return _kept[key]
+
+
+def _tensor(array: np.ndarray[Any, Any]) -> Any:
+    import torch
+
+    array = np.ascontiguousarray(array)
+    return torch.from_numpy(array if array.flags.writeable else array.copy())
+
+
+def _coefficients(array: Complexes) -> Any:
+    """Tensor of axes (degree, order) without copying what lies in memory order by order."""
+    if array.flags.c_contiguous:
+        return _tensor(array)
+    return _tensor(np.swapaxes(array, -1, -2)).mT
+
+
+def analysis(field: Floats, grid: Grid, lmax: int) -> Complexes:
+    """See `xatmo.spectral._kernels.analysis`."""
+    import torch
+
+    with torch.inference_mode():
+        out: Complexes = transform(grid, lmax, str(field.dtype)).analysis(_tensor(field)).numpy()
+    return out
+
+
+def synthesis(coefficients: Complexes, grid: Grid) -> Floats:
+    """See `xatmo.spectral._kernels.synthesis`."""
+    import torch
+
+    with torch.inference_mode():
+        engine = transform(grid, coefficients.shape[-1] - 1, str(coefficients.real.dtype))
+        out: Floats = engine.synthesis(_coefficients(coefficients)).numpy()
+    return out
+
+
+def analysis_vector(u: Floats, v: Floats, grid: Grid, lmax: int) -> tuple[Complexes, Complexes]:
+    """See `xatmo.spectral._kernels.analysis_vector`."""
+    import torch
+
+    with torch.inference_mode():
+        rotational, divergent = transform(grid, lmax, str(u.dtype)).analysis_vector(_tensor(u), _tensor(v))
+    return rotational.numpy(), divergent.numpy()
+
+
+def synthesis_vector(rotational: Complexes, divergent: Complexes, grid: Grid) -> tuple[Floats, Floats]:
+    """See `xatmo.spectral._kernels.synthesis_vector`."""
+    import torch
+
+    with torch.inference_mode():
+        engine = transform(grid, rotational.shape[-1] - 1, str(rotational.real.dtype))
+        u, v = engine.synthesis_vector(_coefficients(rotational), _coefficients(divergent))
+    return u.numpy(), v.numpy()

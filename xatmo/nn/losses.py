@@ -1,0 +1,133 @@
+"""Losses: tensors in, one number out. Missing targets do not count; every cell can have a weight.
+
+All take ``prediction`` and ``target`` ``(batch, channel, ..., lat, lon)`` and ``weight``, positive and broadcastable to
+them (areas, for instance). Where the target is NaN, the value and its gradient are left out of the weighted mean.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+import torch
+from torch import nn
+
+from xatmo.errors import OptionError
+
+Loss: TypeAlias = Callable[[torch.Tensor, torch.Tensor, "torch.Tensor | None"], torch.Tensor]
+
+
+def mae(prediction: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None = None) -> torch.Tensor:
+    r"""Mean absolute error, :math:`\sum w |p - t| / \sum w`.
+
+    Examples
+    --------
+    >>> mae(torch.tensor([1.0, 2.0]), torch.tensor([0.0, float("nan")])).item()
+    1.0
+    """
+    error, weight = _error(prediction, target, weight)
+    return _mean(error.abs(), weight)
+
+
+def mse(prediction: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None = None) -> torch.Tensor:
+    r"""Mean squared error, :math:`\sum w (p - t)^2 / \sum w`.
+
+    Examples
+    --------
+    >>> mse(torch.tensor([1.0, 3.0]), torch.zeros(2)).item()
+    5.0
+    """
+    error, weight = _error(prediction, target, weight)
+    return _mean(error.square(), weight)
+
+
+def gradient(prediction: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None = None) -> torch.Tensor:
+    r"""Mean absolute error of the differences between neighbours along the last two axes.
+
+    A pair counts where both targets are there, with the mean of the two weights. Alone it leaves a constant free:
+    mix it with another loss.
+
+    Examples
+    --------
+    >>> ramp = torch.arange(4.0).expand(1, 1, 4, 4)
+    >>> gradient(ramp, torch.zeros(1, 1, 4, 4)).item(), gradient(ramp + 5, ramp).item()
+    (0.5, 0.0)
+    """
+    error, weight = _error(prediction, target, weight)
+    total, norm = error.new_zeros(()), error.new_zeros(())
+    for dim in (-2, -1):
+        n = error.shape[dim] - 1
+        left, right = weight.narrow(dim, 0, n), weight.narrow(dim, 1, n)
+        both = torch.where((left > 0) & (right > 0), (left + right) / 2, torch.zeros_like(left))
+        total = total + (torch.diff(error, dim=dim).abs() * both).sum()
+        norm = norm + both.sum()
+    return total / norm.clamp_min(torch.finfo(norm.dtype).tiny)
+
+
+LOSSES: dict[str, Loss] = {"mae": mae, "mse": mse, "gradient": gradient}
+
+
+class Mix(nn.Module):
+    """A weighted sum of losses.
+
+    Parameters
+    ----------
+    parts : mapping of str to float
+        Name of a loss, as in `LOSSES`, to its weight.
+
+    Raises
+    ------
+    OptionError
+        If a name is unknown, a weight is not a positive number, or nothing is given.
+
+    Examples
+    --------
+    >>> Mix({"mae": 1.0, "mse": 0.5})(torch.tensor([2.0]), torch.tensor([0.0])).item()
+    4.0
+    """
+
+    def __init__(self, parts: Mapping[str, float]) -> None:
+        super().__init__()
+        unknown = sorted(set(parts) - set(LOSSES))
+        if unknown or not parts:
+            message = f"loss {unknown[0] if unknown else 'nothing'!r} is not available; possible are {sorted(LOSSES)}"
+            raise OptionError(message)
+        for name, weight in parts.items():
+            if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < math.inf:
+                message = f"loss {name!r} has weight {weight!r}; wanted a positive number"
+                raise OptionError(message)
+        self.parts = {name: float(weight) for name, weight in parts.items()}
+
+    def forward(
+        self, prediction: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """One number."""
+        values = [w * LOSSES[name](prediction, target, weight) for name, w in self.parts.items()]
+        return torch.stack(values).sum()
+
+
+def build(loss: str | Mapping[str, float]) -> Mix:
+    """Make a loss from a name, names joined with ``+``, or a mapping from names to weights.
+
+    Examples
+    --------
+    >>> build("mae+gradient").parts, build({"mse": 2.0}).parts
+    ({'mae': 1.0, 'gradient': 1.0}, {'mse': 2.0})
+    """
+    return Mix({name.strip(): 1.0 for name in loss.split("+")} if isinstance(loss, str) else loss)
+
+
+def _error(
+    prediction: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Error and weight, both zero where the target is missing (so that no NaN enters the gradient)."""
+    prediction = prediction.float()
+    there = target.isfinite()
+    error = torch.where(there, prediction - torch.where(there, target, torch.zeros_like(target)), 0.0)
+    weight = there.to(error.dtype) if weight is None else there * weight.to(error.dtype)
+    return error, weight
+
+
+def _mean(values: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    return (values * weight).sum() / weight.sum().clamp_min(torch.finfo(values.dtype).tiny)

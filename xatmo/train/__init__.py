@@ -1,0 +1,13 @@
+"""Training: objectives, which say what a step minimises, and one entry, `fit`, that runs any of them.
+
+Everything here sees batches of tensors; where they come from is the caller's concern (`Batches`).
+"""
+
+from __future__ import annotations
+
+from xatmo.train.batches import Batches
+from xatmo.train.fit import FitResult, fit
+from xatmo.train.objectives import Supervised
+from xatmo.train.settings import OptimizerSettings, TrainSettings
+
+__all__ = ["Batches", "FitResult", "OptimizerSettings", "Supervised", "TrainSettings", "fit"]

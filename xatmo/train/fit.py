@@ -1,0 +1,238 @@
+"""The one entry through which everything is trained."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import lightning.pytorch as pl
+import torch
+
+from xatmo.errors import CheckpointError, ConfigError
+from xatmo.train.batches import Batches, Endless, OnePass
+from xatmo.train.callbacks import Interrupt, Keeper, Progress, Schedule
+from xatmo.train.history import History, read
+from xatmo.train.settings import TrainSettings
+
+if TYPE_CHECKING:
+    from xatmo.train.objectives import Supervised
+
+RUN, LAST, BEST, HISTORY = "run.json", "last.ckpt", "best.ckpt", "history.csv"
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What a run leaves.
+
+    Attributes
+    ----------
+    history : list of dict
+        ``step``, ``epoch``, ``loss``, ``validation_loss``, ``learning_rate``, ``seconds``.
+    steps : int
+        Optimiser steps done, over all resumed runs.
+    seconds : float
+        Time spent training.
+    best_validation_loss : float or None
+        The loss of the weights that were kept, where there was a validation set.
+    precision : str
+    """
+
+    history: list[dict[str, Any]]
+    steps: int
+    seconds: float
+    best_validation_loss: float | None
+    precision: str
+
+
+def fit(
+    objective: Supervised,
+    train: Batches,
+    settings: TrainSettings,
+    *,
+    validation: Batches | None = None,
+    run_dir: str | Path | None = None,
+    resume: bool = True,
+    identity: Mapping[str, Any] | None = None,
+    progress: bool = True,
+) -> FitResult:
+    """Train ``objective`` in place.
+
+    Parameters
+    ----------
+    objective : LightningModule
+        One that has ``optimizer_settings`` and ``network``, such as `Supervised`.
+    train, validation : Batches
+        With a validation source the weights of the lowest validation loss are kept, otherwise the last ones. It is
+        read once per epoch.
+    settings : TrainSettings
+    run_dir : str or Path, optional
+        Where checkpoints (``last.ckpt``, ``best.ckpt``), ``history.csv`` and ``run.json`` go. None: a temporary
+        directory that is removed.
+    resume : bool
+        Go on from ``last.ckpt`` in ``run_dir``, where there is one; the result is that of an uninterrupted run. A
+        finished run is only read. False: start anew.
+    identity : mapping, optional
+        What else makes the run what it is (JSON); a resumed run has to have the same.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    FitResult
+
+    Raises
+    ------
+    ConfigError
+        If ``run_dir`` holds a run with other settings.
+    CheckpointError
+        If its checkpoint cannot be read.
+    KeyboardInterrupt
+        After Ctrl-C, once the step at hand is done and saved.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="xatmo-")) if run_dir is None else Path(run_dir)
+    try:
+        return _fit(objective, train, settings, validation, folder, resume, dict(identity or {}), progress)
+    finally:
+        if run_dir is None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _fit(
+    objective: Supervised,
+    train: Batches,
+    settings: TrainSettings,
+    validation: Batches | None,
+    folder: Path,
+    resume: bool,
+    identity: dict[str, Any],
+    progress: bool,
+) -> FitResult:
+    same = {**identity, **asdict(objective.optimizer_settings), **asdict(settings)}
+    same["validation"] = validation is not None
+    del same["accelerator"]  # a run may move to another machine
+    before = _open_run(folder, same, resume=resume)
+    first = 0 if before is None else int(before["global_step"])
+    precision = settings.resolved_precision()
+    if before is None or not _keeper_state(before).get("finished", False):
+        per_epoch = train.n_batches(settings.devices)
+        history = History(
+            folder / HISTORY, steps_per_epoch=per_epoch, first=first, every=max(1, min(50, settings.max_steps // 200))
+        )
+        stop = Interrupt()
+        every = per_epoch * max(1, math.ceil(50 / per_epoch))  # whole epochs, and at least fifty steps
+        callbacks: list[pl.Callback] = [
+            Schedule(objective.optimizer_settings, settings),
+            history,
+            Keeper(folder, every=every, history=history, patience=settings.patience, stop=stop),
+        ]
+        if progress:
+            callbacks.append(Progress(total=settings.max_steps, first=first))
+        if validation is not None:
+            # Every rank has to meet the end of the epoch at the same step.
+            validate = {"val_check_interval": per_epoch, "check_val_every_n_epoch": None, "num_sanity_val_steps": 0}
+        else:
+            validate = {"limit_val_batches": 0, "num_sanity_val_steps": 0}
+        with _quiet(), stop.listening():
+            trainer = pl.Trainer(
+                accelerator=settings.accelerator, devices=settings.devices, strategy=_strategy(settings.devices),
+                precision=precision, max_steps=settings.max_steps, max_epochs=-1, callbacks=callbacks, logger=False,
+                enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+                gradient_clip_val=settings.gradient_clip or None, use_distributed_sampler=False,
+                default_root_dir=folder, **validate,
+            )  # fmt: skip
+            loaders = (Endless(train, first), None if validation is None else OnePass(validation))
+            objective.train()
+            try:
+                trainer.fit(objective, *loaders, ckpt_path=None if before is None else folder / LAST)
+            except SystemExit as error:  # Lightning exits after Ctrl-C
+                raise KeyboardInterrupt from error
+            except torch.multiprocessing.ProcessRaisedException as error:
+                if "KeyboardInterrupt" in str(error):
+                    raise KeyboardInterrupt from error
+                raise
+    end = _read_checkpoint(folder / LAST)
+    kept = _read_checkpoint(folder / BEST) if validation is not None and (folder / BEST).exists() else end
+    objective.load_state_dict(kept["state_dict"])
+    objective.eval()
+    return FitResult(
+        history=read(folder / HISTORY),
+        steps=int(end["global_step"]),
+        seconds=float(end["callbacks"]["Schedule"]["seconds"]),
+        best_validation_loss=float(_keeper_state(end)["best"]) if validation is not None else None,
+        precision=precision,
+    )
+
+
+def _open_run(folder: Path, same: dict[str, Any], *, resume: bool) -> dict[str, Any] | None:
+    """Compare with what the directory holds; give the checkpoint to go on from, if any."""
+    folder.mkdir(parents=True, exist_ok=True)
+    same = json.loads(json.dumps(same))
+    if resume and (folder / RUN).exists():
+        try:
+            had = json.loads((folder / RUN).read_text())
+        except ValueError as error:
+            message = f"{str(folder / RUN)!r} is truncated; pass resume=False to start anew, or another run_dir"
+            raise CheckpointError(message) from error
+        differ = sorted(k for k in {*had, *same} if had.get(k) != same.get(k))
+        if differ:
+            shown = "; ".join(f"{k} was {had.get(k)!r} and is {same.get(k)!r}" for k in differ)
+            message = (
+                f"the run in {str(folder)!r} was started with other settings: {shown}. Use the same settings to go on, "
+                "resume=False to start anew, or another run_dir"
+            )
+            raise ConfigError(message)
+        return _read_checkpoint(folder / LAST) if (folder / LAST).exists() else None
+    for name in (LAST, BEST, HISTORY):
+        (folder / name).unlink(missing_ok=True)
+    part = folder / f".{RUN}.part"
+    part.write_text(json.dumps(same, indent=1))
+    os.replace(part, folder / RUN)
+    return None
+
+
+def _read_checkpoint(path: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # zip, pickle and file errors of many types
+        message = f"the checkpoint {str(path)!r} cannot be read ({(str(error).splitlines() or [''])[0][:150]})"
+        raise CheckpointError(f"{message}; pass resume=False to start anew") from error
+    return found
+
+
+def _keeper_state(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    state: dict[str, Any] = checkpoint["callbacks"]["Keeper"]
+    return state
+
+
+def _strategy(devices: int) -> str:
+    if devices == 1:
+        return "auto"
+    # Under torchrun or SLURM the processes are there; elsewhere they are spawned, which works from a function.
+    return "ddp" if "LOCAL_RANK" in os.environ or "SLURM_PROCID" in os.environ else "ddp_spawn"
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Lightning's hints on devices and loaders to itself."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "lightning")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"lightning\..*")
+            warnings.filterwarnings("ignore", module=r"torch\..*")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

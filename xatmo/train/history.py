@@ -1,0 +1,80 @@
+"""History of a run: one row per interval, kept in a file so that it survives interruptions and other processes."""
+
+from __future__ import annotations
+
+import csv
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+COLUMNS = ("step", "epoch", "loss", "validation_loss", "learning_rate", "seconds")
+
+
+class History(Callback):
+    """Append to a CSV file: mean loss over ``every`` steps, and the validation loss where there is one.
+
+    Parameters
+    ----------
+    path : Path
+        The file. Rows after step ``first`` (written by a run that was cut off) are dropped.
+    steps_per_epoch, every, first : int
+    """
+
+    def __init__(self, path: Path, *, steps_per_epoch: int, every: int, first: int) -> None:
+        self.path, self.steps_per_epoch, self.every = path, steps_per_epoch, every
+        self._losses: list[torch.Tensor] = []
+        rows = [row for row in read(path) if row["step"] <= first]
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS)
+            writer.writeheader()
+            writer.writerows(rows)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Collect the loss; write when the interval is full."""
+        self._losses.append(outputs["loss"].detach())
+        if trainer.global_step % self.every == 0 or trainer.global_step == trainer.max_steps:
+            self._write(trainer, loss=self._mean(trainer))
+
+    def validated(self, trainer: Trainer, loss: float) -> None:
+        """Write the validation loss into a row of its step."""
+        self._write(trainer, loss=self._mean(trainer), validation_loss=loss)
+
+    def _mean(self, trainer: Trainer) -> float:
+        if not self._losses:
+            return math.nan
+        mean = torch.stack(self._losses).float().mean()
+        self._losses = []
+        return float(trainer.strategy.reduce(mean, reduce_op="mean"))
+
+    def _write(self, trainer: Trainer, **values: float) -> None:
+        if not trainer.is_global_zero:
+            return
+        row = {
+            "step": trainer.global_step,
+            "epoch": (trainer.global_step - 1) // self.steps_per_epoch,
+            "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
+            "seconds": getattr(trainer, "xatmo_seconds", lambda: math.nan)(),
+            **values,
+        }
+        with self.path.open("a", newline="") as file:
+            csv.DictWriter(file, COLUMNS).writerow(row)
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """Rows of a history file, rows of one step merged; nothing where there is no file."""
+    if not path.exists():
+        return []
+    merged: dict[int, dict[str, Any]] = {}
+    with path.open(newline="") as file:
+        for raw in csv.DictReader(file):
+            values = {k: float(v) for k, v in raw.items() if v not in ("", None, "nan")}
+            step = int(values.pop("step"))
+            row = merged.setdefault(step, {"step": step, **dict.fromkeys(COLUMNS[2:], math.nan)})
+            row.update(values)
+            row["epoch"] = int(row["epoch"])
+    return [{c: row[c] for c in COLUMNS} for _, row in sorted(merged.items())]

@@ -1,0 +1,166 @@
+"""Settings of a training run, checked when they are made."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+import torch
+
+from xatmo.errors import OptionError
+
+OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "sgd": torch.optim.SGD,
+}
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+SCHEDULES = ("one-cycle", "cosine", "constant")
+
+
+@dataclass(frozen=True)
+class OptimizerSettings:
+    """How weights are updated.
+
+    Attributes
+    ----------
+    optimizer : {"adamw", "adam", "sgd"}
+    learning_rate : float
+        Highest learning rate.
+    weight_decay : float
+        Of ``adamw`` and ``sgd``.
+    schedule : {"one-cycle", "cosine", "constant"}
+        ``"one-cycle"`` rises linearly over ``warmup`` of the run and falls along a cosine to 0; ``"cosine"`` only falls.
+    warmup : float
+        Part of the run.
+    """
+
+    optimizer: str = "adamw"
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    schedule: str = "one-cycle"
+    warmup: float = 0.1
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be used."""
+        _one_of("optimizer", self.optimizer, sorted(OPTIMIZERS))
+        _one_of("schedule", self.schedule, SCHEDULES)
+        _positive("learning_rate", self.learning_rate)
+        if not 0 <= self.warmup < 1:
+            message = f"warmup={self.warmup!r}; wanted a part of the run, 0 to below 1"
+            raise OptionError(message)
+
+    def make(self, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
+        """Build the optimizer of these parameters."""
+        kwargs: dict[str, float] = {"lr": self.learning_rate}
+        if self.optimizer != "adam":
+            kwargs["weight_decay"] = self.weight_decay
+        if self.optimizer == "sgd":
+            kwargs["momentum"] = 0.9
+        return OPTIMIZERS[self.optimizer](parameters, **kwargs)
+
+    def rate(self, progress: float) -> float:
+        """Learning rate after a part ``progress`` of the run, 0 to 1.
+
+        Examples
+        --------
+        >>> settings = OptimizerSettings(learning_rate=1.0, warmup=0.5)
+        >>> [round(settings.rate(p), 3) for p in (0.0, 0.25, 0.5, 0.75, 1.0)]
+        [0.04, 0.52, 1.0, 0.5, 0.0]
+        """
+        if self.schedule == "constant":
+            return self.learning_rate
+        warmup = self.warmup if self.schedule == "one-cycle" else 0.0
+        progress = min(max(progress, 0.0), 1.0)
+        if progress < warmup:
+            return self.learning_rate * (0.04 + 0.96 * progress / warmup)
+        return self.learning_rate * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup))) / 2
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """How long and on what a run trains.
+
+    Attributes
+    ----------
+    max_steps : int
+        Optimiser steps.
+    accelerator : {"auto", "cpu", "gpu", "cuda", "mps"}
+    devices : int
+        Processes, one device each; more than one trains data-parallel.
+    precision : {None, "32-true", "bf16-mixed", "16-mixed"}
+        None: bfloat16 where the device has instructions for it, else float32.
+    seed : int
+    gradient_clip : float
+        Largest norm of the gradient; 0 clips nothing.
+    max_time : str, optional
+        Budget ``"HH:MM:SS"`` (or ``"DD:HH:MM:SS"``), counted over resumed runs; the schedule ends with it.
+    patience : int, optional
+        Validations without improvement after which training stops. None never stops early.
+    """
+
+    max_steps: int
+    accelerator: str = "auto"
+    devices: int = 1
+    precision: str | None = None
+    seed: int = 0
+    gradient_clip: float = 1.0
+    max_time: str | None = None
+    patience: int | None = 10
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be used."""
+        _one_of("accelerator", self.accelerator, ("auto", "cpu", "gpu", "cuda", "mps"))
+        _one_of("precision", self.precision, (None, *PRECISIONS))
+        for name in ("max_steps", "devices"):
+            _whole(name, getattr(self, name))
+        if self.patience is not None:
+            _whole("patience", self.patience)
+        _ = self.seconds
+
+    @property
+    def seconds(self) -> float:
+        """The time budget in seconds; infinite where there is none."""
+        if self.max_time is None:
+            return math.inf
+        if not isinstance(self.max_time, str) or not re.fullmatch(r"(\d+:)?\d+:\d\d:\d\d", self.max_time):
+            message = f"max_time={self.max_time!r}; wanted 'HH:MM:SS', for instance '00:05:00' for five minutes"
+            raise OptionError(message)
+        parts = [int(p) for p in self.max_time.split(":")]
+        return float(sum(p * f for p, f in zip(reversed(parts), (1, 60, 3600, 86400), strict=False)))
+
+    def resolved_precision(self) -> str:
+        """The precision that is used: ``precision``, or the fastest that trains safely on the device."""
+        if self.precision is not None:
+            return self.precision
+        if self.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+            return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+        if self.accelerator in ("auto", "gpu", "mps") and torch.backends.mps.is_available():
+            return "32-true"
+        return "bf16-mixed" if cpu_has_bfloat16() else "32-true"
+
+
+def cpu_has_bfloat16() -> bool:
+    """Tell whether this processor multiplies in bfloat16; emulated, it would be slower than float32."""
+    checks = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    return any(bool(check()) for check in checks if check is not None)
+
+
+def _one_of(name: str, value: object, known: object) -> None:
+    assert_in = list(known)  # type: ignore[call-overload]
+    if value not in assert_in:
+        message = f"{name}={value!r}; possible are {assert_in}"
+        raise OptionError(message)
+
+
+def _whole(name: str, value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        message = f"{name}={value!r}; wanted a whole number of at least 1"
+        raise OptionError(message)
+
+
+def _positive(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        message = f"{name}={value!r}; wanted a positive number"
+        raise OptionError(message)

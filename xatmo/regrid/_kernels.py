@@ -1,0 +1,274 @@
+"""Apply separable weights to plain arrays, ``(..., nlat, nlon)`` in, ``(..., nlat, nlon)`` out.
+
+Each matrix has its weights near a diagonal. Cut into blocks of a few targets, it becomes a row of small dense products
+over contiguous ranges of the source, which BLAS does at the speed of memory.
+"""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from xatmo.regrid.weights import Weights
+
+Array = NDArray[Any]
+
+# BLAS spreads a product over its own threads from about 2^18 multiplications on (OpenBLAS). Fields are already shared
+# out among our threads, or Dask's, so blocks stay below that.
+_PRODUCT = 250_000
+_BLOCK_LAT, _BLOCK_LON = 128, 1024
+# Fields are worked on a few at a time, so that the array between the two products stays in the cache.
+_BETWEEN_BYTES = 4_000_000
+# Valid parts of cells are sums of rounded weights.
+_PART_ROUNDING = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class _Block:
+    targets: slice
+    sources: slice | NDArray[np.intp] | None  # None: nothing is covered
+    dense: Array
+
+
+def _blocks(matrix: sparse.csr_array, dtype: np.dtype[Any], other: int, most: int) -> list[_Block]:
+    """Cut a matrix into dense blocks whose size times ``other`` stays small."""
+    limit = max(1, min(most, _PRODUCT // max(other, 1)))
+    blocks: list[_Block] = []
+    start = 0
+    while start < matrix.shape[0]:
+        stop, columns = start + 1, _columns(matrix, start, start + 1)
+        while stop < matrix.shape[0]:
+            wider = _columns(matrix, start, stop + 1)
+            if (stop + 1 - start) * _span(wider) > limit:
+                break
+            stop, columns = stop + 1, wider
+        blocks.append(_block(matrix, slice(start, stop), columns, dtype))
+        start = stop
+    return blocks
+
+
+def _columns(matrix: sparse.csr_array, start: int, stop: int) -> NDArray[np.intp]:
+    return np.unique(matrix.indices[matrix.indptr[start] : matrix.indptr[stop]]).astype(np.intp)
+
+
+def _wraps(columns: NDArray[np.intp], size: int) -> bool:
+    return bool(columns.size > 1 and np.diff(columns).max() > size // 2)
+
+
+def _span(columns: NDArray[np.intp]) -> int:
+    gap = int(np.diff(columns).max()) if columns.size > 1 else 1
+    reach = int(columns[-1] - columns[0]) + 1 if columns.size else 0
+    return columns.size if gap > reach // 2 else reach
+
+
+def _block(matrix: sparse.csr_array, targets: slice, columns: NDArray[np.intp], dtype: np.dtype[Any]) -> _Block:
+    rows = matrix[targets]
+    if columns.size == 0:
+        return _Block(targets, None, np.zeros((rows.shape[0], 0), dtype))
+    if _wraps(columns, matrix.shape[1]):  # around the end of the axis
+        return _Block(targets, columns, np.ascontiguousarray(rows[:, columns].toarray(), dtype=dtype))
+    sources = slice(int(columns[0]), int(columns[-1]) + 1)
+    return _Block(targets, sources, np.ascontiguousarray(rows[:, sources].toarray(), dtype=dtype))
+
+
+class Product:
+    """``lat @ field @ lon.T`` for many fields, in the cheaper order.
+
+    Parameters
+    ----------
+    lat, lon : sparse array (n_target, n_source)
+    dtype : float32 or float64
+        Of the fields and of the result.
+    """
+
+    def __init__(self, lat: sparse.csr_array, lon: sparse.csr_array, dtype: np.dtype[Any]) -> None:
+        self.lat, self.lon, self.dtype = lat, lon, dtype
+        (self.rows, self.source_rows), (self.columns, self.source_columns) = lat.shape, lon.shape
+        lat_first = lat.nnz * self.source_columns + lon.nnz * self.rows
+        lon_first = lon.nnz * self.source_rows + lat.nnz * self.columns
+        self.lat_first = lat_first <= lon_first
+        across_lat = self.source_columns if self.lat_first else self.columns
+        across_lon = self.rows if self.lat_first else self.source_rows
+        self._lat = _blocks(lat, dtype, across_lat, _BLOCK_LAT)
+        self._lon = [
+            _Block(b.targets, b.sources, np.ascontiguousarray(b.dense.T))
+            for b in _blocks(lon, dtype, across_lon, _BLOCK_LON)
+        ]
+
+    @property
+    def between(self) -> tuple[int, int]:
+        """Shape of a field between the two products."""
+        return (self.rows, self.source_columns) if self.lat_first else (self.source_rows, self.columns)
+
+    def __call__(self, fields: Array, out: Array) -> None:
+        """Work out ``(n, nlat, nlon)`` from ``(n, nlat, nlon)``; a zero weight times an infinity is a NaN here."""
+        middle = np.empty((fields.shape[0], *self.between), self.dtype)
+        if self.lat_first:
+            self._along_lat(fields, middle)
+            self._along_lon(middle, out)
+        else:
+            self._along_lon(fields, middle)
+            self._along_lat(middle, out)
+
+    def exact(self, fields: Array, out: Array) -> None:
+        """Do the same product, slower, with stored weights only, so that an infinity reaches only its own targets."""
+        lat, lon = self.lat.astype(self.dtype), self.lon.astype(self.dtype)
+        for field, result in zip(fields, out, strict=True):
+            result[:] = (lon @ (lat @ field).T).T
+
+    def _along_lat(self, fields: Array, out: Array) -> None:
+        for block in self._lat:
+            if block.sources is None:
+                out[:, block.targets] = 0
+            else:
+                np.matmul(block.dense, fields[:, block.sources], out=out[:, block.targets])
+
+    def _along_lon(self, fields: Array, out: Array) -> None:
+        for block in self._lon:
+            if block.sources is None:
+                out[:, :, block.targets] = 0
+            else:
+                np.matmul(fields[:, :, block.sources], block.dense, out=out[:, :, block.targets])
+
+
+class Applier:
+    """Weights made ready for fields of one dtype. Pickles as the weights alone."""
+
+    def __init__(self, weights: Weights, dtype: np.dtype[Any], *, min_valid: float = 0.5, sign: float = 1.0) -> None:
+        self.weights, self.dtype, self.min_valid, self.sign = weights, np.dtype(dtype), min_valid, sign
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _make_applier, (self.weights, self.dtype, self.min_valid, self.sign)
+
+    def __call__(self, fields: Array, *, threads: int = 1) -> Array:
+        """Regrid ``(..., nlat, nlon)`` on ``threads`` threads, shared out by field."""
+        lead = fields.shape[:-2]
+        stack = fields.reshape(-1, *fields.shape[-2:])
+        out = np.empty((stack.shape[0], *self.weights.target_shape), self.dtype)
+        if stack.shape[0]:
+            self._all(stack, out, threads)
+        return out.reshape(*lead, *self.weights.target_shape)
+
+    def _all(self, stack: Array, out: Array, threads: int) -> None:
+        shape = self._product.between
+        few = max(1, min(-(-stack.shape[0] // threads), _BETWEEN_BYTES // (shape[0] * shape[1] * self.dtype.itemsize)))
+        parts = [slice(start, start + few) for start in range(0, stack.shape[0], few)]
+
+        def work(part: slice) -> None:
+            # NaN and infinity are looked at here, so NumPy need not warn of them. (The state is kept by thread.)
+            with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+                self._part(np.ascontiguousarray(stack[part], dtype=self.dtype), out[part])
+
+        if threads == 1 or len(parts) == 1:
+            for part in parts:
+                work(part)
+        else:
+            with ThreadPoolExecutor(min(threads, len(parts))) as pool:
+                list(pool.map(work, parts))
+
+    # ------------------------------------------------------------------ products, made on first use in each process
+    @cached_property
+    def _product(self) -> Product:
+        return Product(self.weights.lat.matrix, self.weights.lon.matrix, self.dtype)
+
+    @cached_property
+    def _reach(self) -> Product:
+        """Absolute weights: positive exactly where a source point counts."""
+        return Product(abs(self.weights.lat.matrix), abs(self.weights.lon.matrix), self.dtype)
+
+    @cached_property
+    def _beyond(self) -> tuple[NDArray[np.intp], Product, Product] | None:
+        """Rows that look across a pole, and the product that serves them, with its reach."""
+        if self.weights.across is None:
+            return None
+        lat, lon = (a.matrix for a in self.weights.across)
+        rows = np.flatnonzero(np.diff(lat.indptr)).astype(np.intp)
+        few = lat[rows]
+        return rows, Product(few, lon, self.dtype), Product(abs(few), abs(lon), self.dtype)
+
+    @cached_property
+    def _outside(self) -> Array | None:
+        """Target points without enough source under them; None where all have."""
+        covered = self.weights.coverage
+        outside = np.asarray(covered < self._least)
+        return outside if outside.any() else None
+
+    @property
+    def _least(self) -> float:
+        if self.weights.method != "conservative":
+            return 0.5
+        return max(self.min_valid - _PART_ROUNDING, _PART_ROUNDING)
+
+    # ------------------------------------------------------------------ one part
+    def _part(self, fields: Array, out: Array) -> None:
+        self._linear(fields, out)
+        # Every NaN or infinity of the source reaches the smaller side of the two, if only as 0 * NaN.
+        if not np.isfinite((out if out.size < fields.size else fields).sum()):
+            self._with_gaps(fields, out)
+        if self._outside is not None:
+            out[:, self._outside] = np.nan
+
+    def _linear(self, fields: Array, out: Array, *, exact: bool = False) -> None:
+        (self._product.exact if exact else self._product)(fields, out)
+        if self._beyond is not None:
+            rows, product, _ = self._beyond
+            extra = np.empty((fields.shape[0], rows.size, out.shape[-1]), self.dtype)
+            (product.exact if exact else product)(fields, extra)
+            out[:, rows] += self.dtype.type(self.sign) * extra
+
+    def _with_gaps(self, fields: Array, out: Array) -> None:
+        missing = np.isnan(fields)
+        if not missing.any():
+            self._linear(fields, out, exact=True)
+            return
+        filled = np.where(missing, self.dtype.type(0), fields)
+        self._linear(filled, out, exact=not np.isfinite(filled.sum()))
+        if (missing == missing[0]).all():  # one land mask for all fields, most often
+            missing = missing[:1]
+        if self.weights.method == "conservative":
+            valid = np.empty((missing.shape[0], *out.shape[1:]), self.dtype)
+            self._product((~missing).astype(self.dtype), valid)
+            out /= valid
+            np.copyto(out, np.nan, where=valid * self.weights.coverage < self._least)
+        else:
+            np.copyto(out, np.nan, where=self._touched(missing, out.shape[1:]))
+
+    def _touched(self, missing: Array, shape: tuple[int, ...]) -> Array:
+        """Targets for which a missing point counts."""
+        reach = np.empty((missing.shape[0], *shape), self.dtype)
+        gaps = missing.astype(self.dtype)
+        self._reach(gaps, reach)
+        if self._beyond is not None:
+            rows, _, product = self._beyond
+            extra = np.empty((missing.shape[0], rows.size, shape[-1]), self.dtype)
+            product(gaps, extra)
+            reach[:, rows] += extra
+        return np.asarray(reach > 0)
+
+
+def _make_applier(weights: Weights, dtype: np.dtype[Any], min_valid: float, sign: float) -> Applier:
+    return Applier(weights, dtype, min_valid=min_valid, sign=sign)
+
+
+def take_nearest(fields: Array, weights: Weights, dtype: np.dtype[Any]) -> Array:
+    """Pick values, ``(..., nlat, nlon)``, without touching them; NaN outside the source."""
+    rows, columns = weights.lat.nearest_index, weights.lon.nearest_index
+    out = np.take(np.take(fields, rows, axis=-2), columns, axis=-1).astype(dtype, copy=False)
+    outside = weights.coverage < 0.5
+    if outside.any():
+        out[..., outside] = np.nan
+    return out
+
+
+def thread_count() -> int:
+    """Threads for arrays in memory: the CPUs this process may use, or ``OMP_NUM_THREADS`` where that is smaller."""
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+    return max(1, min(cpus, int(asked))) if asked.isdigit() and int(asked) else max(1, cpus)

@@ -1,0 +1,232 @@
+"""``regrid``: fields on another grid, with its coordinates."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import xarray as xr
+
+from xatmo import _labels, cf
+from xatmo.errors import DimensionError, OptionError
+from xatmo.grids import Grid
+from xatmo.regrid import engines
+from xatmo.regrid.weights import METHODS
+from xatmo.typing import RegridMethod, SpectralEngine, T, XarrayObject
+
+# False of a field once its grid is another.
+_FALSE_OF_FIELDS = ("cell_measures", "valid_min", "valid_max", "valid_range", "actual_range")
+
+
+def regrid(
+    obj: T,
+    target: Grid | XarrayObject,
+    *,
+    method: RegridMethod = "spectral",
+    lmax: int | None = None,
+    engine: str | None = None,
+    min_valid: float = 0.5,
+    threads: int | None = None,
+) -> T:
+    """Fields on another grid.
+
+    Parameters
+    ----------
+    obj : Dataset or DataArray
+        With one-dimensional latitude and longitude, each in one chunk; any other dimensions, anywhere.
+    target : Grid, Dataset or DataArray
+        Where the fields are wanted. An xarray object gives its coordinates, under its names; a Grid gets the names of
+        ``obj``.
+    method : {"spectral", "conservative", "bilinear", "bicubic", "nearest"}
+        ``"spectral"`` goes through spherical harmonics, see `xatmo.spectral.regrid`; the rest are below.
+    lmax : int, optional
+        Highest degree kept (spectral only).
+    engine : str, optional
+        For ``"spectral"``: ``"ducc0"`` or ``"torch"``. For the rest: ``"builtin"`` (also by default) or ``"xesmf"``.
+    min_valid : float
+        Conservative only: a target value is the mean over the valid part of its cell (inside the source and not NaN) if
+        that part is at least this, else NaN. 0 keeps every cell that has anything valid, 1 only the complete ones.
+    threads : int, optional
+        For NumPy arrays: threads that share the fields out. All the CPUs of this process unless given, or
+        ``OMP_NUM_THREADS`` if smaller. Under Dask one thread works on each block.
+
+    Returns
+    -------
+    Dataset or DataArray
+        float32 stays float32, integers become float64 (``"nearest"`` keeps every type if no point is outside). Dask
+        arrays stay lazy, with the same chunks along other dimensions.
+
+    Raises
+    ------
+    OptionError
+        If a keyword has an impossible value.
+    ChunkError
+        If latitude or longitude is split into chunks.
+    CoordinateError, GridError
+        If a grid cannot be found or used.
+    DimensionError
+        If nothing has both horizontal dimensions, or the new names are taken by other dimensions.
+    MissingDependencyError
+        If the engine's package is not installed.
+
+    Notes
+    -----
+    Every method but the first is ``out[i, j] = sum_kl A[i, k] B[j, l] field[k, l]`` with one sparse matrix by axis.
+
+    *Conservative*: ``A`` holds overlaps of cells in sin(latitude), ``B`` in longitude, both divided by the extent
+    covered, so the area integral is kept where the source has no gaps, and no value leaves the range of the source.
+    Edges lie midway between points; those of a global grid end at the poles.
+
+    *Bilinear, bicubic*: linear, or cubic with the slopes of parabolas through three neighbours (Catmull-Rom where steps
+    are equal), along each axis. Longitude wraps where the columns go around. On such grids the rows go on over each
+    pole that they reach: beyond it comes the same row, 180 degrees of longitude away (with the opposite sign for
+    horizontal vector components, told by ``standard_name`` or as a wind pair), so a target on the pole depends on
+    longitude a little. Elsewhere the outermost slopes are one-sided. Bicubic may overshoot. A NaN makes those targets
+    NaN for which it has a weight that is not zero.
+
+    *Nearest*: the nearest row, then the nearest column; ties go to the north, and to the west.
+
+    Points outside a regional source are NaN: outside its outermost points, or its outermost cells for ``"nearest"``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xatmo import Grid
+    >>> fine = Grid.regular(181, 360)
+    >>> height = xr.DataArray(np.full((181, 360), 5.0), coords=fine.coords(), dims=("latitude", "longitude"))
+    >>> coarse = regrid(height, Grid.regular(45, 90, poles=False), method="conservative")
+    >>> coarse.shape, float(coarse.mean())
+    ((45, 90), 5.0)
+    """
+    _check_options(method, lmax=lmax, min_valid=min_valid, threads=threads)
+    if method == "spectral":
+        from xatmo import spectral
+
+        through: T = spectral.regrid(obj, target, lmax=lmax, engine=cast("SpectralEngine | None", engine))
+        return through
+    axes = cf.horizontal(obj)
+    place = _place(target, axes)
+    vectors = _vectors(obj)
+
+    def one(da: xr.DataArray) -> xr.DataArray:
+        sign = -1.0 if da.name in vectors or _is_component(da) else 1.0
+        return _field(da, axes, place, method=method, engine=engine, min_valid=min_valid, threads=threads, sign=sign)
+
+    out = _labels.map_fields(obj, one, dims=axes.dims, what=f"regrid(method={method!r})")
+    call = cf.describe_call(
+        "regrid", target=place.grid, method=method, engine=engine,
+        min_valid=min_valid if method == "conservative" else None,
+    )  # fmt: skip
+    return cf.add_history(out, call)
+
+
+def _check_options(method: str, *, lmax: int | None, min_valid: float, threads: int | None) -> None:
+    if method not in ("spectral", *METHODS):
+        message = f"method {method!r} came; wanted one of 'spectral', {', '.join(map(repr, METHODS))}"
+        raise OptionError(message)
+    if lmax is not None and method != "spectral":
+        message = f"lmax={lmax} came with method {method!r}; only method 'spectral' truncates: leave lmax out"
+        raise OptionError(message)
+    if not 0 <= min_valid <= 1:
+        message = f"min_valid={min_valid} came; wanted a part of a cell's area, between 0 and 1"
+        raise OptionError(message)
+    if threads is not None and threads < 1:
+        message = f"threads={threads} came; wanted at least 1, or None for all CPUs"
+        raise OptionError(message)
+
+
+# ---------------------------------------------------------------------- where to
+@dataclass(frozen=True)
+class Place:
+    """A target grid with the names and coordinates that the result gets."""
+
+    grid: Grid
+    axes: cf.Horizontal
+    coords: dict[Hashable, xr.DataArray]
+    cyclic: xr.DataArray | None  # the target's own longitudes, if the last repeats the first
+
+
+def _place(target: Any, axes: cf.Horizontal) -> Place:
+    if isinstance(target, Grid):
+        return grid_place(target, axes)
+    if not isinstance(target, (xr.Dataset, xr.DataArray)):
+        message = f"target is a {type(target).__name__}; wanted a Grid, or a Dataset or DataArray with coordinates"
+        raise OptionError(message)
+    there = cf.horizontal(target)
+    whole = {name: _bare(target[name]) for name in (there.lat, there.lon)}
+    column, cyclic = _labels.drop_cyclic(whole[there.lon], there)
+    grid = Grid.from_latlon(whole[there.lat].values, column.values)
+    return Place(grid, there, {there.lat: whole[there.lat], there.lon: column}, whole[there.lon] if cyclic else None)
+
+
+def _bare(coord: xr.DataArray) -> xr.DataArray:
+    """Drop other coordinates, and the name of bounds that do not come along."""
+    attrs = {k: v for k, v in coord.attrs.items() if k != "bounds"}
+    return xr.DataArray(
+        coord.values, coords={coord.name: (coord.dims, coord.values, attrs)}, dims=coord.dims, attrs=attrs
+    )
+
+
+def grid_place(grid: Grid, axes: cf.Horizontal) -> Place:
+    """Put a grid under the names of an object's own axes."""
+    lat, lon = grid.coords(lat="lat", lon="lon").values()
+    coords: dict[Hashable, xr.DataArray] = {
+        axes.lat: xr.DataArray(lat.values, dims=(axes.lat_dim,), attrs=lat.attrs),
+        axes.lon: xr.DataArray(lon.values, dims=(axes.lon_dim,), attrs=lon.attrs),
+    }
+    return Place(grid, axes, coords, None)
+
+
+# ---------------------------------------------------------------------- one field
+def _field(da: xr.DataArray, axes: cf.Horizontal, place: Place, *, engine: str | None, **options: Any) -> xr.DataArray:
+    bare, _ = _labels.drop_cyclic(da, axes)
+    _labels.require_whole(bare, axes.dims, what=f"regrid(method={options['method']!r})")
+    job = engines.Job(Grid.of(bare), place.grid, axes.dims, place.axes.dims, **options)
+    return finish(engines.run(bare, check_names(da, job), engine), da, job, place)
+
+
+def check_names(da: xr.DataArray, job: engines.Job) -> engines.Job:
+    """Raise if a new dimension already means something else in this field.
+
+    Raises
+    ------
+    DimensionError
+        Naming it.
+    """
+    taken = [d for d in job.target_dims if d in da.dims and d not in job.source_dims]
+    if taken:
+        message = (
+            f"the target calls a horizontal dimension {taken[0]!r}, which is another dimension of variable {da.name!r} "
+            f"{da.dims}; rename one of them"
+        )
+        raise DimensionError(message)
+    return job
+
+
+def finish(out: xr.DataArray, da: xr.DataArray, job: engines.Job, place: Place) -> xr.DataArray:
+    """Give a result its coordinates, attributes, encoding, order, and the target's cyclic column."""
+    stale = [n for n in out.coords if set(out[n].dims) & set(job.target_dims) or n in place.coords]
+    out = out.drop_vars(stale).assign_coords(place.coords)
+    order = [dict(zip(job.source_dims, job.target_dims, strict=True)).get(d, d) for d in da.dims]
+    out = out.transpose(*order)
+    attrs = {k: v for k, v in da.attrs.items() if k not in _FALSE_OF_FIELDS}
+    if job.method == "conservative":
+        before = str(attrs.get("cell_methods", ""))
+        attrs["cell_methods"] = before if "area: mean" in before else f"{before} area: mean".strip()
+    out.attrs = attrs
+    if place.cyclic is not None:
+        out = _labels.restore_cyclic(out, place.cyclic, place.axes)
+    return _labels.changed_values(out, da, reshaped=True)
+
+
+# ---------------------------------------------------------------------- vectors
+def _vectors(obj: XarrayObject) -> set[Hashable]:
+    pair = cf.wind_pair(obj, required=False) if isinstance(obj, xr.Dataset) else None
+    return set(pair or ())
+
+
+def _is_component(da: xr.DataArray) -> bool:
+    """Tell whether a field is an eastward or northward component, whose unit vector turns at the poles."""
+    words = str(da.attrs.get("standard_name", "")).split("_")
+    return "eastward" in words or "northward" in words

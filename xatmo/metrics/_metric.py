@@ -1,0 +1,201 @@
+"""What a score is made of: a statistic at every point, its weighted mean, and a formula over such means."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import xarray as xr
+
+from xatmo import cf
+from xatmo._labels import restore_cyclic, restore_order
+from xatmo.errors import OptionError, UnitsError
+from xatmo.metrics._aggregate import Sums, Weights, add_up, resolve_weights
+from xatmo.metrics._pairs import Dims, axes_of, climatology_for, fields, match, reduced_dims
+from xatmo.typing import T, XarrayObject
+from xatmo.units import conversion
+
+Statistics = Mapping[str, xr.DataArray]
+UnitsRule = Literal["same", "squared", "dB", "m", "1"]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A prediction and its target on the same labels, NaN in both where either is missing.
+
+    Attributes
+    ----------
+    prediction, target : DataArray
+        In float64.
+    climatology : DataArray or None
+        On the same labels.
+    dims : tuple of str
+        Dimensions that the score averages over.
+    options : mapping
+        The metric's own keywords.
+    """
+
+    prediction: xr.DataArray
+    target: xr.DataArray
+    climatology: xr.DataArray | None
+    dims: tuple[Hashable, ...]
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One score in three steps.
+
+    Attributes
+    ----------
+    name : str
+        By which `verify` knows it.
+    long_name : str
+        Goes into the result's attributes.
+    statistics : callable
+        ``Pair -> {name: DataArray}``: values at every point, whose weighted means the formula needs.
+    score : callable
+        ``(means, Pair) -> DataArray``. Roots and ratios belong here, after averaging.
+    units : {"same", "squared", "dB", "m", "1"}
+        Units of the score, from those of the field.
+    climatology : {"none", "optional", "required"}
+        Whether the score uses a climatology.
+    pairwise : bool
+        Whether a point that is missing in one field is taken out of the other. Transforms over whole fields see
+        them as they are.
+    """
+
+    name: str
+    long_name: str
+    statistics: Callable[[Pair], Statistics]
+    score: Callable[[Statistics, Pair], xr.DataArray]
+    units: UnitsRule = "same"
+    climatology: Literal["none", "optional", "required"] = "none"
+    pairwise: bool = True
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A pair ready to be scored, with what is needed to label the result."""
+
+    pair: Pair
+    weights: xr.DataArray
+    like: xr.DataArray
+    cyclic: bool
+    dtype: np.dtype[Any]
+
+    def sums(self, metric: Metric, keep: tuple[Hashable, ...] = ()) -> Sums:
+        """Weighted sums over the reduced dimensions except those to keep."""
+        dims = tuple(d for d in self.pair.dims if d not in keep)
+        return add_up(metric.statistics(self.pair), dims, self.weights)
+
+    def finish(self, metric: Metric, means: Statistics) -> xr.DataArray:
+        """Apply the formula and label the result."""
+        out = metric.score(means, self.pair).astype(self.dtype)
+        axes = axes_of(self.like)
+        if self.cyclic and axes is not None and axes.lon_dim in out.dims:
+            out = restore_cyclic(out, self.like, axes)
+        out = restore_order(out, self.like)
+        # Arithmetic and ufuncs may lose what the coordinates say of themselves.
+        described = {c: out[c].assign_attrs(self.like[c].attrs) for c in out.coords if c in self.like.coords}
+        out = out.assign_coords(described)
+        attrs: dict[str, Any] = {"long_name": _long_name(metric, self.like)}
+        units = score_units(self.pair.target.attrs.get("units"), metric.units)
+        if units is not None:
+            attrs["units"] = units
+        out.attrs = attrs
+        return out
+
+
+def prepare(
+    metric: Metric,
+    prediction: xr.DataArray,
+    target: xr.DataArray,
+    *,
+    dim: Dims,
+    weights: Weights,
+    climatology: XarrayObject | None = None,
+    options: Mapping[str, Any] | None = None,
+    what: str,
+) -> Prepared:
+    """Align, convert, mask and weigh one pair; lazy."""
+    if metric.climatology == "required" and climatology is None:
+        message = f"{what} compares with a climatology; pass climatology=, a mean over other years on the same grid"
+        raise OptionError(message)
+    like = prediction
+    dtype = np.result_type(prediction.dtype, target.dtype)
+    dtype = dtype if dtype.kind == "f" else np.dtype(np.float64)
+    aligned, matched, cyclic = match(prediction, target, what=what)
+    base = None
+    if climatology is not None and metric.climatology != "none":
+        base = climatology_for(climatology, aligned, matched).astype(np.float64)
+    dims = reduced_dims(aligned, matched, dim, what=what)
+    by = resolve_weights(aligned, dims, weights, what=what)
+    first, second = aligned.astype(np.float64), matched.astype(np.float64)
+    if metric.pairwise:
+        known = first.notnull() & second.notnull()
+        if base is not None:
+            known = known & base.notnull()
+        first, second = first.where(known), second.where(known)
+    first.attrs, second.attrs = aligned.attrs, matched.attrs
+    pair = Pair(first, second, base, dims, options or {})
+    return Prepared(pair, by, like, cyclic, dtype)
+
+
+def evaluate(
+    metric: Metric,
+    prediction: T,
+    target: XarrayObject,
+    *,
+    dim: Dims,
+    weights: Weights,
+    climatology: XarrayObject | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> T:
+    """Score a DataArray, or every variable that two Datasets share."""
+    scores: dict[Hashable, xr.DataArray] = {}
+    for name, first, second in fields(prediction, target, what=metric.name):
+        ready = prepare(
+            metric, first, second, dim=dim, weights=weights, climatology=climatology, options=options, what=metric.name
+        )
+        scores[name] = ready.finish(metric, ready.sums(metric).means()).rename(name)
+    shown = weights if not isinstance(weights, xr.DataArray) else "given"
+    call = cf.describe_call(f"metrics.{metric.name}", dim=dim, weights=shown, **(options or {}))
+    if isinstance(prediction, xr.DataArray):
+        (out,) = scores.values()
+        return cf.add_history(out, call)
+    return cf.add_history(xr.Dataset(scores), call)
+
+
+def score_units(units: Any, rule: UnitsRule) -> str | None:
+    """Units of a score of a field in ``units``; differences of degC are in K.
+
+    Examples
+    --------
+    >>> score_units("degC", "same"), score_units("m s-1", "squared"), score_units("K", "1")
+    ('K', 'm2 s-2', '1')
+    """
+    if rule not in ("same", "squared"):
+        return rule
+    if units is None:
+        return None
+    try:
+        scale, offset = conversion(str(units), "K")
+        units = "K" if offset and scale == 1 else units
+    except UnitsError:
+        pass
+    if rule == "same":
+        return str(units)
+    try:
+        from cf_xarray.units import units as registry
+
+        return str(format(registry.Unit(str(units)) ** 2, "~cf"))
+    except Exception:  # units that pint cannot read can still be squared by name
+        return f"({units})2"
+
+
+def _long_name(metric: Metric, field: xr.DataArray) -> str:
+    of = field.attrs.get("long_name") or field.attrs.get("standard_name") or field.name
+    return f"{metric.long_name} of {of}" if of else metric.long_name

@@ -1,0 +1,247 @@
+"""Bring a prediction and its target onto the same labels and units, or say what differs. Nothing is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from xatmo import cf
+from xatmo._labels import drop_cyclic
+from xatmo.errors import CoordinateError, DimensionError, GridError, UnitsError, VariableError
+from xatmo.typing import XarrayObject
+from xatmo.units import convert
+
+Dims = Hashable | Sequence[Hashable] | None
+
+# Labels that differ by less than this part of the spacing are the same: float32 files against float64 ones.
+_SAME_LABEL = 1e-3
+_CLIMATOLOGY_GROUPS = ("dayofyear", "month", "season", "hour")
+
+
+def axes_of(obj: XarrayObject) -> cf.Horizontal | None:
+    """Horizontal axes of an object, or None where it has none that are a product of latitudes and longitudes."""
+    try:
+        return cf.horizontal(obj)
+    except (CoordinateError, GridError):
+        return None
+
+
+def fields(
+    prediction: XarrayObject, target: XarrayObject, *, what: str
+) -> Iterator[tuple[Hashable, xr.DataArray, Any]]:
+    """Pair variables by name: ``(name, prediction, target)``; one pair named as the prediction for DataArrays.
+
+    Raises
+    ------
+    VariableError
+        If the two have no numeric variable in common.
+    """
+    if isinstance(prediction, xr.DataArray) and isinstance(target, xr.DataArray):
+        yield prediction.name, prediction, target
+        return
+    if isinstance(prediction, xr.DataArray):
+        yield prediction.name, prediction, _only(target, prediction.name, what=what, of="target")
+        return
+    if isinstance(target, xr.DataArray):
+        chosen = _only(prediction, target.name, what=what, of="prediction")
+        yield chosen.name, chosen, target
+        return
+    names = [n for n, v in prediction.data_vars.items() if n in target.data_vars and v.dtype.kind in "fiub"]
+    if not names:
+        message = (
+            f"{what} pairs variables by name, but the prediction has {sorted(map(str, prediction.data_vars))} and the "
+            f"target {sorted(map(str, target.data_vars))}; rename one: ds.rename({{'OLD': 'NEW'}})"
+        )
+        raise VariableError(message)
+    for name in names:
+        yield name, prediction[name], target[name]
+
+
+def _only(obj: XarrayObject, name: Hashable, *, what: str, of: str) -> xr.DataArray:
+    if isinstance(obj, xr.DataArray):
+        return obj
+    if name in obj.data_vars:
+        return obj[name]
+    if len(obj.data_vars) == 1:
+        return next(iter(obj.data_vars.values()))
+    message = (
+        f"{what} got a DataArray named {name!r} and a {of} Dataset with {sorted(map(str, obj.data_vars))}; "
+        "pick the variable: ds['NAME']"
+    )
+    raise VariableError(message)
+
+
+def match(
+    prediction: xr.DataArray, target: xr.DataArray, *, what: str, units: bool = True
+) -> tuple[xr.DataArray, xr.DataArray, bool]:
+    """Give the prediction and the target on the prediction's labels, in the target's units.
+
+    Rows, columns and other labels are matched by value, in whichever order and longitude range they come. A repeated
+    cyclic column is dropped from both.
+
+    Returns
+    -------
+    prediction, target : DataArray
+    cyclic : bool
+        Whether a repeated column was dropped from the prediction.
+
+    Raises
+    ------
+    CoordinateError
+        If labels differ: scores never join inner.
+    DimensionError
+        If the two share no dimension, though both have some.
+    UnitsError
+        If units cannot be converted, or only one of the two has any.
+    """
+    if units:
+        prediction = _same_units(prediction, target, what=what)
+    ours, theirs = axes_of(prediction), axes_of(target)
+    cyclic = False
+    if ours is not None and prediction.sizes[ours.lon_dim] > 2:
+        prediction, cyclic = drop_cyclic(prediction, ours)
+    if theirs is not None and target.sizes[theirs.lon_dim] > 2:
+        target, _ = drop_cyclic(target, theirs)
+    if ours is not None and theirs is not None and ours != theirs:
+        names = {
+            theirs.lat: ours.lat, theirs.lon: ours.lon, theirs.lat_dim: ours.lat_dim, theirs.lon_dim: ours.lon_dim
+        }  # fmt: skip
+        target = target.rename({old: new for old, new in names.items() if old != new})
+    shared = [d for d in prediction.dims if d in target.dims]
+    if not shared and prediction.dims and target.dims:
+        message = (
+            f"{what}: the prediction has dimensions {prediction.dims}, the target {target.dims}; wanted some in common"
+        )
+        raise DimensionError(message)
+    for dim in shared:
+        period = 360.0 if ours is not None and dim == ours.lon_dim else None
+        name = ours.lon if period and ours is not None else ours.lat if ours and dim == ours.lat_dim else dim
+        target = _reorder(prediction, target, dim, name, period=period, what=what)
+    # Auxiliary coordinates of the target would be compared value by value in arithmetic, which may compute them.
+    target = target.drop_vars([c for c in target.coords if c not in target.indexes or c not in target.dims])
+    return prediction, target, cyclic
+
+
+def _same_units(prediction: xr.DataArray, target: xr.DataArray, *, what: str) -> xr.DataArray:
+    ours, theirs = prediction.attrs.get("units"), target.attrs.get("units")
+    if ours is None and theirs is None:
+        return prediction
+    if ours is None or theirs is None:
+        has, lacks = ("target", "prediction") if ours is None else ("prediction", "target")
+        message = (
+            f"{what}: the {has} {target.name!r} has units {theirs if ours is None else ours!r}, the {lacks} has none; "
+            f"wanted both or neither. Set {lacks}.attrs['units']"
+        )
+        raise UnitsError(message)
+    return convert(prediction, str(theirs))
+
+
+def _labels(obj: xr.DataArray, dim: Hashable, name: Hashable) -> pd.Index | None:
+    if name in obj.coords and obj[name].dims == (dim,):
+        return pd.Index(obj[name].values)
+    return obj.indexes.get(dim)
+
+
+def _reorder(
+    prediction: xr.DataArray, target: xr.DataArray, dim: Hashable, name: Hashable, *, period: float | None, what: str
+) -> xr.DataArray:
+    ours, theirs = _labels(prediction, dim, name), _labels(target, dim, name)
+    if prediction.sizes[dim] != target.sizes[dim]:
+        message = (
+            f"{what}: {dim!r} has {prediction.sizes[dim]} points in the prediction{_extent(ours)} and "
+            f"{target.sizes[dim]} in the target{_extent(theirs)}; wanted the same labels. Select them, regrid, or "
+            "align on purpose: xr.align(prediction, target, join='inner')"
+        )
+        raise CoordinateError(message)
+    if ours is None or theirs is None or ours.equals(theirs):
+        return _take_labels(prediction, target, dim)
+    order = _positions(ours, theirs, period)
+    if order is None or (order < 0).any():
+        missing = ours[order < 0] if order is not None else ours
+        message = (
+            f"{what}: {len(missing)} of {len(ours)} labels of {dim!r} in the prediction{_extent(ours)} are not in the "
+            f"target{_extent(theirs)}, the first is {missing[0]}; wanted the same labels. Select them, regrid, or "
+            "align on purpose: xr.align(prediction, target, join='inner')"
+        )
+        raise CoordinateError(message)
+    if not np.array_equal(order, np.arange(order.size)):
+        target = target.isel({dim: order})
+    return _take_labels(prediction, target, dim)
+
+
+def _take_labels(prediction: xr.DataArray, target: xr.DataArray, dim: Hashable) -> xr.DataArray:
+    if dim in prediction.indexes:
+        return target.assign_coords({dim: prediction.indexes[dim]})
+    return target.drop_vars([dim]) if dim in target.indexes else target
+
+
+def _positions(ours: pd.Index, theirs: pd.Index, period: float | None) -> Any:
+    """Position in ``theirs`` of each label of ``ours``, -1 where there is none; None if labels repeat."""
+    numeric = ours.dtype.kind in "fiu" and theirs.dtype.kind in "fiu"
+    if not numeric:
+        return theirs.get_indexer(ours) if theirs.is_unique and ours.is_unique else None
+    mine, other = ours.to_numpy(np.float64), theirs.to_numpy(np.float64)
+    # Steps around the circle do not depend on where it was cut; the median is that of an ordinary step.
+    step = np.median(np.abs(np.diff(np.sort(other)))) if other.size > 1 else 1.0
+    if period is not None:
+        # Cut half a step below a label of ours, so that rounding never puts one label on both sides.
+        start = mine.min() - step / 2
+        mine, other = (start + (x - start) % period for x in (mine, other))
+    rank = np.argsort(other)
+    found = np.clip(np.searchsorted(other[rank], mine - step / 2), 0, other.size - 1)
+    order = rank[found]
+    bad = np.abs(other[order] - mine) > _SAME_LABEL * step
+    repeated = np.unique(order[~bad]).size < (~bad).sum()
+    return None if repeated else np.where(bad, -1, order)
+
+
+def _extent(labels: pd.Index | None) -> str:
+    return "" if labels is None or not len(labels) else f" ({labels[0]} to {labels[-1]})"
+
+
+def reduced_dims(prediction: xr.DataArray, target: xr.DataArray, dim: Dims, *, what: str) -> tuple[Hashable, ...]:
+    """Dimensions that a score averages over: those asked for, or all that the two share.
+
+    Raises
+    ------
+    DimensionError
+        If neither has a dimension that was asked for.
+    """
+    if dim is None:
+        return tuple(d for d in prediction.dims if d in target.dims)
+    wanted = (dim,) if isinstance(dim, str) or not isinstance(dim, Sequence) else tuple(dim)
+    missing = [d for d in wanted if d not in prediction.dims and d not in target.dims]
+    if missing:
+        message = f"{what}: dim has {missing[0]!r}, but the fields have {prediction.dims}; wanted some of these"
+        raise DimensionError(message)
+    return wanted
+
+
+def climatology_for(climatology: XarrayObject, prediction: xr.DataArray, target: xr.DataArray) -> xr.DataArray:
+    """Lay a climatology on the prediction's labels: by day of year, month, season or hour where it has these.
+
+    Raises
+    ------
+    CoordinateError
+        If labels differ, or a time of the prediction has no entry.
+    """
+    field = _only(climatology, target.name, what="the climatology", of="climatology")
+    for group in _CLIMATOLOGY_GROUPS:
+        if group in field.dims and group not in prediction.dims:
+            time = prediction["valid_time"] if "valid_time" in prediction.coords else prediction[cf.time(prediction)]
+            try:
+                field = field.sel({group: getattr(time.dt, group)})
+            except KeyError as error:
+                message = (
+                    f"the climatology has no {group} {error.args[0]}; wanted an entry for every {group} "
+                    f"of {time.name!r}"
+                )
+                raise CoordinateError(message) from error
+            field = field.drop_vars([c for c in field.coords if c not in field.dims])
+    field, _, _ = match(field, target, what="the climatology") if set(field.dims) & set(target.dims) else (field, 0, 0)
+    _, onto, _ = match(prediction, field, what="the climatology", units=False)
+    return onto

@@ -1,0 +1,295 @@
+"""Scores that compare point by point: errors, bias, correlation, signal-to-noise, skill.
+
+Every score averages with weights first and takes roots and ratios last, so that scores of chunked data are exact.
+A point that is missing (NaN) in the prediction or in the target is left out, together with its weight; a score over no
+point at all is NaN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from xatmo.errors import OptionError
+from xatmo.metrics._aggregate import Weights
+from xatmo.metrics._metric import Metric, Pair, Statistics, evaluate
+from xatmo.metrics._pairs import Dims
+from xatmo.typing import T, XarrayObject
+
+# A variance below this part of the mean square is rounding: the field is constant.
+_CONSTANT = 1e-13
+
+_DOC = """
+    Parameters
+    ----------
+    prediction : Dataset or DataArray
+    target : Dataset or DataArray
+        On the same labels as the prediction, in any order of rows, longitude range and convertible units. Scores are
+        in its units.
+    dim : str or sequence of str, optional
+        Dimensions to average over; all that the two share unless given. ``dim="time"`` gives maps.
+    weights : "area", DataArray or None
+        Cell areas, where the fields have latitudes and longitudes; the caller's own, NaN counting as 0; or equal
+        ones.{extra}
+
+    Returns
+    -------
+    Dataset or DataArray
+        As the prediction came; lazy where it is.
+
+    Raises
+    ------
+    CoordinateError
+        If labels differ: scores never join inner.
+    DimensionError
+        If a dimension of ``dim`` is not there.
+    UnitsError
+        If units cannot be converted, or only one of the two has any.
+    VariableError
+        If two Datasets share no variable.
+    OptionError
+        If weights are negative or of an unknown kind.
+    """
+
+
+def _errors(pair: Pair) -> xr.DataArray:
+    return pair.prediction - pair.target
+
+
+def _moments(pair: Pair) -> Statistics:
+    """First and second moments of both fields, of the anomalies where there is a climatology."""
+    p, t = pair.prediction, pair.target
+    if pair.climatology is not None:
+        p, t = p - pair.climatology, t - pair.climatology
+    return {"p": p, "t": t, "pp": p * p, "tt": t * t, "pt": p * t}
+
+
+def _sqrt(field: xr.DataArray) -> xr.DataArray:
+    return field**0.5
+
+
+def _variance(square: xr.DataArray, mean: xr.DataArray) -> xr.DataArray:
+    """Variance from moments; NaN where it is nothing but rounding."""
+    variance = square - mean**2
+    return variance.where(variance > _CONSTANT * square)
+
+
+def _correlation(m: Statistics, _: Pair) -> xr.DataArray:
+    spread = _variance(m["pp"], m["p"]) * _variance(m["tt"], m["t"])
+    return (m["pt"] - m["p"] * m["t"]) / _sqrt(spread)
+
+
+def _std_ratio(m: Statistics, _: Pair) -> xr.DataArray:
+    variance = (m["pp"] - m["p"] ** 2).clip(min=0)
+    return _sqrt(variance / _variance(m["tt"], m["t"]))
+
+
+def _anomaly_correlation(m: Statistics, _: Pair) -> xr.DataArray:
+    both = m["pp"] * m["tt"]
+    return m["pt"] / _sqrt(both.where(both > 0))
+
+
+def _skill_statistics(pair: Pair) -> Statistics:
+    squared = _errors(pair) ** 2
+    if pair.climatology is not None:
+        return {"error": squared, "reference": (pair.target - pair.climatology) ** 2}
+    return {"error": squared, "t": pair.target, "tt": pair.target**2}
+
+
+def _skill(m: Statistics, _: Pair) -> xr.DataArray:
+    reference = m["reference"] if "reference" in m else _variance(m["tt"], m["t"])
+    return 1 - m["error"] / reference.where(reference > 0)
+
+
+def target_range(pair: Pair, *, also: Sequence[Hashable] = ()) -> xr.DataArray:
+    """Range of values: the number given, or that of the target (largest minus smallest) over ``dim`` and ``also``.
+
+    Raises
+    ------
+    OptionError
+        If the number is not positive, or another word than "target" came.
+    """
+    given = pair.options.get("data_range", "target")
+    if isinstance(given, str):
+        if given != "target":
+            message = f"data_range={given!r}; wanted 'target' or a number in the units of the field"
+            raise OptionError(message)
+        over = [d for d in pair.target.dims if d in pair.dims or d in also]
+        span = pair.target.max(over) - pair.target.min(over)
+        return span.where(span > 0)
+    if not float(given) > 0:
+        message = f"data_range={given!r}; wanted a number above 0, in the units of the field"
+        raise OptionError(message)
+    return xr.DataArray(float(given))
+
+
+def _psnr(m: Statistics, pair: Pair) -> xr.DataArray:
+    # An error of zero is an infinite ratio; 0/0 is no ratio.
+    peak = target_range(pair)
+    ratio = peak**2 / m["e"].where(m["e"] > 0)
+    out: xr.DataArray = 10 * xr.apply_ufunc(
+        np.log10, ratio.where((m["e"] != 0) | peak.isnull(), np.inf), dask="allowed"
+    )
+    return out
+
+
+MSE = Metric("mse", "mean square error", lambda p: {"e": _errors(p) ** 2}, lambda m, _: m["e"], "squared")
+RMSE = Metric("rmse", "root mean square error", lambda p: {"e": _errors(p) ** 2}, lambda m, _: _sqrt(m["e"]))
+MAE = Metric("mae", "mean absolute error", lambda p: {"e": abs(_errors(p))}, lambda m, _: m["e"])
+BIAS = Metric("bias", "mean error", lambda p: {"e": _errors(p)}, lambda m, _: m["e"])
+CORRELATION = Metric("correlation", "correlation", _moments, _correlation, "1")
+STD_RATIO = Metric("std_ratio", "ratio of standard deviations, prediction to target,", _moments, _std_ratio, "1")
+ACC = Metric("acc", "anomaly correlation", _moments, _anomaly_correlation, "1", climatology="required")
+SKILL = Metric("skill", "mean-square skill", _skill_statistics, _skill, "1", climatology="optional")
+PSNR = Metric("psnr", "peak signal-to-noise ratio", lambda p: {"e": _errors(p) ** 2}, _psnr, "dB")
+
+
+def mse(prediction: T, target: XarrayObject, *, dim: Dims = None, weights: Weights = "area") -> T:
+    """Mean square error: mean of (p - t)^2.
+
+    Examples
+    --------
+    >>> p, t = xr.DataArray([1.0, 2.0, 4.0], dims="x"), xr.DataArray([1.0, 2.0, 3.0], dims="x")
+    >>> mse(p, t).item()
+    0.3333333
+    """
+    return evaluate(MSE, prediction, target, dim=dim, weights=weights)
+
+
+def rmse(prediction: T, target: XarrayObject, *, dim: Dims = None, weights: Weights = "area") -> T:
+    """Root mean square error: sqrt(mean of (p - t)^2), the root after the mean.
+
+    Examples
+    --------
+    >>> t = xr.DataArray([[0.0] * 4] * 3, dims=("lat", "lon"),
+    ...                  coords={"lat": [60.0, 0.0, -60.0], "lon": [0.0, 90, 180, 270]})
+    >>> p = t + xr.DataArray([2.0, 0.0, 0.0], dims="lat")
+    >>> rmse(p, t).item(), rmse(p, t, weights=None).item()
+    (1.0, 1.1547)
+    """
+    return evaluate(RMSE, prediction, target, dim=dim, weights=weights)
+
+
+def mae(prediction: T, target: XarrayObject, *, dim: Dims = None, weights: Weights = "area") -> T:
+    """Mean absolute error: mean of abs(p - t).
+
+    Examples
+    --------
+    >>> mae(xr.DataArray([1.0, 5.0], dims="x"), xr.DataArray([2.0, 2.0], dims="x")).item()
+    2.0
+    """
+    return evaluate(MAE, prediction, target, dim=dim, weights=weights)
+
+
+def bias(prediction: T, target: XarrayObject, *, dim: Dims = None, weights: Weights = "area") -> T:
+    """Mean error: mean of p - t, positive where the prediction is too high.
+
+    Examples
+    --------
+    >>> bias(xr.DataArray([1.0, 5.0], dims="x"), xr.DataArray([2.0, 2.0], dims="x")).item()
+    1.0
+    """
+    return evaluate(BIAS, prediction, target, dim=dim, weights=weights)
+
+
+def correlation(prediction: T, target: XarrayObject, *, dim: Dims = None, weights: Weights = "area") -> T:
+    """Pearson correlation: weighted covariance over the product of weighted standard deviations; NaN if either is 0.
+
+    Examples
+    --------
+    >>> x = xr.DataArray([1.0, 2.0, 3.0], dims="x")
+    >>> correlation(-2 * x + 1, x).item()
+    -1.0
+    """
+    return evaluate(CORRELATION, prediction, target, dim=dim, weights=weights)
+
+
+def std_ratio(prediction: T, target: XarrayObject, *, dim: Dims = None, weights: Weights = "area") -> T:
+    """Weighted standard deviation of the prediction over that of the target: below 1 for smoothed predictions.
+
+    Examples
+    --------
+    >>> x = xr.DataArray([1.0, 2.0, 3.0], dims="x")
+    >>> std_ratio(x / 2, x).item()
+    0.5
+    """
+    return evaluate(STD_RATIO, prediction, target, dim=dim, weights=weights)
+
+
+def acc(
+    prediction: T, target: XarrayObject, *, climatology: XarrayObject, dim: Dims = None, weights: Weights = "area"
+) -> T:
+    """Anomaly correlation, uncentred: sum(p' t') / sqrt(sum(p'^2) sum(t'^2)) with anomalies from the climatology.
+
+    Examples
+    --------
+    >>> p, t = xr.DataArray([11.0, 9.0], dims="x"), xr.DataArray([12.0, 8.0], dims="x")
+    >>> acc(p, t, climatology=xr.DataArray([10.0, 10.0], dims="x")).item()
+    1.0
+    """
+    return evaluate(ACC, prediction, target, dim=dim, weights=weights, climatology=climatology)
+
+
+def skill(
+    prediction: T,
+    target: XarrayObject,
+    *,
+    climatology: XarrayObject | None = None,
+    dim: Dims = None,
+    weights: Weights = "area",
+) -> T:
+    """Mean-square skill: 1 - mean((p - t)^2) / mean((c - t)^2); 1 is perfect, 0 is no better than the reference.
+
+    The reference c is the climatology, or, without one, the mean of the target itself over ``dim``.
+
+    Examples
+    --------
+    >>> p, t = xr.DataArray([1.0, 2.0, 4.0], dims="x"), xr.DataArray([1.0, 2.0, 3.0], dims="x")
+    >>> skill(p, t).item()
+    0.5
+    """
+    return evaluate(SKILL, prediction, target, dim=dim, weights=weights, climatology=climatology)
+
+
+def psnr(
+    prediction: T,
+    target: XarrayObject,
+    *,
+    data_range: float | str = "target",
+    dim: Dims = None,
+    weights: Weights = "area",
+) -> T:
+    """Peak signal-to-noise ratio in dB: 20 log10(range) - 10 log10(mean of (p - t)^2); infinite for a perfect field.
+
+    Examples
+    --------
+    >>> p, t = xr.DataArray([0.0, 11.0], dims="x"), xr.DataArray([0.0, 10.0], dims="x")
+    >>> psnr(p, t).item(), psnr(p, t, data_range=100.0).item()
+    (23.0103, 43.0103)
+    """
+    return evaluate(PSNR, prediction, target, dim=dim, weights=weights, options={"data_range": data_range})
+
+
+_CLIMATOLOGY = """
+    climatology : Dataset or DataArray
+        On the target's grid; where it has the dimension ``dayofyear``, ``month``, ``season`` or ``hour``, the entry for
+        each time of the prediction is taken."""
+_RANGE = """
+    data_range : float or "target"
+        Peak value, in the units of the field; or the largest minus the smallest value of the target over ``dim``."""
+
+
+def _document(*functions: Any, extra: str = "") -> None:
+    """Write the part that all scores share into their docstrings, above the examples."""
+    shared = _DOC.format(extra=extra).strip("\n").rstrip()
+    for function in functions:
+        if function.__doc__:  # not under python -OO
+            function.__doc__ = function.__doc__.replace("    Examples\n", f"{shared}\n\n    Examples\n", 1)
+
+
+_document(mse, rmse, mae, bias, correlation, std_ratio)
+_document(acc, skill, extra=_CLIMATOLOGY)
+_document(psnr, extra=_RANGE)

@@ -1,0 +1,160 @@
+"""The scale down to which a prediction is right, from spectra."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import xarray as xr
+
+from xatmo.errors import DimensionError, OptionError
+from xatmo.metrics._metric import Metric, Pair, Statistics, evaluate
+from xatmo.metrics._pairs import Dims, axes_of
+from xatmo.typing import Floats, SpectrumKind, T, XarrayObject
+
+Criterion = Literal["skill", "power"]
+_AXES = ("degree", "wavenumber")
+
+
+def _statistics(pair: Pair) -> Statistics:
+    from xatmo import spectral
+
+    axes = axes_of(pair.prediction)
+    if axes is None or not set(axes.dims) <= set(pair.dims):
+        message = (
+            f"effective_resolution averages over latitude and longitude, but dim has {pair.dims} only; add both, or "
+            "leave dim out"
+        )
+        raise DimensionError(message)
+    settings = {"kind": pair.options.get("kind", "auto"), "lmax": pair.options.get("lmax")}
+    criterion = pair.options.get("criterion", "skill")
+    if criterion not in ("skill", "power"):
+        message = f"criterion={criterion!r}; wanted 'skill' or 'power'"
+        raise OptionError(message)
+    first = pair.prediction - pair.target if criterion == "skill" else pair.prediction
+    return {
+        "first": spectral.energy_spectrum(first.rename("first"), **settings),
+        "target": spectral.energy_spectrum(pair.target.rename("target"), **settings),
+    }
+
+
+def crossing(curve: Floats, wavelength: Floats, threshold: float) -> Any:
+    """Wavelength at which a curve first falls below a threshold, going from long waves to short ones.
+
+    Parameters
+    ----------
+    curve : array (..., n)
+        From long to short waves.
+    wavelength : array (n,)
+        In metres, falling.
+    threshold : float
+
+    Returns
+    -------
+    array (...)
+        Interpolated linearly in the logarithm of the wavelength. Infinite where even the longest wave is below the
+        threshold; the shortest wavelength where none is; NaN where the curve has a NaN before it crosses.
+
+    Examples
+    --------
+    >>> crossing(np.array([1.0, 0.75, 0.25]), np.array([4e6, 2e6, 1e6]), 0.5)
+    array(1414213.56)
+    """
+    below = ~(curve >= threshold)  # a NaN counts as below, and shows in the result
+    crossed = below.any(-1)
+    after = np.where(crossed, below.argmax(-1), curve.shape[-1] - 1)
+    before = np.maximum(after - 1, 0)
+    pick = [np.take_along_axis(curve, i[..., None], -1)[..., 0] for i in (before, after)]
+    scale = np.log(wavelength)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        part = (pick[0] - threshold) / (pick[0] - pick[1])
+    found = np.exp(scale[before] + part * (scale[after] - scale[before]))
+    found = np.where(after == 0, np.where(np.isnan(pick[1]), np.nan, np.inf), found)
+    return np.where(crossed, found, wavelength[-1])
+
+
+def _score(means: Statistics, pair: Pair) -> xr.DataArray:
+    target = means["target"]
+    axis = next(d for d in _AXES if d in target.dims)
+    wavelength = np.asarray(target["wavelength"].values, dtype=np.float64)
+    use = np.flatnonzero(np.isfinite(wavelength))  # not the mean
+    use = use[np.argsort(-wavelength[use])]
+    ratio = means["first"] / target
+    curve = 1 - ratio if pair.options.get("criterion", "skill") == "skill" else ratio
+    if curve.chunks is not None:
+        curve = curve.chunk({axis: -1})  # one number a degree: spectra are small
+    found: xr.DataArray = xr.apply_ufunc(
+        lambda values: crossing(values[..., use], wavelength[use], float(pair.options.get("threshold", 0.5))),
+        curve,
+        input_core_dims=[[axis]],
+        dask="parallelized",
+        output_dtypes=[np.float64],
+    )
+    return found
+
+
+EFFECTIVE_RESOLUTION = Metric("effective_resolution", "effective resolution", _statistics, _score, "m", pairwise=False)
+
+
+def effective_resolution(
+    prediction: T,
+    target: XarrayObject,
+    *,
+    criterion: Criterion = "skill",
+    threshold: float = 0.5,
+    kind: SpectrumKind = "auto",
+    lmax: int | None = None,
+    dim: Dims = None,
+) -> T:
+    """Wavelength in metres down to which a prediction is right.
+
+    From long waves to short ones, the first wavelength at which the criterion falls below the threshold. Spectra are
+    averaged over the other dimensions of ``dim`` before the ratio is taken, and interpolated linearly in the logarithm
+    of the wavelength.
+
+    Parameters
+    ----------
+    prediction, target : Dataset or DataArray
+        On the same labels, without gaps, with latitude and longitude whole.
+    criterion : {"skill", "power"}
+        ``"skill"``: 1 - S(p - t) / S(t), which asks for the right waves in the right place. ``"power"``: S(p) / S(t),
+        which only asks for enough variance.
+    threshold : float
+        Between 0 and 1.
+    kind : {"auto", "spherical", "isotropic", "zonal"}
+        Spectrum, as in `xatmo.spectral.energy_spectrum`: by degree on a globe, by wavenumber on a box.
+    lmax : int, optional
+        Highest degree.
+    dim : str or sequence of str, optional
+        Has to hold latitude and longitude; all dimensions that the two share unless given.
+
+    Returns
+    -------
+    Dataset or DataArray
+        As the prediction came; lazy where it is. Infinite where even the longest wave fails; the shortest wavelength of
+        the spectrum where every wave passes; NaN where the target has no power at a wave longer than the crossing.
+
+    Raises
+    ------
+    DimensionError
+        If ``dim`` leaves out latitude or longitude.
+    OptionError
+        If the criterion is unknown or the threshold is not between 0 and 1.
+    MissingValueError
+        When computed, if a field has gaps.
+
+    Examples
+    --------
+    >>> import xatmo
+    >>> grid = xatmo.Grid.gaussian(32)
+    >>> noise = np.random.default_rng(0).normal(size=grid.shape)
+    >>> t = xr.DataArray(noise, grid.coords(), dims=("latitude", "longitude")).atmo.truncate(31)
+    >>> metres = effective_resolution(t.atmo.truncate(10), t)
+    >>> round(metres.item() / 1e3), metres.attrs["units"]  # between degrees 10 and 11
+    (3638, 'm')
+    """
+    if not 0 < threshold < 1:
+        message = f"threshold={threshold!r}; wanted a number between 0 and 1"
+        raise OptionError(message)
+    options = {"criterion": criterion, "threshold": threshold, "kind": kind, "lmax": lmax}
+    return evaluate(EFFECTIVE_RESOLUTION, prediction, target, dim=dim, weights=None, options=options)

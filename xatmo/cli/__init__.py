@@ -1,0 +1,204 @@
+"""The command line: ``xatmo demo``, ``config``, ``train``, ``apply``, ``evaluate`` and ``catalog``.
+
+Each command says what it did, and shows progress on long work. What is wrong with the input ends it with one line and
+an exit status that is not zero; ``--debug`` shows the traceback instead.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Spherical harmonics, patches, super-resolution and variational interpolation for fields on the sphere.",
+)
+
+Input = Annotated[Path, typer.Argument(help="netCDF, Zarr or GRIB", show_default=False)]
+Variable = Annotated[str | None, typer.Option("--variable", "-v", help="only this variable")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace what is at OUTPUT")]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit: 0 when done, 1 on an error, 2 on a wrong command, 130 when interrupted.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        What follows ``xatmo``; taken from the command line unless given.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"] or ["--help"]  # wherever it stands
+    try:
+        status = app(words, prog_name="xatmo", standalone_mode=False)
+    except (KeyboardInterrupt, typer.Abort):
+        status = 130
+    except Exception as error:
+        if debug:
+            raise
+        _fail(_in_one_line(error), int(getattr(error, "exit_code", 1)))
+    if status == 130:  # typer's own word for an interruption
+        _fail("interrupted; the same command continues where it stopped", 130)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _fail(message: str, status: int) -> None:
+    typer.echo(f"xatmo: {message}", err=True)
+    sys.exit(status)
+
+
+def _in_one_line(error: Exception) -> str:
+    """Say what went wrong; name the kind of error only where the message was not written for a reader."""
+    from xatmo.errors import XatmoError
+
+    format_message = getattr(error, "format_message", None)  # a wrong command or option
+    if format_message is not None:
+        return f"{' '.join(str(format_message()).split())} (xatmo --help lists the commands)"
+    if isinstance(error, FileNotFoundError) and error.filename is not None:
+        return f"no such file or folder: {error.filename}"
+    text = " ".join(str(error).split())
+    if isinstance(error, XatmoError | OSError) and text:
+        return text
+    return f"{type(error).__name__}: {text} (--debug shows where)"
+
+
+@app.callback(invoke_without_command=True)
+def options(
+    version: Annotated[bool, typer.Option("--version", help="print the version")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="show the traceback of an error")] = False,
+) -> None:
+    """Fields on the sphere: from an archive to a learned or variational product."""
+    del debug  # taken out of the arguments by `main`
+    if version:
+        from xatmo import __version__
+
+        typer.echo(f"xatmo {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option("--output", "-o", help="folder for figures, scores and the model")] = Path(
+        "demo"
+    ),
+    quick: Annotated[
+        bool, typer.Option("--quick", help="smaller fields and a shorter training: within a minute")
+    ] = False,
+    input: Annotated[Path | None, typer.Option("--input", "-i", help="your own field: netCDF, Zarr or GRIB")] = None,
+    variable: Variable = None,
+) -> None:
+    """Run the whole chain, on generated fields or on your own, and print scores and figures."""
+    from xatmo import demo as chain
+    from xatmo.cli import files
+
+    own = None if input is None else files.one_variable(files.open_fields(input), variable, input)
+    chain.run(output, quick=quick, field=own)
+
+
+@app.command()
+def config(
+    task: Annotated[str, typer.Argument(help="for instance SuperResolver", show_default=False)],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="write to this file")] = None,
+) -> None:
+    """Print a commented YAML file with every setting of a task and its default."""
+    from xatmo.cli import configuration
+
+    text = configuration.template(task)
+    if output is None:
+        typer.echo(text, nl=False)
+        return
+    if output.exists():
+        message = f"{output} exists; choose another name or remove it"
+        raise FileExistsError(message)
+    output.write_text(text, encoding="utf-8")
+    typer.echo(f"wrote {output}")
+
+
+@app.command()
+def train(
+    task: Annotated[str, typer.Argument(help="for instance SuperResolver", show_default=False)],
+    config: Annotated[Path, typer.Argument(help="YAML, as `xatmo config TASK` prints it", show_default=False)],
+) -> None:
+    """Train a task from a configuration, and save it; the same command continues an interrupted training."""
+    from xatmo.cli import configuration
+
+    wanted = configuration.read(task, config)
+    typer.echo(f"training {wanted.task_name} on {wanted.input}")
+    trained = configuration.train(wanted)
+    trained.save(wanted.output)
+    last = trained.history.iloc[-1]
+    typer.echo("last step: " + ", ".join(f"{k} {v:.4g}" for k, v in last.dropna().items()))
+    typer.echo(f"saved {wanted.output}; use it: xatmo apply {wanted.output} INPUT OUTPUT")
+
+
+@app.command()
+def apply(
+    model: Annotated[Path, typer.Argument(help="folder of a saved task", show_default=False)],
+    input: Input,
+    output: Annotated[Path, typer.Argument(help=".zarr (continues when interrupted) or .nc", show_default=False)],
+    variable: Variable = None,
+    batch_size: Annotated[int | None, typer.Option(help="patches at a time")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
+    overwrite: Overwrite = False,
+) -> None:
+    """Apply a saved task to fields of any size, piece by piece."""
+    from xatmo.cli import files
+    from xatmo.tasks import as_model
+
+    loaded = as_model(model)
+    wanted = [channel.name for channel in loaded.inputs]
+    ds = files.open_fields(input)
+    if variable is not None:
+        ds = files.one_variable(ds, variable, input).to_dataset(name=wanted[0] if len(wanted) == 1 else variable)
+    ds = ds[[name for name in ds.data_vars if name in wanted]] if set(wanted) <= set(ds.data_vars) else ds
+    result = files.in_pieces(ds).atmo.apply(loaded, batch_size=batch_size, device=device)
+    key = {"model": loaded.fingerprint, "input": files.identity(input), "variable": variable}
+    files.write(result, output, key=key, overwrite=overwrite, note=typer.echo)
+    typer.echo(f"wrote {output}")
+
+
+@app.command()
+def evaluate(
+    prediction: Annotated[Path, typer.Argument(help="netCDF, Zarr or GRIB", show_default=False)],
+    target: Annotated[Path, typer.Argument(help="the truth, on the same grid", show_default=False)],
+    metrics: Annotated[str, typer.Option(help="names, joined by commas")] = "rmse,mae,bias,correlation",
+    dim: Annotated[
+        str | None, typer.Option(help="dimensions to average over, joined by commas; all unless given")
+    ] = None,
+    variable: Variable = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="write the scores, .nc or .csv")] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Score a prediction against its target, area-weighted."""
+    from xatmo.cli import files, tables
+
+    pair = [files.open_fields(path) for path in (prediction, target)]
+    if variable is not None:
+        pair = [
+            files.one_variable(ds, variable, path).to_dataset(name=variable)
+            for ds, path in zip(pair, (prediction, target), strict=True)
+        ]
+    names = [name.strip() for name in metrics.split(",") if name.strip()]
+    dims = [name.strip() for name in dim.split(",")] if dim else None
+    scores = pair[0].atmo.verify(pair[1], metrics=names, dim=dims).compute()
+    tables.scores(scores)
+    if output is not None:
+        files.write_scores(scores, output, overwrite=overwrite)
+        typer.echo(f"wrote {output}")
+
+
+@app.command()
+def catalog(
+    name: Annotated[str | None, typer.Argument(help="era5, natl60, or a YAML file", show_default=False)] = None,
+    entry: Annotated[str | None, typer.Argument(help="one of its entries", show_default=False)] = None,
+) -> None:
+    """List the catalogs, the entries of one, or what an entry holds and how to open it."""
+    from xatmo.cli import tables
+
+    tables.catalog(name, entry)

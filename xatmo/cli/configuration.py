@@ -1,0 +1,292 @@
+"""Configurations of training runs: YAML with every setting of a task, made from its signature and docstrings."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import re
+import textwrap
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import xarray as xr
+import yaml
+
+import xatmo
+from xatmo.catalog import open_catalog
+from xatmo.cli import files
+from xatmo.errors import ConfigError, OptionError, VariableError
+
+# Keywords of `fit` that take fields: in a configuration they are files, under `data`.
+_FIELDS: Final = ("validation", "target", "predictors", "static")
+_DATA: Final = {
+    "input": "netCDF, Zarr or GRIB file; or a catalog entry: {catalog: era5, entry: weatherbench2, resolution: 64x32}",
+    "variables": "names of the variables to train on; null takes every field on the horizontal grid",
+    "select": "part of the input to train on, by coordinate: {time: ['2001', '2009'], level: 500}",
+    "validation": "what to watch during the training: a file, a catalog entry, or a selection of the input as above",
+    "target": "fine fields that go with the input, a file or catalog entry; null: the input is fine, and is coarsened",
+    "predictors": "further coarse fields that the network reads, as a file or catalog entry",
+    "static": "fine fields without time that the network reads, as a file or catalog entry",
+}
+
+
+@dataclass(frozen=True)
+class Training:
+    """A configuration that has been read and checked.
+
+    Attributes
+    ----------
+    task_name : str
+        Name of the task's class.
+    settings, fit : mapping
+        Keywords of the class and of its ``fit``.
+    data : mapping
+        Under the keys of the ``data`` section.
+    output : path
+        Folder in which the trained task is saved.
+    """
+
+    task_name: str
+    settings: Mapping[str, Any]
+    fit: Mapping[str, Any]
+    data: Mapping[str, Any]
+    output: Path
+
+    @property
+    def input(self) -> str:
+        """The input, in words."""
+        return str(self.data["input"])
+
+
+def tasks() -> dict[str, Any]:
+    """Give the tasks that can be trained, by name.
+
+    Examples
+    --------
+    >>> "SuperResolver" in tasks()
+    True
+    """
+    from xatmo.tasks import Task
+
+    found = {name: getattr(xatmo, name) for name in xatmo.__all__}
+    return {name: obj for name, obj in found.items() if inspect.isclass(obj) and issubclass(obj, Task)}
+
+
+def template(task: str) -> str:
+    """Write the YAML for a task: every setting, its default, and what it means.
+
+    Raises
+    ------
+    OptionError
+        If there is no such task.
+
+    Examples
+    --------
+    >>> print(template("superresolver"))
+    # Configuration of a training of SuperResolver...
+    """
+    name, cls = _find(task)
+    fit = _settings(cls.fit)
+    lines = [
+        f"# Configuration of a training of {name}, with every default. Run it:",
+        f"#   xatmo train {name} THIS_FILE",
+        "# Lines may be left out; their defaults then hold. Those that say so have to be given.",
+        "",
+        "data:",
+    ]
+    for key in _data_keys(fit):
+        lines += _entry(key, None, _DATA[key], required=key == "input")
+    lines += ["", f"task:  # settings of {name}"]
+    for key, (default, about) in _settings(cls).items():
+        lines += _entry(key, default, about, required=default is inspect.Parameter.empty)
+    lines += ["", "training:"]
+    for key, (default, about) in fit.items():
+        if key not in _FIELDS:
+            lines += _entry(key, default, about, required=default is inspect.Parameter.empty)
+    lines += ["", "# Folder in which the trained task is saved.", f"output: models/{name.lower()}", ""]
+    return "\n".join(lines)
+
+
+def read(task: str, path: Path) -> Training:
+    """Read a configuration and check every name in it.
+
+    Raises
+    ------
+    OptionError
+        If there is no such task.
+    ConfigError
+        If the file is no YAML mapping, has unknown names, or lacks what has to be given.
+    """
+    name, cls = _find(task)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        message = f"{path} is not YAML: {' '.join(str(error).split())}"
+        raise ConfigError(message) from error
+    if not isinstance(content, dict):
+        message = f"{path} holds {type(content).__name__}; wanted a mapping as `xatmo config {name}` prints it"
+        raise ConfigError(message)
+    fit, settings = _settings(cls.fit), _settings(cls)
+    _check_names(content, ("data", "task", "training", "output"), str(path))
+    sections: dict[str, dict[str, Any]] = {}
+    known = {"data": _data_keys(fit), "task": list(settings), "training": [k for k in fit if k not in _FIELDS]}
+    for section, names in known.items():
+        given = content.get(section)
+        if given is not None and not isinstance(given, dict):
+            message = f"{path}: {section} is {type(given).__name__}; wanted a mapping"
+            raise ConfigError(message)
+        sections[section] = given or {}
+        _check_names(sections[section], names, f"{path}: {section}")
+    needed = [("data", "input")] + [("task", k) for k, (v, _) in settings.items() if v is inspect.Parameter.empty]
+    for section, key in needed:
+        if sections[section].get(key) is None:
+            message = f"{path}: {section}.{key} has to be given"
+            raise ConfigError(message)
+    output = Path(str(content.get("output") or f"models/{name.lower()}"))
+    return Training(name, sections["task"], sections["training"], sections["data"], output)
+
+
+def train(wanted: Training) -> Any:
+    """Open the data, make the task and fit it; an interrupted run in the same ``run_dir`` is continued."""
+    _, cls = _find(wanted.task_name)
+    task = cls(**wanted.settings)
+    data = dict(wanted.data)
+    whole = _open(data.pop("input"), "data.input")
+    names = data.pop("variables", None)
+    fields = _take(whole, names)
+    chosen = _select(fields, data.pop("select", None), "data.select")
+    given: dict[str, Any] = {}
+    for key, value in data.items():
+        if value is None:
+            continue
+        is_selection = isinstance(value, dict) and "catalog" not in value
+        given[key] = _select(fields, value, f"data.{key}") if is_selection else _open(value, f"data.{key}")
+        if key == "validation" and not is_selection:
+            given[key] = _take(given[key], names)
+    fit = dict(wanted.fit)
+    fit.setdefault("run_dir", str(wanted.output.with_name(wanted.output.name + ".run")))
+    return task.fit(chosen, **given, **fit)
+
+
+# ---------------------------------------------------------------------- data
+def _open(where: Any, what: str) -> xr.Dataset:
+    if isinstance(where, dict):
+        parameters = dict(where)
+        try:
+            name, entry = parameters.pop("catalog"), parameters.pop("entry")
+        except KeyError as error:
+            message = f"{what} is {where}; wanted a file, or a mapping with 'catalog' and 'entry'"
+            raise ConfigError(message) from error
+        return open_catalog(name).open(entry, **parameters)
+    return files.open_fields(Path(str(where)))
+
+
+def _take(ds: xr.Dataset, names: Any) -> xr.Dataset:
+    if names is None:
+        return ds
+    wanted = [names] if isinstance(names, str) else list(names)
+    missing = [name for name in wanted if name not in ds.data_vars]
+    if missing:
+        message = f"data.variables names {missing[0]!r}; the input has {sorted(map(str, ds.data_vars))}"
+        raise VariableError(message)
+    return ds[wanted]
+
+
+def _select(ds: xr.Dataset, selection: Any, what: str) -> xr.Dataset:
+    if selection is None:
+        return ds
+    if not isinstance(selection, dict):
+        message = f"{what} is {selection!r}; wanted a mapping from a dimension to a value or [first, last]"
+        raise ConfigError(message)
+    for dim, value in selection.items():
+        pair = isinstance(value, list) and len(value) == 2
+        try:
+            ds = ds.sel({dim: slice(*value) if pair else value})
+        except (KeyError, ValueError, TypeError) as error:
+            message = f"{what}: {dim}={value!r} cannot be selected from dimensions {dict(ds.sizes)}"
+            raise ConfigError(message) from error
+        if ds.sizes.get(dim, 1) == 0:
+            message = f"{what}: nothing lies between {value[0]!r} and {value[1]!r} along {dim}"
+            raise ConfigError(message)
+    return ds
+
+
+# ---------------------------------------------------------------------- signatures and docstrings
+def _find(task: str) -> tuple[str, Any]:
+    found = tasks()
+    for name, cls in found.items():
+        if name.lower() == task.lower():
+            return name, cls
+    message = f"no task {task!r}; there is {', '.join(found)}"
+    raise OptionError(message)
+
+
+def _settings(call: Any) -> dict[str, tuple[Any, str]]:
+    """Keywords of a class or function that YAML can hold, with default and meaning."""
+    about = parameters_section(inspect.getdoc(call) or "")
+    found = {}
+    for parameter in inspect.signature(call).parameters.values():
+        positional_data = not inspect.isclass(call) and parameter.kind is not inspect.Parameter.KEYWORD_ONLY
+        if parameter.name == "self" or positional_data or parameter.kind is inspect.Parameter.VAR_KEYWORD:
+            continue
+        found[parameter.name] = (parameter.default, about.get(parameter.name, ""))
+    return found
+
+
+def parameters_section(doc: str) -> dict[str, str]:
+    """Meanings by name from the Parameters section of a NumPy docstring.
+
+    Examples
+    --------
+    >>> parameters_section('''Do it.
+    ...
+    ... Parameters
+    ... ----------
+    ... a, b : int
+    ...     Two numbers,
+    ...     both whole.
+    ... ''')
+    {'a': 'Two numbers, both whole.', 'b': 'Two numbers, both whole.'}
+    """
+    match = re.search(r"^(?:Parameters|Attributes)\n-+\n(.*?)(?=^\w[^\n]*\n-{3,}|\Z)", doc, flags=re.M | re.S)
+    found: dict[str, str] = {}
+    for block in re.split(r"\n(?=\S)", match[1]) if match else []:
+        head, _, body = block.partition("\n")
+        names, _, kind = head.partition(" : ")
+        text = " ".join(body.split())
+        choices = kind if kind.startswith("{") else ""
+        for name in names.split(","):
+            found[name.strip().lstrip("*")] = f"{text} {choices}".strip()
+    return found
+
+
+def _data_keys(fit: Mapping[str, Any]) -> list[str]:
+    return ["input", "variables", "select", *[key for key in _FIELDS if key in fit]]
+
+
+def _entry(key: str, default: Any, about: str, *, required: bool) -> list[str]:
+    text = f"{about} HAS TO BE GIVEN." if required else about
+    lines = [f"  # {line}" for line in textwrap.wrap(text, 110)]
+    value = None if required else _plain(default)
+    shown = yaml.safe_dump({key: value}, default_flow_style=None, width=1000).strip()
+    return [*lines, *[f"  {line}" for line in shown.splitlines()]]
+
+
+def _plain(value: Any) -> Any:
+    """Turn a default into what YAML can hold."""
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(v) for v in value]
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+
+
+def _check_names(given: Mapping[str, Any], known: tuple[str, ...] | list[str], where: str) -> None:
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; it knows {', '.join(known)}"
+            message = f"{where} has {name!r}, which it does not know{hint}"
+            raise ConfigError(message)

@@ -1,0 +1,259 @@
+"""Read fields from files; write results so that nothing half done looks finished and an interruption costs little."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import os
+import shutil
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import xarray as xr
+import zarr
+
+from xatmo import cf, optional
+from xatmo.errors import ConfigError, OptionError, VariableError, XatmoError
+
+NETCDF: Final = (".nc", ".nc4", ".cdf", ".h5", ".hdf5")
+GRIB: Final = (".grib", ".grib1", ".grib2", ".grb", ".grb2")
+_PIECE_BYTES: Final = 64e6
+
+
+# ---------------------------------------------------------------------- reading
+def open_fields(path: Path) -> xr.Dataset:
+    """Open a netCDF file, a Zarr store or a GRIB file, lazily on Dask.
+
+    Raises
+    ------
+    FileNotFoundError
+        If nothing is at ``path``.
+    OSError
+        If what is there cannot be read.
+    MissingDependencyError
+        If it is GRIB and the package that reads it is not installed.
+    """
+    if not path.exists():
+        raise FileNotFoundError(2, "no such file or folder", str(path))
+    options: dict[str, Any] = {"chunks": {}}
+    if path.suffix in GRIB:
+        optional.require("cfgrib", extra="grib", why=f"reading {path}")
+        options |= {"engine": "cfgrib", "backend_kwargs": {"indexpath": ""}}
+    elif path.is_dir():
+        options |= {"engine": "zarr", "consolidated": False}  # listing a local folder costs nothing
+    try:
+        return xr.open_dataset(path, **options)
+    except XatmoError:
+        raise
+    except Exception as error:  # each engine raises its own kinds
+        reason = " ".join(str(error).split()) or type(error).__name__
+        kind = "GRIB" if path.suffix in GRIB else "Zarr" if path.is_dir() else "netCDF"
+        message = f"{path} cannot be read as {kind}: {reason[:300]}"
+        raise OSError(message) from error
+
+
+def one_variable(ds: xr.Dataset, name: str | None, path: Path) -> xr.DataArray:
+    """Take the variable ``name``, or the only one on a horizontal grid.
+
+    Raises
+    ------
+    VariableError
+        If there is no such variable, or several and none is named.
+    """
+    if name is not None:
+        if name not in ds.data_vars:
+            message = f"no variable {name!r} in {path}; it has {sorted(map(str, ds.data_vars))}"
+            raise VariableError(message)
+        return ds[name]
+    names = cf.variables_with(ds, cf.horizontal(ds).dims, what=str(path))
+    if len(names) > 1:
+        message = f"{path} has several fields, {sorted(map(str, names))}; name one with --variable"
+        raise VariableError(message)
+    return ds[names[0]]
+
+
+def in_pieces(ds: xr.Dataset) -> xr.Dataset:
+    """Chunk the dimensions other than latitude and longitude, so that one field at a time fits in memory with ease."""
+    horizontal = cf.horizontal(ds).dims
+    fields = [ds[n] for n in cf.variables_with(ds, horizontal, what="applying a model")]
+    plane = max(da.dtype.itemsize * math.prod(da.sizes[d] for d in horizontal) for da in fields)
+    left = max(1, int(_PIECE_BYTES // plane))
+    chunks: dict[Hashable, int] = {}
+    for dim in [d for d in reversed(fields[0].dims) if d not in horizontal]:
+        chunks[dim] = min(left, ds.sizes[dim])
+        left = max(1, left // ds.sizes[dim])
+    stored = {d: c[0] for d, c in ds.chunksizes.items()}
+    # Chunks smaller than that, as stored, stay: joining them would read more for each piece.
+    return ds.chunk({d: min(c, stored.get(d, c)) for d, c in chunks.items()})
+
+
+def identity(path: Path) -> dict[str, Any]:
+    """Tell one input from another, and from itself after a change."""
+    parts = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    newest = max((p.stat().st_mtime_ns for p in parts), default=0)
+    return {"path": str(path.resolve()), "bytes": sum(p.stat().st_size for p in parts), "changed": newest}
+
+
+# ---------------------------------------------------------------------- writing
+def write(
+    ds: xr.Dataset, path: Path, *, key: Mapping[str, Any], overwrite: bool = False, note: Callable[[str], Any] = print
+) -> None:
+    """Write a lazy result to Zarr, region by region, or to netCDF, whole or not at all.
+
+    Parameters
+    ----------
+    ds : Dataset
+    path : path
+        ``.zarr``: an interrupted call is continued by the same call. ``.nc``: appears when it is complete.
+    key : mapping
+        What JSON can hold and the result depends on: a store that was begun with another is not continued.
+    overwrite : bool
+        Replace what is there.
+    note : callable
+        Takes one line of text, for the user.
+
+    Raises
+    ------
+    OptionError
+        If the name ends otherwise.
+    FileExistsError
+        If something complete is there already.
+    ConfigError
+        If something begun with another ``key`` is there.
+    """
+    if path.suffix not in (".zarr", *NETCDF):
+        message = f"cannot tell the format of {path}; wanted a name that ends in .zarr or .nc"
+        raise OptionError(message)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(2, "no such file or folder", str(path.parent))
+    for variable in ds.variables.values():  # chunks and filters of the input do not fit the output
+        variable.encoding = {k: v for k, v in variable.encoding.items() if k in ("units", "calendar", "_FillValue")}
+    if path.suffix == ".zarr":
+        _write_zarr(ds, path, dict(key), overwrite, note)
+    else:
+        _refuse_existing(path, overwrite)
+        _write_netcdf(ds, path)
+
+
+def write_scores(scores: xr.Dataset, path: Path, *, overwrite: bool = False) -> None:
+    """Write scores to netCDF or CSV.
+
+    Raises
+    ------
+    OptionError
+        If the name ends otherwise.
+    FileExistsError
+        If something is there already and may not be replaced.
+    """
+    if path.suffix not in (".csv", *NETCDF):
+        message = f"cannot tell the format of {path}; wanted a name that ends in .csv or .nc"
+        raise OptionError(message)
+    _refuse_existing(path, overwrite)
+    if path.suffix == ".csv":
+        (scores if scores.dims else scores.expand_dims("scores")).to_dataframe().to_csv(path)
+    else:
+        _write_netcdf(scores, path)
+
+
+def _refuse_existing(path: Path, overwrite: bool) -> None:
+    if path.exists() and not overwrite:
+        message = f"{path} exists; pass --overwrite to replace it"
+        raise FileExistsError(message)
+
+
+def _write_netcdf(ds: xr.Dataset, path: Path) -> None:
+    handle, name = tempfile.mkstemp(suffix=path.suffix, prefix=f".{path.stem}-", dir=path.parent)
+    os.close(handle)
+    try:
+        with _watch_tasks(f"writing {path.name}"):
+            ds.to_netcdf(name, engine="netcdf4")
+        os.chmod(name, 0o666 & ~_umask())
+        os.replace(name, path)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def _write_zarr(ds: xr.Dataset, path: Path, key: dict[str, Any], overwrite: bool, note: Callable[[str], Any]) -> None:
+    progress = path.with_name(f".{path.name}.progress.json")
+    ds = ds.chunk({d: max(c) for d, c in ds.chunksizes.items()}) if ds.chunksizes else ds  # Zarr's chunks are equal
+    key |= {"regions": sum(1 for _ in _regions(ds))}
+    done: set[str] = set()
+    if path.exists() and not overwrite:
+        if not progress.is_file():
+            _refuse_existing(path, overwrite)
+        state = json.loads(progress.read_text(encoding="utf-8"))
+        if state["key"] != json.loads(json.dumps(key)):
+            message = f"{path} was begun with another model or input; finish that, or pass --overwrite to begin anew"
+            raise ConfigError(message)
+        done = set(state["done"])
+        note(f"continuing {path}: {len(done)} of {key['regions']} regions are there")
+    else:
+        if path.exists():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        _remember(progress, key, done)
+        ds.to_zarr(path, mode="w", compute=False, consolidated=False)
+    for name, region in _track(list(_regions(ds)), f"writing {path.name}"):
+        label = f"{name} " + " ".join(f"{d}:{s.start}-{s.stop}" for d, s in region.items())
+        if label in done:
+            continue
+        block = ds[[name]].isel(region).drop_vars(list(ds[name].coords))
+        block.to_zarr(path, consolidated=False, **({"region": region} if region else {"mode": "a"}))
+        done.add(label)
+        _remember(progress, key, done)
+    with warnings.catch_warnings():  # Zarr tells that its format 3 does not specify this; xarray warns if it is missing
+        warnings.filterwarnings("ignore", message="Consolidated metadata")
+        zarr.consolidate_metadata(str(path))
+    progress.unlink()
+
+
+def _remember(progress: Path, key: Mapping[str, Any], done: set[str]) -> None:
+    part = progress.with_suffix(".part")
+    part.write_text(json.dumps({"key": key, "done": sorted(done)}), encoding="utf-8")
+    os.replace(part, progress)
+
+
+def _regions(ds: xr.Dataset) -> Iterator[tuple[Hashable, dict[Hashable, slice]]]:
+    """Variables that Dask holds, each with the slices of its chunks, in order."""
+    for name, da in ds.data_vars.items():
+        if da.chunks is None:
+            continue
+        edges = [[0, *itertools.accumulate(sizes)] for sizes in da.chunks]
+        for corner in itertools.product(*[itertools.pairwise(e) for e in edges]):
+            yield name, {d: slice(*pair) for d, pair in zip(da.dims, corner, strict=True)}
+
+
+def _track(items: list[Any], what: str) -> Any:
+    from rich.progress import track
+
+    return track(items, description=what, disable=not sys.stderr.isatty(), transient=True)
+
+
+@contextmanager
+def _watch_tasks(what: str) -> Iterator[None]:
+    """Show the progress of the Dask tasks that run inside."""
+    from dask.callbacks import Callback
+    from rich.progress import Progress
+
+    with Progress(disable=not sys.stderr.isatty(), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+
+        def started(_: Any, state: Mapping[str, Any]) -> None:
+            bar.update(task, total=sum(len(state[kind]) for kind in ("ready", "waiting")), completed=0)
+
+        def finished(*_: Any) -> None:
+            bar.advance(task)
+
+        with Callback(start_state=started, posttask=finished):  # type: ignore[no-untyped-call]
+            yield
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

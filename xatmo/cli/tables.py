@@ -1,0 +1,64 @@
+"""Tables on the terminal."""
+
+from __future__ import annotations
+
+import xarray as xr
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from xatmo.catalog import open_catalog, shipped_catalogs
+
+
+def scores(ds: xr.Dataset) -> None:
+    """Print scores: one row for each variable or coordinate, one column for each score.
+
+    Examples
+    --------
+    >>> scores(xr.Dataset({"rmse": 0.5}))  # doctest: +SKIP
+    """
+    frame = ds.reset_coords(drop=True).to_dataframe() if ds.dims else ds.to_array("score").to_dataframe("value")
+    console = Console()
+    table = Table(*[str(n or "") for n in frame.index.names], *[str(column) for column in frame.columns])
+    for index, row in frame.iterrows():
+        labels = index if isinstance(index, tuple) else (index,)
+        table.add_row(*[str(label) for label in labels], *[f"{value:.5g}" for value in row])
+    console.print(table)
+    units = {str(n): str(v.attrs["units"]) for n, v in ds.data_vars.items() if v.attrs.get("units") not in (None, "1")}
+    if units:
+        console.print("units: " + ", ".join(f"{n} {u}" for n, u in units.items()), markup=False, highlight=False)
+
+
+def catalog(name: str | None, entry: str | None) -> None:
+    """Print the catalogs, the entries of one, or one entry."""
+    console = Console()
+    if name is None:
+        for shipped in shipped_catalogs():
+            opened = open_catalog(shipped)
+            console.print(f"[bold]{shipped}[/bold]  {escape(opened.description)} ({len(opened.names)} entries)")
+        return
+    opened = open_catalog(name)
+    if entry is None:
+        table = Table(title=escape(opened.description))
+        table.add_column("entry", no_wrap=True)
+        for column in ("access", "size", "holds"):
+            table.add_column(column, overflow="fold")
+        for each in opened.names:
+            about = opened.describe(each)
+            table.add_row(each, about["access"], escape(str(about["size"])), escape(about["description"]))
+        console.print(table)
+        return
+    about = opened.describe(entry)
+    table = Table(show_header=False, title=f"{name}: {entry}")
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for key in ("description", "access", "licence", "size", "chunks", "url", "driver", "documentation"):
+        if about[key]:
+            table.add_row(key, escape(str(about[key])))
+    for parameter in about["parameters"].values():
+        default = "has to be given" if parameter.default is None else f"default {parameter.default!r}"
+        text = f"{parameter.description}: {parameter.possible}; {default}"
+        table.add_row(f"{parameter.name}=", escape(text))
+    console.print(table)
+    given = "".join(f", {p.name}=..." for p in about["parameters"].values() if p.default is None)
+    console.print(f'xatmo.open_catalog("{name}").open("{entry}"{given})', markup=False)

@@ -55,4 +55,4 @@ bench: $(VENV)/.installed-test
 	$(BIN)/python tests/benchmarks $(ARGS)
 
 clean:
-	rm -rf $(VENV) build dist demo docs/_build docs/gallery/auto docs/api/generated .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build dist demo docs/_build docs/auto_gallery .pytest_cache .mypy_cache .ruff_cache

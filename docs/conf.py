@@ -1,0 +1,44 @@
+"""Sphinx configuration; ``make docs`` builds with warnings as errors, offline."""
+
+import xatmo
+
+project = "xatmo"
+author = "xatmo developers"
+copyright = "xatmo developers"
+version = release = xatmo.__version__
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.mathjax",
+    "sphinx_gallery.gen_gallery",
+]
+source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
+exclude_patterns = ["_build", "gallery"]
+myst_enable_extensions = ["dollarmath", "colon_fence"]
+myst_heading_anchors = 3
+
+# Docstrings put names of code between single backticks.
+default_role = "literal"
+napoleon_google_docstring = False
+napoleon_use_rtype = False
+napoleon_use_ivar = True
+autodoc_typehints = "none"  # the signatures have them; the text says shape and unit
+autodoc_member_order = "bysource"
+autodoc_default_options = {"members": True, "show-inheritance": False}
+
+sphinx_gallery_conf = {
+    "examples_dirs": ["gallery"],
+    "gallery_dirs": ["auto_gallery"],
+    "filename_pattern": r"plot_",
+    "abort_on_example_error": True,
+    "download_all_examples": False,
+    "show_memory": False,
+    "remove_config_comments": True,
+    "plot_gallery": True,
+}
+
+html_theme = "furo"
+html_title = f"xatmo {version}"
+html_show_sourcelink = False

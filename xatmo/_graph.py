@@ -1,0 +1,239 @@
+"""Dimensions of a patched computation, and the Dask graph in which each tile of its output is one task."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import xarray as xr
+
+from xatmo import _tiles, cf
+from xatmo.errors import ChunkError, DimensionError, OptionError
+
+if TYPE_CHECKING:
+    from xatmo.nn.tiled import TileJob
+
+Chunks: TypeAlias = Mapping[Hashable, int | tuple[int, ...]]
+
+TILE_BYTES = 256 * 2**20
+"""Output that one task makes at most, as far as it can be split along time, level and the like."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Dimensions of the work: ``extras`` are looped over, ``core`` go through the network."""
+
+    template: xr.DataArray
+    extras: tuple[Hashable, ...]
+    core: dict[str, Hashable]
+
+    @classmethod
+    def of(cls, ds: xr.Dataset, axes: cf.Horizontal, *, timed: bool) -> Layout:
+        for name, field in ds.data_vars.items():
+            if not set(axes.dims) <= set(field.dims) or field.dtype.kind not in "fiub":
+                message = (
+                    f"variable {name!r} has dimensions {field.dims} and dtype {field.dtype}; the model needs "
+                    f"real numbers on {axes.dims}"
+                )
+                raise DimensionError(message)
+        core: dict[str, Hashable] = {"lat": axes.lat_dim, "lon": axes.lon_dim}
+        if timed:
+            core = {"time": ds[cf.time(ds)].dims[0], **core}
+        template = max(ds.data_vars.values(), key=lambda v: v.ndim)  # the first of the widest
+        if not set(core.values()) <= set(template.dims):
+            message = (
+                f"variable {template.name!r} has dimensions {template.dims}; the model needs {tuple(core.values())}"
+            )
+            raise DimensionError(message)
+        wide = sorted(ds.data_vars.values(), key=lambda v: -v.ndim)
+        extras = dict.fromkeys(d for v in wide for d in v.dims if d not in core.values())
+        return cls(template, tuple(extras), core)
+
+    @property
+    def inner(self) -> tuple[Hashable, ...]:
+        """Dimensions in the order in which a tile is computed."""
+        return (*self.extras, *self.core.values())
+
+    def dims(self, members: int | None) -> tuple[Hashable, ...]:
+        """Dimensions of the output: those of the input in its order, extra ones of other inputs and members first."""
+        own = self.template.dims
+        return (*(("member",) if members else ()), *(d for d in self.extras if d not in own), *own)
+
+    def order(self, members: int | None) -> tuple[int, ...]:
+        """Transposition from (member, `inner`) to `dims`."""
+        inner = (*(("member",) if members else ()), *self.inner)
+        return tuple(inner.index(d) for d in self.dims(members))
+
+
+# ---------------------------------------------------------------------- running it
+def _sources(
+    job: TileJob, layout: Layout, dims: Sequence[Hashable], chunks: Sequence[Sequence[int]],
+    extras: Sequence[tuple[int, int]], tiles: Sequence[_tiles.AxisTile],
+) -> list[tuple[tuple[int, ...], tuple[slice, ...], tuple[slice, ...]]]:  # fmt: skip
+    """Chunks of one variable under a tile and its halo: index, what to cut out, and where it goes."""
+    per_dim = []
+    for dim, sizes in zip(dims, chunks, strict=True):
+        at = layout.inner.index(dim)
+        inside = at - len(extras)
+        per_dim.append(_overlapping(sizes, *extras[at]) if inside < 0 else tiles[inside].sources(sizes))
+    return [
+        tuple(zip(*parts, strict=True))  # type: ignore[misc]
+        for parts in itertools.product(*per_dim)
+    ]
+
+
+def _overlapping(chunks: Sequence[int], low: int, high: int) -> list[tuple[int, slice, slice]]:
+    found, start = [], 0
+    for c, size in enumerate(chunks):
+        a, b = max(low, start), min(high, start + size)
+        if a < b:
+            found.append((c, slice(a - start, b - start), slice(a - low, b - low)))
+        start += size
+    return found
+
+
+def at_once(job: TileJob, layout: Layout, arrays: Sequence[xr.DataArray]) -> Any:
+    extras = [(0, _size(arrays, d)) for d in layout.extras]
+    core = [(0, axis.points) for axis in job.axes]
+    tiles = [axis.tile(*r) for axis, r in zip(job.axes, core, strict=True)]
+    pieces = []
+    for array in arrays:
+        values = array.values
+        found = _sources(job, layout, array.dims, [(n,) for n in values.shape], extras, tiles)
+        pieces.append([(values[cut], place) for _, cut, place in found])
+    return job.run(extras, core, pieces)
+
+
+def _size(arrays: Sequence[xr.DataArray], dim: Hashable) -> int:
+    return next(int(a.sizes[dim]) for a in arrays if dim in a.dims)
+
+
+def lazy(
+    job: TileJob, layout: Layout, arrays: Sequence[xr.DataArray], output_chunks: Chunks | None, *, cyclic: bool
+) -> list[Any]:
+    """Put one task per tile into a graph: cut what each needs out of the input chunks, then run it."""
+    import dask.array as da
+    from dask._task_spec import List, Task, TaskRef
+    from dask.base import tokenize
+    from dask.highlevelgraph import HighLevelGraph
+
+    blocks = [a.data if a.chunks is not None else da.from_array(a.values, chunks=-1) for a in arrays]
+    for array, block in zip(arrays, blocks, strict=True):
+        if any(math.isnan(n) for sizes in block.chunks for n in sizes):
+            message = (
+                f"variable {array.name!r} has chunks of unknown size; call .compute_chunk_sizes() on its data first"
+            )
+            raise ChunkError(message)
+    edges = _edges(job, layout, arrays, output_chunks, cyclic=cyclic)
+    cuts = [list(itertools.pairwise(edges[d])) for d in layout.inner]
+    n_extras = len(layout.extras)
+    job = replace(job, tasks=math.prod(map(len, cuts)))
+    tiles = [[axis.tile(*r) for r in ranges] for axis, ranges in zip(job.axes, cuts[n_extras:], strict=True)]
+    name = f"xatmo-predict-{tokenize(job, [b.name for b in blocks], cuts)}"
+    layer: dict[Any, Any] = {f"{name}-job": Task(f"{name}-job", _keep, job)}
+    # Sources along one dimension depend on the tile's place along it alone.
+    along = [
+        {
+            (dim, k): (_overlapping(sizes, *cuts[at][k]) if at < n_extras else tiles[at - n_extras][k].sources(sizes))
+            for dim, sizes in zip(array.dims, block.chunks, strict=True)
+            for at in [layout.inner.index(dim)]
+            for k in range(len(cuts[at]))
+        }
+        for array, block in zip(arrays, blocks, strict=True)
+    ]
+    order = layout.order(job.members)
+    for index in itertools.product(*(range(len(c)) for c in cuts)):
+        pieces = []
+        for v, (array, block) in enumerate(zip(arrays, blocks, strict=True)):
+            per_dim = [along[v][d, index[layout.inner.index(d)]] for d in array.dims]
+            parts = []
+            for combination in itertools.product(*per_dim):
+                chunk, cut, place = zip(*combination, strict=True)
+                source = (block.name, *chunk)
+                if any(c.stop - c.start < sizes[i] for c, sizes, i in zip(cut, block.chunks, chunk, strict=True)):
+                    # Cut where the chunk lies, so that only the part travels.
+                    key = (f"{name}-cut-{v}", *index, *(x for c in cut for x in (c.start, c.stop)), *chunk)
+                    layer[key] = Task(key, _cut, TaskRef(source), cut)
+                    source = key
+                parts.append(List(TaskRef(source), place))
+            pieces.append(List(*parts))
+        at = (0, *index) if job.members is not None else index
+        key = (name, 0, *(at[o] for o in order))
+        ranges = [c[k] for c, k in zip(cuts, index, strict=True)]
+        layer[key] = Task(key, _run, TaskRef(f"{name}-job"), ranges[:n_extras], ranges[n_extras:], List(*pieces))
+    inner = [tuple(b - a for a, b in c) for c in cuts]
+    inner = [(job.members,), *inner] if job.members is not None else inner
+    chunks = ((len(job.outputs),), *(inner[o] for o in order))
+    graph = HighLevelGraph.from_collections(name, layer, dependencies=blocks)
+    whole = da.Array(graph, name, chunks, meta=np.empty((0,) * len(chunks), job.dtype))
+    return [whole[c] for c in range(len(job.outputs))]
+
+
+def _keep(job: TileJob) -> TileJob:
+    return job
+
+
+def _cut(block: Any, cut: tuple[slice, ...]) -> Any:
+    return block[cut]
+
+
+def _run(job: TileJob, extras: Any, core: Any, pieces: Any) -> Any:
+    return job.run(extras, core, pieces)
+
+
+def _edges(
+    job: TileJob, layout: Layout, arrays: Sequence[xr.DataArray], output_chunks: Chunks | None, *, cyclic: bool
+) -> dict[Hashable, list[int]]:
+    """Edges of the tiles along each dimension, in output points."""
+    asked = _asked_edges(job, layout, arrays, output_chunks or {}, cyclic=cyclic)
+    edges: dict[Hashable, list[int]] = {}
+    for dim in layout.extras:
+        first = next(a for a in arrays if dim in a.dims)
+        sizes = first.chunksizes.get(dim) or (first.sizes[dim],)
+        edges[dim] = asked.get(dim) or [0, *itertools.accumulate(sizes)]
+    for axis, dim in zip(job.axes, layout.core.values(), strict=True):
+        sizes = layout.template.chunksizes.get(dim) or (axis.cells,)
+        scaled = [min(axis.points, axis.factor * e) for e in itertools.accumulate(sizes)]
+        edges[dim] = asked.get(dim) or sorted({0, *scaled[:-1], axis.points})
+    most = max(1, TILE_BYTES // (np.dtype(job.dtype).itemsize * len(job.outputs) * (job.members or 1)))
+
+    def largest(dims: Sequence[Hashable]) -> int:
+        return math.prod(max(np.diff(edges[d])) for d in dims)
+
+    for dim in layout.extras:
+        too_big = -(-largest(layout.inner) // most)
+        if too_big > 1 and dim not in asked:
+            length = max(1, int(max(np.diff(edges[dim]))) // too_big)
+            edges[dim] = sorted({e for a, b in itertools.pairwise(edges[dim]) for e in (*range(a, b, length), b)})
+    for axis, dim in reversed([*zip(job.axes, layout.core.values(), strict=True)]):
+        if dim not in asked:
+            others = largest([d for d in layout.inner if d != dim])
+            room = max(most // others, int(max(np.diff(edges[dim]))))
+            edges[dim] = _tiles.split(edges[dim], axis, most=room)
+    return edges
+
+
+def _asked_edges(
+    job: TileJob, layout: Layout, arrays: Sequence[xr.DataArray], output_chunks: Chunks, *, cyclic: bool
+) -> dict[Hashable, list[int]]:
+    from dask.array.core import normalize_chunks
+
+    points = {d: axis.points for d, axis in zip(layout.core.values(), job.axes, strict=True)}
+    found = {}
+    for dim, wanted in output_chunks.items():
+        if dim not in layout.inner:
+            message = f"output_chunks names {dim!r}; the output has {layout.inner}"
+            raise DimensionError(message)
+        n = points.get(dim) or _size(arrays, dim)
+        extra = int(cyclic and dim == layout.core["lon"])  # the repeated column is appended to the last chunk
+        try:
+            sizes = normalize_chunks((wanted,), shape=(n + extra,))[0]
+        except (ValueError, TypeError) as error:
+            message = f"output_chunks={wanted!r} came for {dim!r} of {n + extra} points: {error}"
+            raise OptionError(message) from error
+        found[dim] = sorted({0, *(min(e, n) for e in itertools.accumulate(sizes))})
+    return found

@@ -1,0 +1,154 @@
+"""Coordinates of a refined grid: the remembered fine grid, or the centres of equal parts of every cell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from xatmo import cf
+from xatmo.errors import GridError
+from xatmo.grids import Grid
+from xatmo.typing import Floats, XarrayObject
+
+if TYPE_CHECKING:
+    from xatmo.model import Model
+
+# Coarse steps may differ by this ratio from those of training before a network is refused.
+_STEP_RATIO = 1.3
+_CF_KEYS = ("standard_name", "long_name", "units", "axis")
+
+
+@dataclass(frozen=True, eq=False)
+class Refined:
+    """Latitudes and longitudes of an output, in file order, and how the file lies against canonical order.
+
+    Attributes
+    ----------
+    latitude, longitude : array
+        Degrees; longitude increases.
+    flipped : bool
+        Whether the rows run from south to north.
+    shift : int
+        Column of the coarse file where canonical order begins (0 unless the grid goes around).
+    periodic : bool
+        Whether the columns go around the Earth.
+    """
+
+    axes: cf.Horizontal
+    factor: int
+    latitude: Floats
+    longitude: Floats
+    flipped: bool
+    shift: int
+    periodic: bool
+
+    def coords(self, ds: xr.Dataset) -> dict[Any, Any]:
+        """Coordinates of the output: those of ``ds``, with latitude and longitude refined."""
+        if self.factor == 1:
+            return dict(ds.coords)
+        new = {n: c for n, c in ds.coords.items() if not set(c.dims) & set(self.axes.dims)}
+        new[self.axes.lat] = _coordinate(ds[self.axes.lat], self.latitude)
+        new[self.axes.lon] = _coordinate(ds[self.axes.lon], self.longitude)
+        return new
+
+    def close(self, field: xr.DataArray, whole: xr.Dataset) -> xr.DataArray:
+        """Repeat the first column at the end, as the input ``whole`` does."""
+        dim, name = self.axes.lon_dim, self.axes.lon
+        out = field.isel({dim: [*range(field.sizes[dim]), 0]})
+        chunks = field.chunksizes.get(dim)
+        if chunks:  # one more column, not one more chunk
+            out = out.chunk({dim: (*chunks[:-1], chunks[-1] + 1)})
+        if self.factor == 1:
+            return out.assign_coords({n: c for n, c in whole.coords.items() if dim in c.dims})
+        longitude = np.append(self.longitude, self.longitude[0] + 360)
+        return out.assign_coords({name: _coordinate(whole[name], longitude)})
+
+
+def refine(ds: xr.Dataset, axes: cf.Horizontal, factor: int) -> Refined:
+    """Find the grid of an output with ``factor`` points per cell of ``ds`` (without repeated column).
+
+    Raises
+    ------
+    GridError
+        If ``ds`` was coarsened by another factor.
+    """
+    grid = Grid.of(ds)
+    shift = 0
+    if grid.periodic:
+        step = 360 / grid.nlon
+        shift = int(np.argmin((grid.longitude + 1e-3 * step) % 360))
+    lat, lon = grid.latitude, grid.longitude
+    if factor > 1:
+        found = _remembered(ds, grid, factor)
+        lat, lon = found or (_parts(grid.latitude_bounds, factor), _parts(grid.longitude_bounds, factor))
+    return Refined(axes, factor, lat, lon, not grid.north_to_south, shift, grid.periodic)
+
+
+def _remembered(ds: xr.Dataset, grid: Grid, factor: int) -> tuple[Floats, Floats] | None:
+    from xatmo import regrid
+
+    fine = regrid.fine_grid(ds)
+    if fine is None:
+        return None
+    lat, lon = fine.latitude, fine.longitude
+    if fine.north_to_south != grid.north_to_south:
+        lat = lat[::-1]
+    for what, n_fine, n in (("rows", lat.size, grid.nlat), ("columns", lon.size, grid.nlon)):
+        if not (n - 1) * factor < n_fine <= (n + 1) * factor:
+            message = (
+                f"this field has {n} {what} and was coarsened from {n_fine}, but the model refines by {factor}; "
+                f"coarsen by {factor}, or use a model for factor {max(1, round(n_fine / n))}"
+            )
+            raise GridError(message)
+    # The remembered grid has to be the one of these cells: coordinates may have been replaced since.
+    first, last = lon[: min(factor, lon.size)].mean(), lon[(grid.nlon - 1) * factor :].mean()
+    turn = 360 * round((grid.longitude[0] - first) / 360)
+    step = (grid.longitude[-1] - grid.longitude[0]) / (grid.nlon - 1)
+    near = abs(first + turn - grid.longitude[0]) < step and abs(last + turn - grid.longitude[-1]) < step
+    height = abs(grid.latitude[-1] - grid.latitude[0]) / (grid.nlat - 1)
+    ends = np.abs(lat[[0, -1]] - grid.latitude[[0, -1]]).max() < 1.5 * height
+    return (lat, lon + turn) if near and ends else None
+
+
+def _parts(bounds: Floats, factor: int) -> Floats:
+    """Centres of ``factor`` equal parts of every cell."""
+    inside = (np.arange(factor) + 0.5) / factor
+    return np.asarray((bounds[:-1, None] + np.diff(bounds)[:, None] * inside).ravel(), dtype=np.float64)
+
+
+def _coordinate(like: xr.DataArray, values: Floats) -> xr.DataArray:
+    attrs = {k: v for k, v in like.attrs.items() if k in _CF_KEYS}
+    dtype = like.dtype if like.dtype.kind == "f" else np.float64
+    return xr.DataArray(values.astype(dtype), dims=like.dims, attrs=attrs)
+
+
+def require_training_step(obj: XarrayObject, model: Model) -> None:
+    """Raise unless the input is about as coarse as what the model was trained on.
+
+    Raises
+    ------
+    GridError
+        Saying both steps.
+    """
+    described = model.grid.get("coarse")
+    if not described:
+        return
+    trained, grid = Grid.from_dict(described), Grid.of(obj)
+    for what, came, wanted in (
+        ("latitude", _step(grid.latitude), _step(trained.latitude)),
+        ("longitude", _step(grid.longitude), _step(trained.longitude)),
+    ):
+        if not 1 / _STEP_RATIO < came / wanted < _STEP_RATIO:
+            message = (
+                f"the {what} step of this field is {came:.4g} degrees; the model was trained on {wanted:.4g} and "
+                f"refines by {model.factor}. Pass the coarse field (ds.atmo.coarsen({model.factor}) makes one), or train on "
+                "this grid"
+            )
+            raise GridError(message)
+
+
+def _step(axis: Floats) -> float:
+    return float(np.median(np.abs(np.diff(axis))))

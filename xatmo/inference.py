@@ -1,0 +1,411 @@
+"""A network over labelled data of any size: windows, halos and blending, lazily on Dask.
+
+`predict` is the one engine. It finds channels and coordinates, lays the windows, and hands tiles of the output to
+`xatmo.nn.tiled`, at once for NumPy, as one Dask task each otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import xarray as xr
+
+from xatmo import _channels, _graph, _labels, _refined, _tiles, cf
+from xatmo._graph import Chunks, Layout
+from xatmo.errors import DimensionError, OptionError
+from xatmo.model import Channel, Model
+from xatmo.nn.tiled import Input, Scaling, SharedNetwork, TileJob
+from xatmo.typing import T
+
+if TYPE_CHECKING:
+    from xatmo.normalize import Normalizer
+    from xatmo.tasks import Task
+
+    ModelLike = Task | Model | torch.nn.Module | str | Path
+
+WHOLE = 256
+"""Cells of the largest window for a network without a training patch; smaller fields go through whole."""
+
+
+# ---------------------------------------------------------------------- public
+def apply(
+    obj: T,
+    model: ModelLike,
+    *,
+    patch_size: Mapping[Hashable, int] | None = None,
+    overlap: Mapping[Hashable, int] | None = None,
+    window: str = "hann",
+    batch_size: int | None = None,
+    device: str = "auto",
+    members: int | None = None,
+    nan: str = "raise",
+    output_chunks: Chunks | None = None,
+) -> T:
+    """Any saved task or network over data of any size.
+
+    ``model`` is a task, the path of a saved one, a `Model`, or any `torch.nn.Module`. A bare module takes the variables
+    of ``obj`` as channels, in their order and units, and is not normalized. The other parameters, what is returned and
+    what is raised: see `predict`.
+
+    Examples
+    --------
+    >>> grid = Grid.regular(19, 36)
+    >>> t = xr.DataArray(np.ones(grid.shape, "float32"), grid.coords(), dims=("latitude", "longitude"), name="t")
+    >>> smooth = torch.nn.AvgPool2d(3, stride=1, padding=1, count_include_pad=False)
+    >>> out = apply(t, smooth, patch_size={"lat": 16, "lon": 16}, overlap={"lat": 4, "lon": 4})
+    >>> out.shape, float(out.min()), float(out.max())
+    ((19, 36), 1.0, 1.0)
+    """
+    made = _resolve(obj, model)
+    return predict(
+        obj, made, patch_size=patch_size, overlap=overlap, window=window, batch_size=batch_size, device=device,
+        members=members, nan=nan, output_chunks=output_chunks,
+        call=_call("apply", made, patch_size=patch_size, overlap=overlap, window=window, members=members),
+    )  # fmt: skip
+
+
+def superresolve(
+    obj: T,
+    model: ModelLike,
+    *,
+    overlap: Mapping[Hashable, int] | None = None,
+    window: str = "hann",
+    batch_size: int | None = None,
+    device: str = "auto",
+    members: int | None = None,
+    patch_size: Mapping[Hashable, int] | None = None,
+    nan: str = "raise",
+    output_chunks: Chunks | None = None,
+) -> T:
+    """Fine fields from coarse ones, with their coordinates.
+
+    A field made by `xatmo.regrid.coarsen` returns to its original grid, exactly. Any other gets the centres of the
+    ``factor`` by ``factor`` equal parts of its cells, in degrees, between the edges of `Grid.latitude_bounds`.
+
+    ``model`` as in `apply`. The other parameters, what is returned and what is raised: see `predict`; but where
+    ``patch_size`` is not given and the network tells its ``halo``, windows have at least 96 cells (and eight halos, up
+    to 256), and overlap by two halos, so that their inner edges leave no trace.
+
+    Raises
+    ------
+    OptionError
+        If the model does not refine.
+    GridError
+        If ``obj`` was coarsened by another factor, or its steps differ from those that the model was trained on.
+
+    Examples
+    --------
+    >>> grid = Grid.regular(18, 36, poles=False)
+    >>> t = xr.DataArray(np.ones(grid.shape, "float32"), grid.coords(), dims=("latitude", "longitude"), name="t")
+    >>> fine = superresolve(t, torch.nn.Upsample(scale_factor=2, mode="bilinear"))
+    >>> fine.shape, fine.latitude.values[:3], fine.longitude.values[:3]
+    ((36, 72), array([87.5, 82.5, 77.5]), array([-2.5,  2.5,  7.5]))
+    """
+    made = _resolve(obj, model)
+    if made.factor < 2:
+        message = f"superresolve got a model with factor {made.factor}, which does not refine; use .atmo.apply(model)"
+        raise OptionError(message)
+    _refined.require_training_step(obj, made)
+    call = _call("superresolve", made, patch_size=patch_size, overlap=overlap, window=window, members=members)
+    if patch_size is None and made.halo and made.patch_size:
+        large = min(256, max(96, 8 * made.halo))
+        patch_size = {d: p if d == "time" else max(p, large) for d, p in made.patch_size.items()}
+        if overlap is None:
+            overlap = {d: 2 * made.halo for d in ("lat", "lon") if patch_size.get(d, 0) > 2 * made.halo}
+    return predict(
+        obj, made, patch_size=patch_size, overlap=overlap, window=window, batch_size=batch_size, device=device,
+        members=members, nan=nan, output_chunks=output_chunks, call=call,
+    )  # fmt: skip
+
+
+def predict(
+    obj: T,
+    model: Model,
+    *,
+    patch_size: Mapping[Hashable, int] | None = None,
+    overlap: Mapping[Hashable, int] | None = None,
+    window: str = "hann",
+    batch_size: int | None = None,
+    device: str = "auto",
+    members: int | None = None,
+    nan: str = "raise",
+    output_chunks: Chunks | None = None,
+    call: str | None = None,
+) -> T:
+    r"""Send windows of a field through a network and blend what comes out: the one engine for all models.
+
+    The output at a point :math:`x` is :math:`\sum_k w_k(x) f_k(x) / \sum_k w_k(x)` over the windows :math:`k` that hold
+    it, where :math:`f_k` is what the network makes of window :math:`k`, and the weights :math:`w_k` fall towards the
+    window's edges. Windows are laid once for the whole field, from north to south and eastward from 0 degrees (wrapping
+    where the grid goes around), so the numbers depend neither on chunks nor on the order in which a file stores them.
+
+    Parameters
+    ----------
+    obj : Dataset or DataArray
+        Has every input of the model under its name or standard name, in units that convert, with latitude, longitude
+        and any further dimensions.
+    model : Model
+    patch_size : mapping, optional
+        Input cells of a window under ``"lat"``, ``"lon"``, ``"time"`` or the dimension names of ``obj``; the training
+        patch where not given, and at most the size of the dimension.
+    overlap : mapping, optional
+        Input cells that neighbours share: a quarter of the patch where not given, or twice the network's halo where
+        that is less.
+    window : {"hann", "triangular", "uniform"}
+        Blending weights. Outputs that stand within the network's halo of a window's edge count only where no window has
+        a better view, as far as the overlap allows.
+    batch_size : int, optional
+        Windows in one forward pass; by default what stays in the caches of a CPU or keeps a GPU busy.
+    device : str
+        ``"auto"`` (CUDA where the task runs, if it is there, else CPU) or a torch device.
+    members : int, optional
+        Draws from a stochastic network, along a new dimension ``member``; seeded by member, window and frame.
+    nan : {"raise", "mask"}
+        Missing input raises at compute; or it counts as the mean, and the output over it is missing too.
+    output_chunks : mapping, optional
+        Dimension to chunk sizes of the output. Default: the chunks of the input, joined where windows would mostly be
+        evaluated twice, split along time and level above 256 MiB. Where given, the output is lazy in any case.
+    call : str, optional
+        What to write to ``history`` instead of this call.
+
+    Returns
+    -------
+    Dataset or DataArray
+        What the model gives, float32 (float64 from a network in double precision), in the dimension order of the input;
+        a Dataset keeps its variables without latitude and longitude. Lazy where the input is, with one task per chunk
+        of the output, which reads what lies under it and its halo.
+
+    Raises
+    ------
+    VariableError, UnitsError
+        If an input is missing, or its units do not fit.
+    DimensionError
+        If a variable lacks a dimension, or an option names an unknown one.
+    OptionError
+        If an option, or what the network gives, cannot be used.
+    ChunkError
+        If chunk sizes are unknown.
+    MissingValueError
+        At compute, if the input or the network's output is not finite.
+    """
+    _check_options(model, nan=nan, device=device, members=members, batch_size=batch_size)
+    call = call or _call("predict", model, patch_size=patch_size, overlap=overlap, window=window, members=members)
+    options = _Options(dict(patch_size or {}), dict(overlap or {}), window, batch_size, device, members, nan)
+    if isinstance(obj, xr.DataArray):
+        if len(model.outputs) != 1:
+            message = (
+                f"the model gives {[c.name for c in model.outputs]}; pass a Dataset, so that a Dataset can come back"
+            )
+            raise OptionError(message)
+        as_dataset = obj.to_dataset(name=model.inputs[0].name if obj.name is None else obj.name)
+        field = _fields(as_dataset, model, options, output_chunks)[0].rename(model.outputs[0].name)
+        return cf.add_history(_labels_history(field, obj), call)
+    fields = _fields(obj, model, options, output_chunks)
+    horizontal = set(cf.horizontal(obj).dims)
+    kept = {n: v for n, v in obj.data_vars.items() if not horizontal & set(v.dims)}
+    named = {c.name: f for c, f in zip(model.outputs, fields, strict=True)}
+    return cf.add_history(xr.Dataset({**kept, **named}, attrs=obj.attrs), call)
+
+
+# ---------------------------------------------------------------------- before anything runs
+@dataclass(frozen=True)
+class _Options:
+    patch_size: dict[Hashable, int]
+    overlap: dict[Hashable, int]
+    window: str
+    batch_size: int | None
+    device: str
+    members: int | None
+    nan: str
+
+
+def _check_options(model: Model, *, nan: str, device: str, members: int | None, batch_size: int | None) -> None:
+    message = None
+    if nan not in ("raise", "mask"):
+        message = f"nan={nan!r} came; wanted 'raise' or 'mask'"
+    elif batch_size is not None and batch_size < 1:
+        message = f"batch_size={batch_size!r} came; wanted at least 1, or None"
+    elif members is not None and members < 1:
+        message = f"members={members!r} came; wanted at least 1, or None"
+    elif members is not None and not getattr(model.network, "stochastic", False):
+        message = (
+            f"members={members} came, but {type(model.network).__name__} gives one answer to one input; leave members "
+            "out, or use a network that draws samples (and says so with stochastic = True)"
+        )
+    if message:
+        raise OptionError(message)
+    try:
+        torch.device("cpu" if device == "auto" else device)
+    except (RuntimeError, TypeError) as error:
+        message = f"device={device!r} came; wanted 'auto', 'cpu', 'cuda', 'cuda:1' ..."
+        raise OptionError(message) from error
+
+
+def _call(function: str, model: Model, **options: Any) -> str:
+    task = model.config.get("task")
+    name = task if isinstance(task, str) else type(model.network).__name__
+    shown = {k: {str(d): n for d, n in v.items()} if isinstance(v, Mapping) else v for k, v in options.items()}
+    return cf.describe_call(function, model=name, fingerprint=model.fingerprint, **shown)
+
+
+def _labels_history(field: xr.DataArray, like: xr.DataArray) -> xr.DataArray:
+    return field.assign_attrs(history=like.attrs["history"]) if "history" in like.attrs else field
+
+
+def _resolve(obj: xr.Dataset | xr.DataArray, model: ModelLike) -> Model:
+    if isinstance(model, Model):
+        return model
+    if isinstance(model, torch.nn.Module):
+        return _described(obj, model)
+    from xatmo import tasks
+
+    return tasks.as_model(model)
+
+
+def _described(obj: xr.Dataset | xr.DataArray, module: torch.nn.Module) -> Model:
+    """Describe a module of the caller's by one look at what it makes of zeros."""
+    axes = cf.horizontal(obj)
+    if isinstance(obj, xr.DataArray):
+        inputs: tuple[Channel, ...] = (Channel.of(obj),)
+    else:
+        inputs = tuple(Channel.of(obj[n]) for n in cf.variables_with(obj, axes.dims, what="apply"))
+    rows, columns = (min(32, obj.sizes[d]) for d in axes.dims)
+    tensors = [*module.parameters(), *module.buffers()]
+    dtype = next((t.dtype for t in tensors if t.is_floating_point()), torch.float32)
+    zeros = torch.zeros(1, len(inputs), rows, columns, dtype=dtype, device=tensors[0].device if tensors else "cpu")
+    training = module.training
+    try:
+        with torch.inference_mode():
+            shape = tuple(module.eval()(zeros).shape)
+    except Exception as error:  # a caller's module may raise anything
+        first = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        message = (
+            f"the module cannot read {len(inputs)} channels {[c.name for c in inputs]} on {rows} x {columns} cells: {first}"
+            ". Select the variables that it reads, in its order: ds[[...]].atmo.apply(module)"
+        )
+        raise OptionError(message) from error
+    finally:
+        module.train(training)
+    factor = int(getattr(module, "factor", 0) or (shape[-1] // columns if len(shape) == 4 else 1) or 1)
+    if len(shape) != 4 or shape[2:] != (rows * factor, columns * factor):
+        message = (
+            f"the module turned {tuple(zeros.shape)} into {shape}; wanted (batch, channel, lat, lon) with as many cells, "
+            "or a whole multiple of them along both"
+        )
+        raise OptionError(message)
+    outputs = inputs
+    if shape[1] != len(inputs):
+        outputs = tuple(Channel("output" if shape[1] == 1 else f"output_{i}") for i in range(shape[1]))
+    return Model(module, {"network": {"kind": "module"}}, inputs, outputs, factor=factor)
+
+
+# ---------------------------------------------------------------------- labels around the job
+def _fields(ds: xr.Dataset, model: Model, options: _Options, output_chunks: Chunks | None) -> list[xr.DataArray]:
+    ds = model.complete(ds)
+    sources = _channels.match(ds, model.inputs, what="the model")
+    chosen = ds[list(dict.fromkeys(s.variable for s in sources))]
+    axes = cf.horizontal(chosen)
+    bare, cyclic = _labels.drop_cyclic(chosen, axes)
+    layout = Layout.of(bare, axes, timed="time" in model.patch_size)
+    refined = _refined.refine(bare, axes, model.factor)
+    tensors = (t for t in model.network.parameters() if t.is_floating_point())
+    double = next((t.dtype for t in tensors), torch.float32) == torch.float64
+    inputs = tuple(
+        Input(str(s.variable), tuple(layout.inner.index(d) for d in bare[s.variable].dims), s.scale, s.offset, scaling)
+        for s, scaling in zip(sources, _scalings(model.normalizer, model.inputs, layout), strict=True)
+    )
+    job = TileJob(
+        SharedNetwork(model.network, model.fingerprint), _axes(bare, layout, refined, model, options),
+        tuple(bare.sizes[d] for d in layout.extras), inputs,
+        tuple(_scalings(model.output_normalizer, model.outputs, layout)), layout.order(options.members),
+        "float64" if double else "float32", options.nan, options.device, options.batch_size, options.members,
+    )  # fmt: skip
+    arrays = [bare[s.variable] for s in sources]
+    if output_chunks is not None or any(a.chunks is not None for a in arrays):
+        data = _graph.lazy(job, layout, arrays, output_chunks, cyclic=cyclic)
+    else:
+        data = list(_graph.at_once(job, layout, arrays))
+    coords = refined.coords(xr.merge([bare.coords.to_dataset()]))
+    done = []
+    for channel, values in zip(model.outputs, data, strict=True):
+        dims = layout.dims(options.members)
+        field = xr.DataArray(values, dims=dims, coords={n: c for n, c in coords.items() if set(c.dims) <= set(dims)})
+        if options.members is not None:
+            field = field.assign_coords(member=("member", np.arange(options.members), {"standard_name": "realization"}))
+        if cyclic:
+            field = refined.close(field, chosen)
+        units = {} if channel.units is None else {"units": channel.units}
+        field = field.assign_attrs({**channel.attrs, **units})
+        done.append(_labels.changed_values(field, layout.template, reshaped=model.factor > 1))
+    return done
+
+
+def _axes(
+    ds: xr.Dataset, layout: Layout, refined: _refined.Refined, model: Model, options: _Options
+) -> tuple[_tiles.Axis, ...]:
+    """Lay the windows, in canonical order."""
+    from xatmo.patches import plan
+
+    patches = _by_axis("patch_size", options.patch_size, layout)
+    overlaps = _by_axis("overlap", options.overlap, layout)
+    shape = {"lat": (refined.latitude.size, model.factor), "lon": (refined.longitude.size, model.factor)}
+    sizes: dict[Hashable, int] = {}
+    patch: dict[Hashable, int] = {}
+    overlap: dict[Hashable, int] = {}
+    for axis, dim in layout.core.items():
+        cells = ds.sizes[dim]
+        points, factor = shape.get(axis, (cells, 1))
+        around = axis == "lon" and refined.periodic
+        sizes[axis] = _tiles.padded_cells(cells, points, factor, periodic=around)
+        wanted = patches.get(axis, model.patch_size.get(axis, WHOLE))
+        patch[axis] = min(wanted, sizes[axis])
+        halo = 0 if axis == "time" else model.halo
+        usual = min(patch[axis] // 4, 2 * halo) if halo else patch[axis] // 4
+        overlap[axis] = overlaps.get(axis, usual)
+        if patch[axis] < wanted:  # a window that covers all there is: neighbours matter only around the globe
+            overlap[axis] = min(overlap[axis], patch[axis] // 2)
+    laid = plan(sizes, patch, overlap=overlap, periodic=["lon"] if refined.periodic else [])
+    axes = []
+    for axis, dim in layout.core.items():
+        points, factor = shape.get(axis, (ds.sizes[dim], 1))
+        weights = _profile(options.window, patch[axis], overlap[axis], 0 if axis == "time" else model.halo, factor)
+        axes.append(
+            _tiles.Axis(
+                ds.sizes[dim], points, factor, laid.starts[axis], patch[axis], weights,
+                periodic=axis == "lon" and refined.periodic, flipped=axis == "lat" and refined.flipped,
+                shift=refined.shift if axis == "lon" else 0,
+            )
+        )  # fmt: skip
+    return tuple(axes)
+
+
+def _by_axis(what: str, given: Mapping[Hashable, int], layout: Layout) -> dict[str, int]:
+    names = {**{d: a for a, d in layout.core.items()}, **{a: a for a in layout.core}}
+    unknown = [d for d in given if d not in names]
+    if unknown:
+        message = f"{what} names {unknown[0]!r}; the model works along {tuple(layout.core)}, here {layout.core}"
+        raise DimensionError(message)
+    return {names[d]: n for d, n in given.items()}
+
+
+def _profile(kind: str, patch: int, overlap: int, halo: int, factor: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Weigh a window's output along one axis: next to nothing in the halo, a taper over the rest of the overlap."""
+    from xatmo.patches import window
+
+    # Without room for two whole halos, half of the overlap still blends.
+    margin = halo if 2 * halo <= overlap else overlap // 4
+    inner = window((patch - 2 * margin) * factor, kind, (overlap - 2 * margin) * factor)
+    # Not zero: at the border of a field, no other window sees these points.
+    edge = np.full(margin * factor, 1e-12)
+    return np.concatenate([edge, inner, edge])
+
+
+def _scalings(normalizer: Normalizer | None, channels: Sequence[Channel], layout: Layout) -> list[Scaling | None]:
+    if normalizer is None:
+        return [None] * len(channels)
+    raise NotImplementedError

@@ -155,10 +155,11 @@ class Model:
                 method="nearest", tolerance=0.05 * step,
             )  # fmt: skip
         except KeyError as error:
+            south, north = float(fields[want.lat_dim].min()), float(fields[want.lat_dim].max())
             message = (
-                f"the network reads the static fields {missing}, which it keeps for latitude "
-                f"{float(fields[want.lat_dim].min()):g} to {float(fields[want.lat_dim].max()):g} and longitude {first:g} to "
-                f"{float(fields[want.lon_dim][-1]):g}; the data go beyond. Add these variables to the Dataset"
+                f"the network reads the static fields {missing}, which it keeps for latitude {south:g} to {north:g} "
+                f"and longitude {first:g} to {float(fields[want.lon_dim][-1]):g}; the data go beyond, or lie on other "
+                "points. Add these variables to the Dataset"
             )
             raise VariableError(message) from error
         return obj.assign({n: at[n].drop_vars(list(at.coords)).assign_attrs(at[n].attrs) for n in missing})
@@ -256,7 +257,9 @@ class Model:
             output = normalizer if state["shared_normalizer"] else Normalizer.load(own) if own.exists() else None
             static = xr.load_dataset(path / STATIC) if (path / STATIC).exists() else None
         except Exception as error:  # netCDF libraries raise many types
-            message = f"a normalizer or static file in {str(path)!r} cannot be read ({_first_line(error)})"
+            message = (
+                f"{NORMALIZER} or {STATIC} in {str(path)!r} cannot be read ({_first_line(error)}); save the model again"
+            )
             raise CheckpointError(message) from error
         model = cls(
             network.eval(), config, tuple(Channel(**c) for c in state["inputs"]),
@@ -277,7 +280,8 @@ class Model:
 
 def _read_config(path: Path) -> dict[str, Any]:
     if not path.is_dir():
-        message = f"no saved model at {str(path)!r}: {'it is a file' if path.exists() else 'nothing is there'}; wanted a directory"
+        found = "it is a file" if path.exists() else "nothing is there"
+        message = f"no saved model at {str(path)!r}: {found}; wanted the directory that .save(path) wrote"
         raise CheckpointError(message)
     if not (path / CONFIG).is_file():
         message = f"{str(path)!r} is not a saved model: it holds no {CONFIG}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import signal
@@ -18,6 +19,12 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from xatmo.train.history import History
 from xatmo.train.settings import OptimizerSettings, TrainSettings
+
+
+def quiet_loggers() -> None:
+    """Let Lightning's loggers pass errors only."""
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 class Interrupt:
@@ -52,7 +59,8 @@ class Schedule(Callback):
     Progress is the larger of the part of the steps and the part of the time: either way the rate ends low.
     """
 
-    def __init__(self, optimizer: OptimizerSettings, settings: TrainSettings) -> None:
+    def __init__(self, optimizer: OptimizerSettings, settings: TrainSettings, history: History) -> None:
+        self.history = history
         self.optimizer, self.budget, self.max_steps = optimizer, settings.seconds, settings.max_steps
         self._before, self._start = 0.0, math.nan
 
@@ -60,14 +68,18 @@ class Schedule(Callback):
         """Seconds of training so far, over all resumed runs."""
         return self._before + (0.0 if math.isnan(self._start) else time.monotonic() - self._start)
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Keep Lightning's hints to itself in spawned processes too."""
+        quiet_loggers()
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
         self._start = time.monotonic()
-        trainer.xatmo_seconds = self.seconds
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Set the learning rate."""
-        progress = max(trainer.global_step / self.max_steps, self.seconds() / self.budget)
+        self.history.seconds = self.seconds()
+        progress = max(trainer.global_step / self.max_steps, self.history.seconds / self.budget)
         for group in trainer.optimizers[0].param_groups:
             group["lr"] = self.optimizer.rate(progress)
 
@@ -158,7 +170,7 @@ class Keeper(Callback):
 
     def _save(self, trainer: Trainer, name: str) -> None:
         place = self.folder / f".{name}.part"
-        trainer.save_checkpoint(place)
+        trainer.save_checkpoint(place, weights_only=False)
         if trainer.is_global_zero:
             os.replace(place, self.folder / name)
         trainer.strategy.barrier()
@@ -210,5 +222,5 @@ class Progress(Callback):
             self._bar = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Processes that are spawned make their own bar."""
+        """Leave the bar behind: processes that are spawned make their own."""
         return {**self.__dict__, "_bar": None, "_task": None}

@@ -13,14 +13,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import lightning.pytorch as pl
 import torch
+from torch.multiprocessing.spawn import ProcessRaisedException
 
 from xatmo.errors import CheckpointError, ConfigError
 from xatmo.train.batches import Batches, Endless, OnePass
-from xatmo.train.callbacks import Interrupt, Keeper, Progress, Schedule
+from xatmo.train.callbacks import Interrupt, Keeper, Progress, Schedule, quiet_loggers
 from xatmo.train.history import History, read
 from xatmo.train.settings import TrainSettings
 
@@ -131,32 +132,35 @@ def _fit(
         stop = Interrupt()
         every = per_epoch * max(1, math.ceil(50 / per_epoch))  # whole epochs, and at least fifty steps
         callbacks: list[pl.Callback] = [
-            Schedule(objective.optimizer_settings, settings),
+            Schedule(objective.optimizer_settings, settings, history),
             history,
             Keeper(folder, every=every, history=history, patience=settings.patience, stop=stop),
         ]
         if progress:
             callbacks.append(Progress(total=settings.max_steps, first=first))
-        if validation is not None:
-            # Every rank has to meet the end of the epoch at the same step.
-            validate = {"val_check_interval": per_epoch, "check_val_every_n_epoch": None, "num_sanity_val_steps": 0}
-        else:
-            validate = {"limit_val_batches": 0, "num_sanity_val_steps": 0}
         with _quiet(), stop.listening():
             trainer = pl.Trainer(
                 accelerator=settings.accelerator, devices=settings.devices, strategy=_strategy(settings.devices),
-                precision=precision, max_steps=settings.max_steps, max_epochs=-1, callbacks=callbacks, logger=False,
+                precision=cast(Any, precision), max_steps=settings.max_steps, max_epochs=-1, logger=False,
+                callbacks=callbacks,
                 enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
                 gradient_clip_val=settings.gradient_clip or None, use_distributed_sampler=False,
-                default_root_dir=folder, **validate,
+                default_root_dir=folder, num_sanity_val_steps=0,
+                val_check_interval=None if validation is None else per_epoch, check_val_every_n_epoch=None,
+                limit_val_batches=0 if validation is None else 1.0,
             )  # fmt: skip
             loaders = (Endless(train, first), None if validation is None else OnePass(validation))
             objective.train()
             try:
-                trainer.fit(objective, *loaders, ckpt_path=None if before is None else folder / LAST)
+                trainer.fit(
+                    objective,
+                    *loaders,
+                    ckpt_path=None if before is None else folder / LAST,
+                    weights_only=None if before is None else True,
+                )
             except SystemExit as error:  # Lightning exits after Ctrl-C
                 raise KeyboardInterrupt from error
-            except torch.multiprocessing.ProcessRaisedException as error:
+            except ProcessRaisedException as error:
                 if "KeyboardInterrupt" in str(error):
                     raise KeyboardInterrupt from error
                 raise
@@ -204,8 +208,9 @@ def _read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         found: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # zip, pickle and file errors of many types
-        message = f"the checkpoint {str(path)!r} cannot be read ({(str(error).splitlines() or [''])[0][:150]})"
-        raise CheckpointError(f"{message}; pass resume=False to start anew") from error
+        message = f"the checkpoint {str(path)!r} cannot be read ({(str(error).splitlines() or [''])[0][:150]}); "
+        message += "pass resume=False to start anew"
+        raise CheckpointError(message) from error
     return found
 
 
@@ -226,8 +231,7 @@ def _quiet() -> Iterator[None]:
     """Keep Lightning's hints on devices and loaders to itself."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "lightning")]
     levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
+    quiet_loggers()
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"lightning\..*")

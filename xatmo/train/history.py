@@ -25,6 +25,7 @@ class History(Callback):
 
     def __init__(self, path: Path, *, steps_per_epoch: int, every: int, first: int) -> None:
         self.path, self.steps_per_epoch, self.every = path, steps_per_epoch, every
+        self.seconds = math.nan  # of training so far; the schedule's clock sets it
         self._losses: list[torch.Tensor] = []
         rows = [row for row in read(path) if row["step"] <= first]
         with path.open("w", newline="") as file:
@@ -58,7 +59,7 @@ class History(Callback):
             "step": trainer.global_step,
             "epoch": (trainer.global_step - 1) // self.steps_per_epoch,
             "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
-            "seconds": getattr(trainer, "xatmo_seconds", lambda: math.nan)(),
+            "seconds": self.seconds,
             **values,
         }
         with self.path.open("a", newline="") as file:

@@ -61,8 +61,8 @@ class Supervised(LightningModule):
         return self._loss(batch)
 
     def _loss(self, batch: Batch) -> torch.Tensor:
-        inputs, target, weight = (*batch, None)[:3] if len(batch) == 2 else batch
-        assert inputs is not None and target is not None
+        inputs, target = batch[:2]
+        weight = batch[2] if len(batch) > 2 else None
         prediction = self.network(torch.nan_to_num(inputs, nan=0.0))
         value: torch.Tensor = self.loss(prediction, target, weight)
         return value

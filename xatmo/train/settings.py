@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -31,7 +33,8 @@ class OptimizerSettings:
     weight_decay : float
         Of ``adamw`` and ``sgd``.
     schedule : {"one-cycle", "cosine", "constant"}
-        ``"one-cycle"`` rises linearly over ``warmup`` of the run and falls along a cosine to 0; ``"cosine"`` only falls.
+        ``"one-cycle"`` rises linearly over ``warmup`` of the run, then falls along a cosine to 0; ``"cosine"`` only
+        falls.
     warmup : float
         Part of the run.
     """
@@ -53,7 +56,7 @@ class OptimizerSettings:
 
     def make(self, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
         """Build the optimizer of these parameters."""
-        kwargs: dict[str, float] = {"lr": self.learning_rate}
+        kwargs: dict[str, Any] = {"lr": self.learning_rate}
         if self.optimizer != "adam":
             kwargs["weight_decay"] = self.weight_decay
         if self.optimizer == "sgd":
@@ -131,7 +134,7 @@ class TrainSettings:
         return float(sum(p * f for p, f in zip(reversed(parts), (1, 60, 3600, 86400), strict=False)))
 
     def resolved_precision(self) -> str:
-        """The precision that is used: ``precision``, or the fastest that trains safely on the device."""
+        """Give the precision that is used: ``precision``, or the fastest that trains safely on the device."""
         if self.precision is not None:
             return self.precision
         if self.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
@@ -147,10 +150,10 @@ def cpu_has_bfloat16() -> bool:
     return any(bool(check()) for check in checks if check is not None)
 
 
-def _one_of(name: str, value: object, known: object) -> None:
-    assert_in = list(known)  # type: ignore[call-overload]
-    if value not in assert_in:
-        message = f"{name}={value!r}; possible are {assert_in}"
+def _one_of(name: str, value: object, known: Iterable[object]) -> None:
+    possible = list(known)
+    if value not in possible:
+        message = f"{name}={value!r}; possible are {possible}"
         raise OptionError(message)
 
 

@@ -112,7 +112,8 @@ class SuperResolution(nn.Module):
         self.baseline = Interpolation(
             config.factor, config.baseline, row_offset=config.row_offset, column_offset=config.column_offset
         )
-        self.halo = max(int(self.backbone.halo) + int(self.upsampling.halo), self.baseline.halo)
+        halos = [int(getattr(part, "halo", 0)) for part in (self.backbone, self.upsampling)]
+        self.halo = max(sum(halos), self.baseline.halo)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

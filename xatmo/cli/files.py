@@ -37,7 +37,7 @@ def open_fields(path: Path) -> xr.Dataset:
     OSError
         If what is there cannot be read.
     MissingDependencyError
-        If it is GRIB and the package that reads it is not installed.
+        If it is GRIB, or compressed by a filter, and the package that reads it is not installed.
     """
     if not path.exists():
         raise FileNotFoundError(2, "no such file or folder", str(path))
@@ -52,6 +52,9 @@ def open_fields(path: Path) -> xr.Dataset:
     except XatmoError:
         raise
     except Exception as error:  # each engine raises its own kinds
+        if "filter" in str(error).lower() and path.suffix in NETCDF:
+            optional.require("hdf5plugin", extra="hdf5", why=f"{path}, compressed by an HDF5 filter of its own,")
+            return xr.open_dataset(path, chunks={}, engine="h5netcdf")
         reason = " ".join(str(error).split()) or type(error).__name__
         kind = "GRIB" if path.suffix in GRIB else "Zarr" if path.is_dir() else "netCDF"
         message = f"{path} cannot be read as {kind}: {reason[:300]}"

@@ -1,0 +1,287 @@
+"""Exact analysis of observations on the nodes of an `SPDE`, in the space of the observations.
+
+The minimum of ||(y - H x) / sigma||^2 + x^T Q x is x = C H^T w with (H C H^T + sigma^2) w = y and C = Q^-1. Products
+with C are fast (modes), so nothing of the size of the grid is ever factorised.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cholesky, solve_triangular
+
+from xatmo.assimilation.spde import SPDE, Index
+
+Array = NDArray[np.float64]
+
+DENSE = 3000
+"""Observations up to which the system is factorised; above, it is solved by preconditioned conjugate gradients."""
+EXACT_WORK = 3e11
+"""Multiplications (observations squared times nodes) up to which posterior variances are computed exactly."""
+TOLERANCE = 1e-9
+"""Preconditioned residual, relative, at which conjugate gradients stop."""
+_NEIGHBOURS = 40
+_TILE = (4, 10, 10)
+_REACH_LENGTH, _REACH_TIME = 2.0, 2.0
+_TABLE_BYTES = 2e9
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What came out, and how."""
+
+    mean: Array
+    std: Array | None
+    method: str
+    iterations: int = 0
+    error_method: str = ""
+
+
+def analyse(
+    prior: SPDE, index: Index, values: Array, noise_std: float | Array, *, uncertainty: bool, members: int = 64
+) -> Analysis:
+    """Find the minimum of the cost, and the posterior standard deviation.
+
+    Parameters
+    ----------
+    prior : SPDE
+    index : (time, row, column) of every observation
+    values : array (n_obs,)
+        Deviations from the background.
+    noise_std : float or array (n_obs,)
+    uncertainty : bool
+    members : int
+        Conditional samples, where nothing better can be afforded.
+    """
+    n = values.size
+    if n == 0:
+        std = np.full(prior.shape, prior.signal_std) if uncertainty else None
+        return Analysis(np.zeros(prior.shape), std, "background", error_method="prior")
+    variance = np.broadcast_to(np.asarray(noise_std, dtype=np.float64) ** 2, (n,)).copy()
+    lags, n_row, apart = prior.table_shape
+    has_table = 8 * lags * n_row**2 * apart <= _TABLE_BYTES
+    if n <= DENSE and has_table:
+        factor = cholesky(_observed(prior, index, variance), lower=True, overwrite_a=True, check_finite=False)
+        half = solve_triangular(factor, values, lower=True, check_finite=False)
+        weights = solve_triangular(factor, half, lower=True, trans="T", check_finite=False)
+        mean, how, iterations = prior.apply_covariance(_scatter(prior, index, weights)), "direct", 0
+    else:
+        solver = _Conjugate(prior, index, variance)
+        weights, iterations = solver.solve(values[None])
+        mean = prior.apply_covariance(_scatter(prior, index, weights[0]))
+        how = f"conjugate gradients, relative residual {TOLERANCE:g}"
+    if not uncertainty:
+        return Analysis(mean, None, how, iterations)
+    if n <= DENSE and has_table and n**2 * float(np.prod(prior.shape)) <= EXACT_WORK:
+        return Analysis(mean, _exact_std(prior, index, factor), how, iterations, "exact")
+    if has_table:
+        std = _local_std(prior, index, variance)
+        note = (
+            f"from the observations within {_REACH_LENGTH:g} length scales and {_REACH_TIME:g} time scales of each "
+            "tile: an upper bound of the exact one"
+        )
+        return Analysis(mean, std, how, iterations, note)
+    std = _sampled_std(prior, index, variance, members)
+    note = f"from {members} conditional samples: sampling error {100 / np.sqrt(2 * members):.0f} percent"
+    return Analysis(mean, std, how, iterations, note)
+
+
+def _scatter(prior: SPDE, index: Index, weights: Array) -> Array:
+    """H^T: weights of the observations at their nodes; several at one node add up."""
+    field = np.zeros(prior.shape)
+    np.add.at(field, index, weights)
+    return field
+
+
+def _observed(prior: SPDE, index: Index, variance: Array) -> Array:
+    """H C H^T + R, in blocks of rows."""
+    n = variance.size
+    out = np.empty((n, n))
+    for start in range(0, n, 512):
+        rows = slice(start, start + 512)
+        here = cast(Index, tuple(i[rows, None] for i in index))
+        out[rows] = prior.covariance(here, index)
+    out[np.arange(n), np.arange(n)] += variance
+    return out
+
+
+def _exact_std(prior: SPDE, index: Index, factor: Array) -> Array:
+    n_time, n_row, n_column = prior.shape
+    row, column = (a.ravel() for a in np.indices((n_row, n_column)))
+    there = cast(Index, tuple(i[:, None] for i in index))
+    out = np.empty(prior.shape)
+    for t in range(n_time):
+        to_nodes = prior.covariance(there, (np.full(row.size, t), row, column))
+        half = solve_triangular(factor, to_nodes, lower=True, overwrite_b=True, check_finite=False)
+        left = prior.signal_std**2 - np.einsum("ij,ij->j", half, half)
+        out[t] = np.sqrt(np.maximum(left, 0)).reshape(n_row, n_column)
+    return out
+
+
+def _local_std(prior: SPDE, index: Index, variance: Array) -> Array:
+    """Posterior standard deviation tile by tile, from the observations near each tile."""
+    n_time, n_row, n_column = prior.shape
+    reach_time = round(_REACH_TIME * prior.time_scale / prior.time_step)
+    reach_row = _REACH_LENGTH * prior.length_scale / float(np.mean(prior.height[prior.rows]))
+    around = prior.n_column == n_column
+    out = np.empty(prior.shape)
+    order = np.argsort(index[0], kind="stable")
+    time, row, column = (i[order] for i in index)
+    noise = variance[order]
+    for t0 in range(0, n_time, _TILE[0]):
+        t1 = min(t0 + _TILE[0], n_time)
+        near = slice(*np.searchsorted(time, [t0 - reach_time, t1 + reach_time]))
+        for r0 in range(0, n_row, _TILE[1]):
+            r1 = min(r0 + _TILE[1], n_row)
+            narrow = float(prior.width[prior.rows][r0:r1].min())
+            reach_column = _REACH_LENGTH * prior.length_scale / narrow
+            in_rows = (row[near] >= r0 - reach_row) & (row[near] < r1 + reach_row)
+            for c0 in range(0, n_column, _TILE[2]):
+                c1 = min(c0 + _TILE[2], n_column)
+                middle, half_width = (c0 + c1 - 1) / 2, (c1 - c0) / 2 + reach_column
+                off = np.abs(column[near] - middle)
+                if around:
+                    off = np.minimum(off, n_column - off)
+                used = np.flatnonzero(in_rows & (off <= half_width)) + (near.start or 0)
+                out[t0:t1, r0:r1, c0:c1] = _tile_std(
+                    prior, (time[used], row[used], column[used]), noise[used], (t0, t1, r0, r1, c0, c1)
+                )
+    return out
+
+
+def _tile_std(prior: SPDE, index: Index, noise: Array, box: tuple[int, int, int, int, int, int]) -> Array:
+    t0, t1, r0, r1, c0, c1 = box
+    shape = t1 - t0, r1 - r0, c1 - c0
+    if noise.size == 0:
+        return np.full(shape, prior.signal_std)
+    nodes = cast(Index, tuple(a.ravel() + first for a, first in zip(np.indices(shape), (t0, r0, c0), strict=True)))
+    there = cast(Index, tuple(i[:, None] for i in index))
+    factor = cholesky(_observed(prior, index, noise), lower=True, overwrite_a=True, check_finite=False)
+    half = solve_triangular(factor, prior.covariance(there, nodes), lower=True, overwrite_b=True, check_finite=False)
+    left = prior.signal_std**2 - np.einsum("ij,ij->j", half, half)
+    return cast(Array, np.sqrt(np.maximum(left, 0)).reshape(shape))
+
+
+def _sampled_std(prior: SPDE, index: Index, variance: Array, members: int) -> Array:
+    """Posterior standard deviation from prior samples minus their own reconstructions from simulated observations."""
+    rng = np.random.default_rng(0)
+    solver = _Conjugate(prior, index, variance)
+    square = np.zeros(prior.shape)
+    for _ in range(members):
+        drawn = prior.sample(rng)
+        seen = drawn[index] + np.sqrt(variance) * rng.standard_normal(variance.size)
+        weights, _ = solver.solve(seen[None])
+        square += (drawn - prior.apply_covariance(_scatter(prior, index, weights[0]))) ** 2
+    return np.asarray(np.sqrt(square / members))
+
+
+class _Conjugate:
+    """Conjugate gradients for (H C H^T + R) w = y; products by modes, preconditioned by a sparse inverse factor.
+
+    The preconditioner is B^T D^-1 B, where each row of B regresses one observation on its nearest predecessors in a
+    random order: the inverse of a covariance that agrees with the true one within these neighbourhoods.
+    """
+
+    def __init__(self, prior: SPDE, index: Index, variance: Array) -> None:
+        self.prior, self.index, self.variance = prior, index, variance
+        self.factor = _sparse_inverse_factor(prior, index, variance)
+
+    def multiply(self, weights: Array) -> Array:
+        field = self.prior.apply_covariance(_scatter(self.prior, self.index, weights))
+        return field[self.index] + self.variance * weights
+
+    def solve(self, values: Array, limit: int = 2000) -> tuple[Array, int]:
+        """Solve for each row of ``values``."""
+        out, most = np.empty_like(values), 0
+        for i, y in enumerate(values):
+            x, r = np.zeros_like(y), y.copy()
+            z = self.factor.T @ (self.factor @ r)
+            p, rz = z, float(r @ z)
+            stop = rz * TOLERANCE**2
+            count = 0
+            while rz > stop and count < limit:
+                q = self.multiply(p)
+                step = rz / float(p @ q)
+                x, r = x + step * p, r - step * q
+                z = self.factor.T @ (self.factor @ r)
+                rz, old = float(r @ z), rz
+                p = z + (rz / old) * p
+                count += 1
+            out[i], most = x, max(most, count)
+        return out, most
+
+
+def _sparse_inverse_factor(prior: SPDE, index: Index, variance: Array) -> Any:
+    """Sparse F with F^T F close to (H C H^T + R)^-1."""
+    import scipy.sparse as sp
+
+    from xatmo.assimilation.covariance import Diffusion
+
+    n = variance.size
+    radial = Diffusion(
+        prior.length_scale, prior.time_scale, prior.signal_std, prior.time_step, prior.alpha, prior.substeps
+    )
+    width, height = prior.width[prior.rows], prior.height[prior.rows]
+    north = np.cumsum(height) - height / 2
+    n_columns = prior.n_column if prior.n_column == prior.shape[2] else None
+    points = np.stack([
+        index[0] * prior.time_step / (2 * prior.time_scale),
+        north[index[1]] / prior.length_scale,
+        index[2] * width[index[1]] / prior.length_scale,
+    ], axis=1)  # fmt: skip
+
+    def covariance(one: NDArray[np.intp], other: NDArray[np.intp]) -> Array:
+        apart = np.abs(index[2][one] - index[2][other])
+        if n_columns:
+            apart = np.minimum(apart, n_columns - apart)
+        east = apart * (width[index[1][one]] + width[index[1][other]]) / 2
+        distance = np.hypot(east, north[index[1][one]] - north[index[1][other]])
+        lag = np.asarray((index[0][one] - index[0][other]) * prior.time_step, dtype=np.float64)
+        return radial(distance, lag) + np.where(one == other, variance[one] + 1e-6 * prior.signal_std**2, 0)
+
+    order = np.random.default_rng(0).permutation(n)
+    neighbours = earlier_neighbours(points[order], _NEIGHBOURS)
+    rows, columns, entries = [], [], []
+    for start in range(0, n, 2048):
+        block = neighbours[start : start + 2048]
+        place = np.arange(start, start + len(block))
+        known = block >= 0
+        local = np.concatenate([np.where(known, block, place[:, None]), place[:, None]], axis=1)
+        matrix = covariance(order[local][:, :, None], order[local][:, None, :])
+        missing = np.concatenate([~known, np.zeros((len(block), 1), bool)], axis=1)
+        matrix[missing[:, :, None] | missing[:, None, :]] = 0
+        matrix[missing[:, :, None] & missing[:, None, :] & np.eye(local.shape[1], dtype=bool)] = 1
+        unit = np.zeros((len(block), local.shape[1], 1))
+        unit[:, -1] = 1
+        solved = np.linalg.solve(matrix, unit)[..., 0]
+        solved /= np.sqrt(np.maximum(solved[:, -1:], 1e-300))
+        keep = ~missing
+        rows.append(np.broadcast_to(place[:, None], local.shape)[keep])
+        columns.append(order[local][keep])
+        entries.append(solved[keep])
+    return sp.csr_array((np.concatenate(entries), (np.concatenate(rows), np.concatenate(columns))), shape=(n, n))
+
+
+def earlier_neighbours(points: Array, count: int) -> NDArray[np.intp]:
+    """Nearest points with a lower index, ``(n, count)``; -1 where there are fewer."""
+    from scipy.spatial import cKDTree
+
+    n = len(points)
+    out = np.full((n, count), -1, dtype=np.intp)
+    stop = n
+    while stop > 1:
+        start = stop // 2 if stop > count else 1
+        tree = cKDTree(points[:stop])
+        asked = min(3 * count, stop)
+        found = tree.query(points[start:stop], k=asked)[1].reshape(stop - start, asked)
+        here = np.arange(start, stop)[:, None]
+        rank = np.where(found < here, np.arange(asked), asked + 1)
+        best = np.argsort(rank, axis=1, kind="stable")[:, :count]
+        chosen = np.take_along_axis(found, best, axis=1)
+        valid = np.take_along_axis(rank, best, axis=1) <= asked
+        out[start:stop, : chosen.shape[1]] = np.where(valid, chosen, -1)
+        stop = start
+    return out

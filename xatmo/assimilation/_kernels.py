@@ -1,0 +1,169 @@
+"""Optimal interpolation of plain arrays: dense covariances, all observations at once or in local windows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cholesky, solve_triangular
+
+from xatmo.assimilation.covariance import Gaussian, Matern
+from xatmo.constants import EARTH_RADIUS
+from xatmo.errors import OptionError
+
+Array = NDArray[np.float64]
+
+MOST_AT_ONCE = 20_000
+"""Observations that one dense system may hold (3.2 GB)."""
+_BLOCK = 2_000_000
+
+
+def points(latitude: Array, longitude: Array, metric: str) -> Array:
+    """Coordinates whose Euclidean distance is the metric's: metres through the sphere, or degrees on the plane."""
+    if metric == "degrees":
+        return np.stack([latitude, longitude], axis=-1)
+    lat, lon = np.radians(latitude), np.radians(longitude)
+    unit = np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=-1)
+    return EARTH_RADIUS * unit
+
+
+def distances(one: Array, other: Array) -> Array:
+    """Distances between two sets of points, ``(n, m)``; degrees (two columns) go the shorter way around."""
+    if one.shape[1] == 2:
+        north = one[:, None, 0] - other[:, 0]
+        east = np.abs(one[:, None, 1] - other[:, 1]) % 360
+        return cast(Array, np.hypot(north, np.minimum(east, 360 - east)))
+    from scipy.spatial.distance import cdist
+
+    return cast(Array, cdist(one, other))
+
+
+def interpolate(
+    covariance: Gaussian | Matern,
+    obs: tuple[Array, Array, Array],
+    noise_std: float,
+    nodes: tuple[Array, Array],
+    *,
+    uncertainty: bool,
+) -> tuple[Array, Array]:
+    """Analyse all observations at once: k^T (K + R)^-1 y and its standard deviation.
+
+    Parameters
+    ----------
+    covariance
+        Separable.
+    obs : points (n, 2 or 3), times (n,), values (n,)
+    noise_std : float
+    nodes : points (m, 2 or 3), times (n_time,)
+        The analysis is made on their product.
+
+    Returns
+    -------
+    mean, std : arrays (n_time, m)
+        ``std`` is NaN unless ``uncertainty``.
+    """
+    where, when, values = obs
+    at, times = nodes
+    n, m, n_time = values.size, len(at), times.size
+    mean, std = np.zeros((n_time, m)), np.full((n_time, m), covariance.signal_std if uncertainty else np.nan)
+    if n == 0:
+        return mean, std
+    if n > MOST_AT_ONCE:
+        message = (
+            f"{n} observations at once came; at most {MOST_AT_ONCE} fit a dense system. Use local windows, for "
+            "instance window={'time': '28D'}, or fourdvar_interp"
+        )
+        raise OptionError(message)
+    matrix = covariance(distances(where, where), when[:, None] - when)
+    matrix[np.arange(n), np.arange(n)] += noise_std**2
+    factor = cholesky(matrix, lower=True, overwrite_a=True, check_finite=False)
+    half = solve_triangular(factor, values, lower=True, check_finite=False)
+    weights = solve_triangular(factor, half, lower=True, trans="T", check_finite=False)
+    in_time = covariance.time(times[:, None] - when)
+    block = max(_BLOCK // n, 1)
+    for start in range(0, m, block):
+        part = slice(start, start + block)
+        in_space = covariance.signal_std**2 * covariance.space(distances(where, at[part]))
+        mean[:, part] = (in_time * weights) @ in_space
+        if uncertainty:
+            for t in range(n_time):
+                solved = solve_triangular(
+                    factor, in_time[t][:, None] * in_space, lower=True, overwrite_b=True, check_finite=False
+                )
+                left = covariance.signal_std**2 - np.einsum("ij,ij->j", solved, solved)
+                std[t, part] = np.sqrt(np.maximum(left, 0))
+    return mean, std
+
+
+def interpolate_windows(
+    covariance: Gaussian | Matern,
+    obs: tuple[Array, Array, Array, Array],
+    noise_std: float,
+    nodes: tuple[Array, Array, Array],
+    window: dict[str, float],
+    metric: str,
+    *,
+    uncertainty: bool,
+) -> tuple[Array, Array]:
+    """Analyse in local windows.
+
+    Parameters
+    ----------
+    covariance, noise_std, metric, uncertainty
+        See `interpolate`, `points`.
+    obs : latitudes, longitudes, times, values (n,)
+    nodes : times (n_time,), latitudes (n_lat,), longitudes (n_lon,)
+    window : dict
+        Whole widths: ``time`` in seconds, around each analysis time; ``lat`` and ``lon`` in degrees: the nodes are
+        taken in tiles of at most half this size, and every observation within half a width of a tile is used.
+
+    Returns
+    -------
+    mean, std : arrays (n_time, n_lat, n_lon)
+    """
+    lat, lon, when, values = obs
+    times, rows, columns = nodes
+    mean = np.zeros((times.size, rows.size, columns.size))
+    std = np.full_like(mean, np.nan)
+    where = points(lat, lon, metric)
+    groups = [np.array([t]) for t in range(times.size)] if "time" in window else [np.arange(times.size)]
+    for t in groups:
+        near_time = (
+            np.abs(when - times[t[0]]) <= window["time"] / 2 * (1 + 1e-9)
+            if "time" in window
+            else np.ones(when.size, bool)
+        )
+        for r in _tiles(rows, window.get("lat")):
+            near_lat = near_time & _within(lat, rows[r], window.get("lat"), around=False)
+            for c in _tiles(columns, window.get("lon")):
+                used = near_lat & _within(lon, columns[c], window.get("lon"), around=True)
+                box = np.meshgrid(rows[r], columns[c], indexing="ij")
+                at = points(box[0].ravel(), box[1].ravel(), metric)
+                one = interpolate(
+                    covariance, (where[used], when[used], values[used]), noise_std, (at, times[t]),
+                    uncertainty=uncertainty,
+                )  # fmt: skip
+                mean[np.ix_(t, r, c)], std[np.ix_(t, r, c)] = (a.reshape(t.size, r.size, c.size) for a in one)
+    return mean, std
+
+
+def _tiles(axis: Array, width: float | None) -> Iterator[NDArray[np.intp]]:
+    index = np.arange(axis.size)
+    if width is None:
+        yield index
+        return
+    tile = np.floor((axis - axis.min()) / (width / 2)).astype(int)
+    for number in np.unique(tile):
+        yield index[tile == number]
+
+
+def _within(values: Array, tile: Array, width: float | None, *, around: bool) -> Any:
+    if width is None:
+        return np.ones(values.size, dtype=bool)
+    middle, half = (tile.min() + tile.max()) / 2, (tile.max() - tile.min()) / 2
+    off = np.abs(values - middle)
+    if around:
+        off = np.abs((values - middle + 180) % 360 - 180)
+    return off <= half + width / 2 + 1e-9

@@ -1,0 +1,166 @@
+"""Covariances of distance and time lag. In each, the correlation is 1/e at the length scale and at the time scale."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any, Protocol, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xatmo.assimilation.spde import evolution_scale, matern, matern_scale
+from xatmo.errors import OptionError
+
+Array = NDArray[np.float64]
+
+_N_DISTANCE, _FARTHEST = 160, 14.0
+_N_WAVENUMBER, _SHORTEST = 1600, 120.0
+
+
+class Covariance(Protocol):
+    """What the interpolation asks of a covariance."""
+
+    signal_std: float
+
+    def __call__(self, distance: Array, lag: Array) -> Array:
+        """Covariance at a distance and a time lag, in the units of the scales; the arrays broadcast."""
+        ...
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """``signal_std^2 exp(-(distance / length_scale)^2 - (lag / time_scale)^2)``.
+
+    Examples
+    --------
+    >>> Gaussian(length_scale=1.0, time_scale=7.0)(np.array([0.0, 1.0]), np.array([0.0, 7.0]))
+    array([1. , 0.13533528])
+    """
+
+    length_scale: float
+    time_scale: float
+    signal_std: float = 1.0
+
+    def space(self, distance: Array) -> Array:
+        """Correlation at a distance and no lag."""
+        return cast(Array, np.exp(-((distance / self.length_scale) ** 2)))
+
+    def time(self, lag: Array) -> Array:
+        """Correlation at a lag and no distance."""
+        return cast(Array, np.exp(-((lag / self.time_scale) ** 2)))
+
+    def __call__(self, distance: Array, lag: Array) -> Array:
+        """Covariance; the arrays broadcast."""
+        return self.signal_std**2 * self.space(distance) * self.time(lag)
+
+
+@dataclass(frozen=True)
+class Matern:
+    """Matern correlation of smoothness ``nu`` in space, exponential in time.
+
+    ``signal_std^2 M_nu(x distance / length_scale) exp(-|lag| / time_scale)`` with
+    ``M_nu(x) = x^nu K_nu(x) 2^(1-nu) / Gamma(nu)``, where x (1.658 for nu = 1) is such that the correlation at
+    ``length_scale`` is 1/e, as it is in `Gaussian`.
+
+    Examples
+    --------
+    >>> Matern(length_scale=1e5, time_scale=7.0)(np.array([0.0, 1e5]), np.array([7.0, 7.0]))
+    array([0.36787944, 0.13533528])
+    """
+
+    length_scale: float
+    time_scale: float
+    signal_std: float = 1.0
+    nu: float = 1.0
+
+    def space(self, distance: Array) -> Array:
+        """Correlation at a distance and no lag."""
+        return cast(Array, matern(distance * (matern_scale(self.nu) / self.length_scale), self.nu))
+
+    def time(self, lag: Array) -> Array:
+        """Correlation at a lag and no distance."""
+        return cast(Array, np.exp(-np.abs(lag) / self.time_scale))
+
+    def __call__(self, distance: Array, lag: Array) -> Array:
+        """Covariance; the arrays broadcast."""
+        return self.signal_std**2 * self.space(distance) * self.time(lag)
+
+
+@dataclass(frozen=True)
+class Diffusion:
+    """Covariance of `xatmo.assimilation.SPDE` on an unbounded plane, continuous in space: not separable.
+
+    The stationary spectrum of the implicit Euler steps and their decay, transformed by Hankel's integral and kept as a
+    table of distances. Lags are counted in ``time_step``.
+
+    Examples
+    --------
+    >>> smooth = Diffusion(length_scale=1e5, time_scale=7.0, time_step=1.0, substeps=64)
+    >>> smooth(np.array([0.0, 1e5, 0.0]), np.array([0.0, 0.0, 7.0])).round(1)
+    array([1. , 0.4, 0.4])
+    """
+
+    length_scale: float
+    time_scale: float
+    signal_std: float = 1.0
+    time_step: float = 1.0
+    alpha: int = 4
+    substeps: int = 1
+
+    def rates(self, wavenumber: Array) -> tuple[Array, Array]:
+        """Decay over one ``time_step`` and relative variance at wavenumbers in units of kappa."""
+        step = self.time_step / self.substeps * evolution_scale(self.alpha) / self.time_scale
+        rate = step * (1 + wavenumber**2) ** (self.alpha // 2)
+        return (1 + rate) ** -self.substeps, 1 / (rate * (2 + rate))
+
+    @cached_property
+    def _tables(self) -> dict[int, Array]:
+        return {}
+
+    def _row(self, lag: int) -> Array:
+        if lag not in self._tables:
+            wavenumber, weight, bessel = _hankel()
+            decay, variance = self.rates(wavenumber)
+            density = variance * weight
+            self._tables[lag] = bessel @ (density * decay**lag) / density.sum()
+        return self._tables[lag]
+
+    def __call__(self, distance: Array, lag: Array) -> Array:
+        """Covariance; the arrays broadcast; lags are rounded to whole steps."""
+        x = np.asarray(distance) * (matern_scale(self.alpha / 2 - 1) / self.length_scale)
+        place = np.sqrt(x / _FARTHEST) * (_N_DISTANCE - 1)
+        below = np.minimum(place.astype(np.intp), _N_DISTANCE - 2)
+        part = np.minimum(place - below, 1.0)
+        steps = np.rint(np.abs(lag) / self.time_step).astype(np.intp)
+        found, inverse = np.unique(steps, return_inverse=True)
+        table = np.stack([self._row(int(s)) for s in found])
+        row = inverse.reshape(steps.shape)
+        return cast(Array, self.signal_std**2 * (table[row, below] * (1 - part) + table[row, below + 1] * part))
+
+
+@lru_cache(maxsize=1)
+def _hankel() -> tuple[Array, Array, Array]:
+    """Wavenumbers, quadrature weights (trapezoid, times the wavenumber) and J0 at the distances of the table."""
+    from scipy.special import j0
+
+    s = np.linspace(0, 1, _N_WAVENUMBER)
+    wavenumber = _SHORTEST * s**2
+    weight = np.gradient(wavenumber) * wavenumber
+    distance = _FARTHEST * np.linspace(0, 1, _N_DISTANCE) ** 2
+    return wavenumber, weight, j0(np.outer(distance, wavenumber))
+
+
+def make(kind: str, **scales: Any) -> Covariance:
+    """Make a covariance by name.
+
+    Raises
+    ------
+    OptionError
+        If the name is not known.
+    """
+    kinds: dict[str, Any] = {"gaussian": Gaussian, "matern": Matern, "spde": Diffusion}
+    if kind not in kinds:
+        message = f"covariance={kind!r} came; wanted one of {sorted(kinds)}"
+        raise OptionError(message)
+    return cast(Covariance, kinds[kind](**scales))

@@ -1,0 +1,424 @@
+"""Gather what an interpolation needs from labelled data: observations, mask, background, domain, and where they lie."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from xatmo import _labels, cf, units
+from xatmo.errors import CoordinateError, DimensionError, MissingValueError, OptionError, VariableError
+from xatmo.grids import Grid, unwrap_longitude
+
+Array = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """Where the nodes of the analysis lie: the product of times, latitudes and longitudes."""
+
+    time: Array  # seconds since the first; one zero where the data have no time
+    latitude: Array
+    longitude: Array  # unwrapped: increasing
+    periodic: bool
+    has_time: bool
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """Labelled inputs, aligned, with core dimensions (time, lat, lon)."""
+
+    field: xr.DataArray
+    mask: xr.DataArray | None
+    background: xr.DataArray | None
+    domain: xr.DataArray | None
+    axes: cf.Horizontal
+    core: tuple[Hashable, ...]
+    nodes: Nodes
+    name: Hashable
+    attrs: dict[str, Any]
+
+    def solve(self, function: Callable[[Array, Bools, Array | None, Bools], tuple[Array, Array]]) -> list[xr.DataArray]:
+        """Apply ``function`` to every slab of (time, lat, lon), lazily where the data are lazy.
+
+        The function gets values, a mask of what was observed, the background or None, and the domain; all of shape
+        (time, lat, lon). It returns the analysis and its standard deviation.
+        """
+        present = {"mask": self.mask, "background": self.background, "domain": self.domain}
+        names = [k for k, v in present.items() if v is not None]
+        others = [v for v in present.values() if v is not None]
+        wanted = self.field.dtype if self.field.dtype.kind == "f" else np.dtype(np.float64)
+        n_core = len(self.core)
+        kernel = _Slabs(function, tuple(names), n_core, wanted)
+        cores = [[d for d in self.core if d in a.dims] for a in (self.field, *others)]
+        spread = [
+            a if c == list(self.core) else _spread(a, self.field, self.core)
+            for a, c in zip(others, cores[1:], strict=True)
+        ]
+        return list(
+            xr.apply_ufunc(
+                kernel, self.field, *spread,
+                input_core_dims=[list(self.core)] * (1 + len(spread)),
+                output_core_dims=[list(self.core)] * 2,
+                dask="parallelized",
+                output_dtypes=[wanted, wanted],
+                keep_attrs=False,
+            )
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Slabs:
+    """Loop over leading dimensions; a class, so that it pickles to workers."""
+
+    function: Callable[[Array, Bools, Array | None, Bools], tuple[Array, Array]]
+    names: tuple[str, ...]
+    n_core: int
+    dtype: np.dtype[Any]
+
+    def __call__(self, field: Any, *others: Any) -> tuple[Any, Any]:
+        arrays = list(np.broadcast_arrays(field, *others))
+        shape = arrays[0].shape
+        lead, core = shape[: len(shape) - self.n_core], shape[len(shape) - self.n_core :]
+        if self.n_core == 2:
+            arrays = [a[..., None, :, :] for a in arrays]
+        mean = np.empty(shape, dtype=self.dtype).reshape(*lead, *arrays[0].shape[-3:])
+        std = np.empty_like(mean)
+        for at in np.ndindex(*lead):
+            given = dict(zip(self.names, (a[at] for a in arrays[1:]), strict=True))
+            values = arrays[0][at].astype(np.float64)
+            observed = np.isfinite(values)
+            if "mask" in given:
+                observed &= truth(given["mask"])
+            domain = truth(given["domain"]) if "domain" in given else np.ones(values.shape, dtype=bool)
+            background = given["background"].astype(np.float64) if "background" in given else None
+            if background is not None and not np.isfinite(background[observed]).all():
+                bad = int((~np.isfinite(background[observed])).sum())
+                message = (
+                    f"the background is missing at {bad} of {int(observed.sum())} observed nodes; fill it there, "
+                    "or leave those observations out with mask="
+                )
+                raise MissingValueError(message)
+            mean[at], std[at] = self.function(values, observed, background, domain)
+            mean[at][~domain] = np.nan
+            std[at][~domain] = np.nan
+        return mean.reshape(*lead, *core), std.reshape(*lead, *core)
+
+
+def truth(mask: Any) -> Bools:
+    """Read a mask of any type: True where it is neither zero nor NaN."""
+    mask = np.asarray(mask)
+    return cast(Bools, mask if mask.dtype == bool else np.isfinite(mask) & (mask != 0))
+
+
+def _spread(da: xr.DataArray, like: xr.DataArray, core: tuple[Hashable, ...]) -> xr.DataArray:
+    missing = {d: like.sizes[d] for d in core if d not in da.dims}
+    return da.expand_dims(missing).transpose(..., *core)
+
+
+def gather(
+    ds: xr.Dataset,
+    obs: Hashable | xr.DataArray,
+    mask: Hashable | xr.DataArray | None,
+    background: Hashable | xr.DataArray | None,
+    domain: Hashable | xr.DataArray | None,
+    *,
+    what: str,
+) -> tuple[Gathered, bool]:
+    """Find and align the inputs; also tell whether a repeated cyclic column was dropped.
+
+    Raises
+    ------
+    VariableError
+        If a name is not in the Dataset.
+    DimensionError
+        If an input does not fit the observations.
+    CoordinateError
+        If coordinates are missing, not finite, or do not agree.
+    """
+    field = pick(ds, obs, "obs")
+    if field.dtype.kind not in "fiu":
+        message = f"the observations {field.name!r} have dtype {field.dtype}; wanted real numbers"
+        raise VariableError(message)
+    if is_track(field):
+        field = bin_track(field, ds)
+    axes = cf.horizontal(field)
+    field, cyclic = _labels.drop_cyclic(field, axes)
+    time_name = _time_name(field)
+    time_dim = field[time_name].dims[0] if time_name is not None else None
+    core = tuple(d for d in (time_dim, *axes.dims) if d is not None)
+    _labels.require_whole(field, core, what=what)
+    grid = Grid.from_latlon(field[axes.lat].values, field[axes.lon].values)
+    nodes = Nodes(
+        seconds(field[time_name]) if time_name is not None else np.zeros(1),
+        np.asarray(field[axes.lat].values, dtype=np.float64),
+        np.asarray(unwrap_longitude(field[axes.lon].values), dtype=np.float64),
+        grid.periodic,
+        time_name is not None,
+    )
+    fitted: dict[str, xr.DataArray | None] = {}
+    for role, given in (("mask", mask), ("background", background), ("domain", domain)):
+        fitted[role] = None if given is None else fit(pick(ds, given, role), field, axes, core, role, what)
+    back = fitted["background"]
+    if back is not None and "units" in back.attrs and "units" in field.attrs:
+        fitted["background"] = units.convert(back, str(field.attrs["units"]))
+    name = field.name if field.name is not None else "analysis"
+    return Gathered(field, fitted["mask"], fitted["background"], fitted["domain"], axes, core, nodes, name,
+                    dict(field.attrs)), cyclic  # fmt: skip
+
+
+def pick(ds: xr.Dataset, given: Hashable | xr.DataArray, role: str) -> xr.DataArray:
+    """Take a variable by name, or a DataArray as it is."""
+    if isinstance(given, xr.DataArray):
+        return given
+    if given not in ds:
+        message = f"no variable {given!r} for {role}= in this Dataset; it has {sorted(map(str, ds.data_vars))}"
+        raise VariableError(message)
+    return ds[given]
+
+
+def fit(
+    da: xr.DataArray, field: xr.DataArray, axes: cf.Horizontal, core: tuple[Hashable, ...], role: str, what: str
+) -> xr.DataArray:
+    """Check that an input lies on the observations' nodes; put it on theirs exactly."""
+    extra = [d for d in da.dims if d not in field.dims]
+    if extra or not set(axes.dims) <= set(da.dims):
+        message = (
+            f"{role} has dimensions {da.dims}; wanted {axes.dims}, and among those of the observations, {field.dims}"
+        )
+        raise DimensionError(message)
+    if da.sizes[axes.lon_dim] == field.sizes[axes.lon_dim] + 1:
+        da = da.isel({axes.lon_dim: slice(0, -1)})  # the cyclic column that the observations had too
+    wrong = {d: (da.sizes[d], field.sizes[d]) for d in da.dims if da.sizes[d] != field.sizes[d]}
+    if wrong:
+        came = ", ".join(f"{d!r} has {a} points for {b} of the observations" for d, (a, b) in wrong.items())
+        message = (
+            f"{role} does not fit: {came}; bring it onto the same grid, for instance with .atmo.regrid or .reindex"
+        )
+        raise DimensionError(message)
+    for d in da.dims:
+        if d in da.coords and d in field.coords and not _same(da[d].values, field[d].values):
+            message = f"{role} has other values of {d!r} than the observations; bring it onto the same grid first"
+            raise CoordinateError(message)
+    _labels.require_whole(da, core, what=f"{what} with {role}=")
+    keep = {d: field[d] for d in da.dims if d in field.coords}
+    return da.drop_vars([c for c in da.coords if c not in keep]).assign_coords(keep)
+
+
+def _same(one: Any, other: Any) -> bool:
+    if one.dtype.kind == "f" and other.dtype.kind in "fiu":
+        return bool(np.allclose(one, other, rtol=0, atol=1e-4, equal_nan=True))
+    return bool(np.array_equal(one, other))
+
+
+def _time_name(field: xr.DataArray) -> Hashable | None:
+    try:
+        name = cf.time(field)
+    except CoordinateError as error:
+        if "several" in str(error):
+            raise
+        return None
+    return name if field[name].dims and field[name].dims[0] in field.dims else None
+
+
+def seconds(time: xr.DataArray) -> Array:
+    """Convert times to seconds since the earliest.
+
+    Raises
+    ------
+    CoordinateError
+        If a time is missing or repeated, or times are plain numbers.
+    """
+    values = time.values
+    if values.dtype.kind in "Mm":
+        if np.isnat(values).any():
+            message = f"{int(np.isnat(values).sum())} times are missing (NaT) in {time.name!r}; drop them first"
+            raise CoordinateError(message)
+        out = (values - values.min()) / np.timedelta64(1, "s")
+    elif values.dtype.kind == "O":  # cftime
+        first = min(values)
+        out = np.array([(v - first).total_seconds() for v in values])
+    else:
+        message = (
+            f"time {time.name!r} has dtype {values.dtype}; wanted dates. Decode them: xr.decode_cf(ds), or give dates"
+        )
+        raise CoordinateError(message)
+    if np.unique(out).size != out.size:
+        message = f"time {time.name!r} holds a date twice; wanted each once. Use ds.drop_duplicates({time.name!r})"
+        raise CoordinateError(message)
+    return np.asarray(out, dtype=np.float64)
+
+
+# ---------------------------------------------------------------------- tracks
+def is_track(field: xr.DataArray) -> bool:
+    """Tell whether observations lie along one dimension that carries latitude and longitude."""
+    if field.ndim != 1:
+        return False
+    found = [cf._candidates(field, kind) for kind in ("latitude", "longitude")]
+    return all(any(field[n].dims == field.dims for n in names) for names in found)
+
+
+def bin_track(track: xr.DataArray, grid: xr.Dataset) -> xr.DataArray:
+    """Average along-track observations over the cells and times of a grid; NaN where none fell.
+
+    Parameters
+    ----------
+    track : DataArray (n,)
+        With coordinates time, latitude and longitude on its dimension.
+    grid : Dataset
+        With the target's latitude, longitude and, unless it has none, time. Every observation goes to the nearest
+        node; those more than half a step outside are left out.
+
+    Raises
+    ------
+    CoordinateError
+        If the track lacks times that the grid has, or coordinates are not finite.
+    """
+    dim = track.dims[0]
+    target = grid.drop_dims([d for d in [dim] if d in grid.dims])
+    axes = cf.horizontal(target)
+    lat, lon = target[axes.lat], target[axes.lon]
+    names = [n for n in cf._candidates(target, "time") if target[n].ndim == 1]
+    places = []
+    own = {
+        kind: next(n for n in cf._candidates(track, kind) if track[n].dims == track.dims)
+        for kind in ("latitude", "longitude")
+    }
+    for name in own.values():
+        if not np.isfinite(track[name].values).all():
+            message = f"{name!r} along the track holds values that are not finite; drop those observations first"
+            raise CoordinateError(message)
+    places.append(_nearest(lat.values, track[own["latitude"]].values))
+    around = np.asarray(unwrap_longitude(lon.values))
+    there = (track[own["longitude"]].values - around[0] + 180) % 360 - 180 + around[0]
+    there = np.where(there < around[0] - (around[1] - around[0]) / 2, there + 360, there)
+    places.append(_nearest(around, there))
+    coords: dict[Hashable, Any] = {axes.lat: lat.variable, axes.lon: lon.variable}
+    dims: tuple[Hashable, ...] = axes.dims
+    if names:
+        time = target[names[0]]
+        along = [n for n in cf._candidates(track, "time") if track[n].dims == track.dims]
+        if not along:
+            message = f"the track {track.name!r} has no time coordinate on {dim!r}; the grid has times {names[0]!r}"
+            raise CoordinateError(message)
+        both = [np.asarray(t.values).astype("datetime64[ns]").astype(np.int64) / 1e9 for t in (time, track[along[0]])]
+        places.insert(0, _nearest(both[0], both[1]))
+        dims = (time.dims[0], *dims)
+        coords[names[0]] = time.variable
+    shape = tuple(target.sizes[d] for d in dims)
+    inside = np.logical_and.reduce([p >= 0 for p in places])
+    flat = np.ravel_multi_index([np.where(inside, p, 0) for p in places], shape)
+    out = xr.apply_ufunc(
+        _Bins(flat, inside, shape), track.drop_vars(list(track.coords)), input_core_dims=[[dim]],
+        output_core_dims=[list(dims)], dask="parallelized", output_dtypes=[np.float64],
+        dask_gufunc_kwargs={"output_sizes": dict(zip(dims, shape, strict=True))},
+    )  # fmt: skip
+    return cast(xr.DataArray, out.assign_coords(coords).rename(track.name).assign_attrs(track.attrs))
+
+
+@dataclass(frozen=True)
+class _Bins:
+    flat: NDArray[np.intp]
+    inside: Bools
+    shape: tuple[int, ...]
+
+    def __call__(self, values: Any) -> Any:
+        good = self.inside & np.isfinite(values)
+        size = int(np.prod(self.shape))
+        count = np.bincount(self.flat[good], minlength=size)
+        total = np.bincount(self.flat[good], weights=np.asarray(values, dtype=np.float64)[good], minlength=size)
+        return np.where(count > 0, total / np.maximum(count, 1), np.nan).reshape(self.shape)
+
+
+def _nearest(axis: Any, values: Any) -> NDArray[np.intp]:
+    """Index of the nearest node, -1 beyond half a step outside."""
+    axis = np.asarray(axis, dtype=np.float64)
+    order = np.argsort(axis)
+    up = axis[order]
+    if up.size == 1:
+        return np.zeros(np.shape(values), dtype=np.intp)
+    edges = np.concatenate([[1.5 * up[0] - 0.5 * up[1]], (up[1:] + up[:-1]) / 2, [1.5 * up[-1] - 0.5 * up[-2]]])
+    place = np.searchsorted(edges, values, side="right") - 1
+    good = (place >= 0) & (place < up.size)
+    return np.where(good, order[np.clip(place, 0, up.size - 1)], -1)
+
+
+# ---------------------------------------------------------------------- options and results
+def positive(name: str, value: float | None) -> float | None:
+    """Check a scale.
+
+    Raises
+    ------
+    OptionError
+        If it is not a positive, finite number.
+    """
+    if value is None:
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = float("nan")
+    if not (np.isfinite(number) and number > 0):
+        message = f"{name}={value!r} came; wanted a positive number"
+        raise OptionError(message)
+    return number
+
+
+def duration(name: str, value: Any) -> float | None:
+    """Read a time span as seconds.
+
+    Examples
+    --------
+    >>> duration("time_scale", "7D"), duration("time_scale", np.timedelta64(36, "h"))
+    (604800.0, 129600.0)
+
+    Raises
+    ------
+    OptionError
+        If it is no positive time span.
+    """
+    import pandas as pd
+
+    if value is None:
+        return None
+    span: Any = None
+    if isinstance(value, np.timedelta64) or not isinstance(value, int | float | np.number):
+        try:
+            span = pd.Timedelta(value)
+        except (ValueError, TypeError):
+            span = None
+    if span is None or not span > pd.Timedelta(0):
+        message = f"{name}={value!r} came; wanted a positive time span such as '7D' or np.timedelta64(7, 'D')"
+        raise OptionError(message)
+    return float(span / pd.Timedelta(seconds=1))
+
+
+def dataset(
+    ds: xr.Dataset, got: Gathered, results: list[xr.DataArray], like: xr.DataArray, *, cyclic: bool, uncertainty: bool,
+    call: str,
+) -> xr.Dataset:  # fmt: skip
+    """Label the analysis and its error; restore dimension order and cyclic column; add history."""
+    made = {}
+    for name, result in zip((got.name, f"{got.name}_error"), results, strict=True):
+        if name != got.name and not uncertainty:
+            continue
+        out = result.assign_coords({c: got.field[c] for c in got.field.coords})
+        if cyclic:
+            out = _labels.restore_cyclic(out, like, got.axes)
+        out = _labels.restore_order(out, got.field)
+        made[name] = _labels.changed_values(out, like)
+    made[got.name].attrs = dict(got.attrs)
+    if uncertainty:
+        error = made[f"{got.name}_error"]
+        error.attrs = {"long_name": f"standard error of {got.attrs.get('long_name', got.name)}"}
+        if "units" in got.attrs:
+            error.attrs["units"] = got.attrs["units"]
+        if "standard_name" in got.attrs:
+            error.attrs["standard_name"] = f"{got.attrs['standard_name']} standard_error"
+        made[got.name].attrs["ancillary_variables"] = f"{got.name}_error"
+    return cf.add_history(xr.Dataset(made, attrs=ds.attrs), call)

@@ -26,7 +26,7 @@ def sectoral(sine: Array, lmax: int) -> tuple[Array, NDArray[np.int64]]:
     --------
     >>> mantissa, exponent = sectoral(np.array([0.5]), 2)
     >>> np.ldexp(mantissa, exponent)[:, 0]  # 1, sqrt(3 / 2) sin, sqrt(15 / 8) sin^2
-    array([1.        , 0.61237244, 0.34232660])
+    array([1.        , 0.61237244, 0.3423266 ])
     """
     mantissa = np.empty((lmax + 1, sine.size))
     exponent = np.zeros((lmax + 1, sine.size), dtype=np.int64)

@@ -1,3 +1,24 @@
-"""Spherical harmonics of labelled fields: transforms, truncation, wind, spectra and spectral regridding."""
+"""Spherical harmonics of labelled fields: transforms, truncation, wind, spectra and spectral regridding.
+
+Degrees are counted from 0 (the area mean) to ``lmax`` inclusive. `layouts` converts coefficients for other software.
+"""
 
 from __future__ import annotations
+
+from xatmo.spectral._threads import set_threads
+from xatmo.spectral.spectrum import energy_spectrum
+from xatmo.spectral.transform import regrid, to_grid, to_spectral
+from xatmo.spectral.truncation import taper_weights, truncate
+from xatmo.spectral.wind import vorticity_divergence, wind
+
+__all__ = [
+    "energy_spectrum",
+    "regrid",
+    "set_threads",
+    "taper_weights",
+    "to_grid",
+    "to_spectral",
+    "truncate",
+    "vorticity_divergence",
+    "wind",
+]

@@ -1,0 +1,241 @@
+"""What the labelled spectral functions share: grids of objects, targets, coefficient axes, lazy application."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from xatmo import cf
+from xatmo._labels import drop_cyclic, require_whole
+from xatmo.constants import EARTH_RADIUS
+from xatmo.errors import CoordinateError, DimensionError, OptionError
+from xatmo.grids import Grid, repeats_first_column, unwrap_longitude
+from xatmo.typing import Complexes, XarrayObject
+
+DEGREE, ORDER = "degree", "order"
+CONVENTION = {"norm": "4pi", "csphase": 1}
+"""Attributes of coefficients: half the integral of P^2 over mu is 1, no Condon-Shortley phase."""
+
+
+# ---------------------------------------------------------------------- grids
+@lru_cache(maxsize=64)
+def interned(grid: Grid) -> Grid:
+    """Give the same object for equal grids, so that what a grid has worked out is not worked out again."""
+    return grid
+
+
+@dataclass(frozen=True)
+class Source:
+    """The grid of an object and where it lies on its dimensions."""
+
+    axes: cf.Horizontal
+    grid: Grid
+
+    @classmethod
+    def of(cls, obj: XarrayObject) -> Source:
+        """Find it by CF metadata."""
+        axes = cf.horizontal(obj)
+        return cls(axes, interned(Grid.from_latlon(obj[axes.lat].values, obj[axes.lon].values)))
+
+
+@dataclass(frozen=True)
+class Target:
+    """A grid to synthesise on, with the coordinates of the result."""
+
+    grid: Grid
+    dims: tuple[Hashable, Hashable]
+    coords: Mapping[Hashable, xr.DataArray]
+    cyclic: bool = False
+
+    @classmethod
+    def of(cls, target: Grid | XarrayObject, like: cf.Horizontal | None = None) -> Target:
+        """Take a Grid (with the coordinate names of ``like``) or the axes of an object as they are.
+
+        Raises
+        ------
+        OptionError
+            If it is neither.
+        """
+        if isinstance(target, Grid):
+            lat, lon = ("latitude", "longitude") if like is None else like.dims
+            coords: dict[Hashable, xr.DataArray] = dict(target.coords(lat=str(lat), lon=str(lon)))
+            return cls(interned(target), (lat, lon), coords)
+        if not isinstance(target, xr.Dataset | xr.DataArray):
+            message = f"a {type(target).__name__} came as target grid; wanted a Grid, or an object with coordinates"
+            raise OptionError(message)
+        source = Source.of(target)
+        axes = source.axes
+        cyclic = repeats_first_column(unwrap_longitude(target[axes.lon].values))
+        coords = {name: target[name].reset_coords(drop=True) for name in (axes.lat, axes.lon)}
+        return cls(source.grid, axes.dims, coords, cyclic)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of the result, a repeated column included."""
+        return self.grid.nlat, self.grid.nlon + self.cyclic
+
+    def close(self, field: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Append the repeated column where the target has one."""
+        return np.concatenate([field, field[..., :1]], axis=-1) if self.cyclic else field
+
+
+def require_real(da: xr.DataArray, *, what: str) -> None:
+    """Raise for complex numbers.
+
+    Raises
+    ------
+    DimensionError
+        If the field is complex.
+    """
+    if da.dtype.kind == "c":
+        message = f"{what} needs real fields; variable {da.name!r} is {da.dtype}. Pass .real and .imag separately"
+        raise DimensionError(message)
+
+
+def float_type(*arrays: xr.DataArray) -> np.dtype[Any]:
+    """float32 if all are float32 (or shorter floats), else float64."""
+    single = all(a.dtype.kind == "f" and a.dtype.itemsize <= 4 for a in arrays)
+    return np.dtype(np.float32 if single else np.float64)
+
+
+def complex_type(*arrays: xr.DataArray) -> np.dtype[Any]:
+    """complex64 beside float32, else complex128."""
+    return np.dtype(np.complex64 if float_type(*arrays) == np.float32 else np.complex128)
+
+
+# ---------------------------------------------------------------------- application
+def apply(
+    function: Callable[..., Any],
+    arrays: Sequence[xr.DataArray],
+    core: Sequence[Hashable],
+    *,
+    outputs: Sequence[Mapping[Hashable, int]],
+    dtypes: Sequence[np.dtype[Any]],
+    what: str,
+) -> tuple[xr.DataArray, ...]:
+    """Apply a block function over ``core`` dimensions, lazily if any array is; results carry no attributes.
+
+    ``outputs`` gives the new core dimensions with their sizes for each result.
+    """
+    for da in arrays:
+        require_whole(da, core, what=what)
+    sizes = {d: n for out in outputs for d, n in out.items()}
+    result = xr.apply_ufunc(
+        function,
+        *arrays,
+        input_core_dims=[list(core)] * len(arrays),
+        output_core_dims=[list(out) for out in outputs],
+        exclude_dims=set(core),
+        dask="parallelized",
+        output_dtypes=list(dtypes),
+        dask_gufunc_kwargs={"output_sizes": sizes},
+        join="exact",
+        keep_attrs=False,
+    )
+    return result if isinstance(result, tuple) else (result,)
+
+
+def bare(da: xr.DataArray, source: Source, *, what: str) -> xr.DataArray:
+    """Field without a repeated column, checked to be real and whole."""
+    require_real(da, what=what)
+    return drop_cyclic(da, source.axes)[0]
+
+
+# ---------------------------------------------------------------------- coefficients
+def wavelength(lmax: int, radius: float = EARTH_RADIUS) -> np.ndarray[Any, Any]:
+    """``2 pi a / sqrt(n (n + 1))`` in metres by degree; infinite at degree 0.
+
+    Examples
+    --------
+    >>> wavelength(2, radius=1.0)
+    array([      inf, 4.44288294, 2.56509966])
+    """
+    degree = np.arange(lmax + 1, dtype=np.float64)
+    with np.errstate(divide="ignore"):
+        return np.asarray(2 * np.pi * radius / np.sqrt(degree * (degree + 1)))
+
+
+@lru_cache(maxsize=16)
+def degree_coords(lmax: int, radius: float = EARTH_RADIUS) -> dict[str, xr.Variable]:
+    """Coordinates ``degree`` and ``wavelength`` for degrees 0 to ``lmax``."""
+    degree = xr.IndexVariable(
+        DEGREE, np.arange(lmax + 1), {"long_name": "degree of the spherical harmonic", "units": "1"}
+    )
+    attrs = {"long_name": "wavelength, 2 pi a / sqrt(n (n + 1))", "units": "m", "radius": radius}
+    return {DEGREE: degree, "wavelength": xr.Variable(DEGREE, wavelength(lmax, radius), attrs)}
+
+
+@lru_cache(maxsize=16)
+def order_coords(lmax: int) -> dict[str, xr.Variable]:
+    """Coordinate ``order`` for orders 0 to ``lmax``."""
+    attrs = {"long_name": "order of the spherical harmonic (zonal wavenumber)", "units": "1"}
+    return {ORDER: xr.IndexVariable(ORDER, np.arange(lmax + 1), attrs)}
+
+
+def coefficient_attrs(da: xr.DataArray, lmax: int) -> dict[str, Any]:
+    """Attributes of the coefficients of a field: its own that stay true, and the convention."""
+    dropped = ("valid_min", "valid_max", "valid_range", "actual_range")
+    kept = {k: v for k, v in da.attrs.items() if k not in dropped}
+    return {**kept, **CONVENTION, "lmax": lmax, "truncation": "triangular"}
+
+
+def field_attrs(da: xr.DataArray) -> dict[str, Any]:
+    """Attributes of the field that coefficients belong to: without those that describe coefficients."""
+    dropped = (*CONVENTION, "lmax", "truncation")
+    return {k: v for k, v in da.attrs.items() if k not in dropped}
+
+
+def is_spectral(da: xr.DataArray) -> bool:
+    """Tell whether a DataArray holds coefficients on degree and order."""
+    return DEGREE in da.dims and ORDER in da.dims
+
+
+def require_convention(da: xr.DataArray, *, what: str) -> int:
+    """Check coefficients and give their highest degree.
+
+    Raises
+    ------
+    CoordinateError
+        If degrees or orders are not 0, 1, 2, ...
+    OptionError
+        If the attributes name another normalisation or phase.
+    """
+    for dim in (DEGREE, ORDER):
+        if dim in da.coords and not np.array_equal(da[dim].values, np.arange(da.sizes[dim])):
+            message = (
+                f"{what} needs {dim} 0, 1, 2, ... up to the highest; {dim} of {da.name!r} has gaps or starts later"
+            )
+            raise CoordinateError(message)
+    for key, wanted in CONVENTION.items():
+        came = da.attrs.get(key, wanted)
+        if came != wanted:
+            message = f"{what} got coefficients with {key}={came!r}; wanted {wanted!r}. See xatmo.spectral.layouts"
+            raise OptionError(message)
+    return int(da.sizes[DEGREE]) - 1
+
+
+def square(coefficients: Complexes) -> Complexes:
+    """Give as many orders as degrees: drop orders that have none, add zeros where the orders were cut."""
+    degrees, orders = coefficients.shape[-2:]
+    if orders == degrees:
+        return coefficients
+    if orders > degrees:
+        return coefficients[..., :degrees]
+    missing = np.zeros((*coefficients.shape[:-1], degrees - orders), coefficients.dtype)
+    return np.concatenate([coefficients, missing], axis=-1)
+
+
+def same_coords(out: xr.DataArray, field: xr.DataArray, axes: cf.Horizontal) -> xr.DataArray:
+    """Give back the coordinates along latitude and longitude that a transform on the same grid has dropped."""
+    return out.assign_coords({n: c for n, c in field.coords.items() if set(c.dims) & set(axes.dims)})
+
+
+def replace_dims(result: xr.DataArray, like: xr.DataArray, new: Mapping[Hashable, Hashable]) -> xr.DataArray:
+    """Order the dimensions as in ``like``, with those named in ``new`` standing for the old ones."""
+    order = [new.get(d, d) for d in like.dims]
+    return result.transpose(*[d for d in order if d in result.dims])

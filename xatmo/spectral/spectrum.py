@@ -1,0 +1,326 @@
+"""Power and kinetic-energy spectra: by degree on the sphere, by wavenumber in a box, along latitude circles."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Hashable, Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from xatmo import cf
+from xatmo._labels import changed_values, map_fields, require_finite, restore_order
+from xatmo.constants import EARTH_RADIUS
+from xatmo.errors import GridError, OptionError
+from xatmo.spectral import _fields, _kernels
+from xatmo.spectral._fields import DEGREE, Source
+from xatmo.spectral._planar import Box, zonal_power
+from xatmo.spectral._vectors import components
+from xatmo.spectral.wind import unit_scale
+from xatmo.typing import Floats, SpectralEngine, SpectrumKind, T
+
+KINDS = ("auto", "spherical", "isotropic", "zonal")
+WAVENUMBER, ZONAL = "wavenumber", "zonal_wavenumber"
+
+_PARTS = (
+    ("energy", "kinetic energy"),
+    ("rotational", "kinetic energy of the rotational wind"),
+    ("divergent", "kinetic energy of the divergent wind"),
+)
+
+
+# ---------------------------------------------------------------------- blocks
+def _block(field: Any, *, function: Callable[[Any], Floats], name: Any) -> Floats:
+    field = _kernels.as_float(field)
+    require_finite(field, what="energy_spectrum", name=name)
+    return function(field).astype(field.dtype, copy=False)
+
+
+def _wind_block(u: Any, v: Any, *, function: Callable[[Any, Any], Any], scale: tuple[float, float], name: Any) -> Any:
+    u, v = _kernels.as_float(u), _kernels.as_float(v)
+    for component in (u, v):
+        require_finite(component, what="energy_spectrum", name=name)
+    if scale != (1.0, 1.0):
+        u, v = u * np.asarray(scale[0], u.dtype), v * np.asarray(scale[1], v.dtype)
+    results = function(u, v)
+    dtype = np.result_type(u, v)
+    if isinstance(results, tuple):
+        return tuple(r.astype(dtype, copy=False) for r in results)
+    return results.astype(dtype, copy=False)
+
+
+def _degree_power(field: Any, *, grid: Any, lmax: int, engine: Any) -> Floats:
+    return _kernels.power(_kernels.analysis(field, grid, lmax, engine))
+
+
+def _degree_energy(u: Any, v: Any, *, grid: Any, lmax: int, engine: Any) -> tuple[Floats, Floats, Floats]:
+    rotational, divergent = (_kernels.power(c) / 2 for c in _kernels.analysis_vector(u, v, grid, lmax, engine))
+    return rotational + divergent, rotational, divergent
+
+
+def _zonal_energy(u: Any, v: Any) -> Floats:
+    return np.asarray((zonal_power(u) + zonal_power(v)) / 2)
+
+
+# ---------------------------------------------------------------------- kinds
+class _Kind:
+    """One kind of spectrum on one grid: core dimensions, new dimension with coordinates, and block functions."""
+
+    def __init__(
+        self,
+        core: tuple[Hashable, ...],
+        size: Mapping[Hashable, int],
+        coords: Callable[[xr.DataArray], Mapping[Any, Any]],
+        power: Callable[[Any], Floats],
+        kinetic: Callable[[Any, Any], Any],
+        *,
+        parts: int = 3,
+    ) -> None:
+        self.core, self.size, self.coords, self.power, self.kinetic, self.parts = (
+            core,
+            size,
+            coords,
+            power,
+            kinetic,
+            parts,
+        )
+
+    def label(self, out: xr.DataArray, like: xr.DataArray, attrs: dict[str, Any], call: str) -> xr.DataArray:
+        out = restore_order(out.assign_coords(self.coords(like)), like)
+        out.attrs = attrs
+        return cf.add_history(out, call)
+
+
+def _spherical(source: Source, lmax: int | None, engine: SpectralEngine | None) -> _Kind:
+    top = _kernels.resolve_lmax(source.grid, lmax, what="energy_spectrum(kind='spherical')")
+    options: dict[str, Any] = {"grid": source.grid, "lmax": top, "engine": _kernels.choose_engine(engine)}
+    return _Kind(
+        source.axes.dims,
+        {DEGREE: top + 1},
+        lambda da: _fields.degree_coords(top),
+        partial(_degree_power, **options),
+        partial(_degree_energy, **options),
+    )
+
+
+def _isotropic(source: Source) -> _Kind:
+    grid = source.grid
+    if grid.is_global:
+        message = (
+            f"kind='isotropic' treats a box as a plane; {grid!r} is global. Use kind='spherical', or select a box first"
+        )
+        raise GridError(message)
+    steps = np.diff(grid.latitude), np.diff(grid.longitude)
+    for name, step in zip(("latitude", "longitude"), steps, strict=True):
+        if np.max(np.abs(step - step.mean())) > 0.05 * abs(step.mean()):
+            message = (
+                f"kind='isotropic' needs equal steps; {name} steps go from {np.abs(step).min():g} to "
+                f"{np.abs(step).max():g} degrees. Regrid to a regular box first, method='bilinear'"
+            )
+            raise GridError(message)
+    dy, dx = (EARTH_RADIUS * np.radians(abs(step.mean())) for step in steps)
+    middle = np.radians(grid.latitude.mean())
+    if min(grid.shape) < 4:
+        message = f"kind='isotropic' needs a box of at least 4 x 4 points; {grid.nlat} x {grid.nlon} came"
+        raise GridError(message)
+    # A row that runs opposite changes the sign of dy, which matters for the rotational part alone.
+    box = Box(grid.nlat, grid.nlon, float(-dy if grid.north_to_south else dy), float(dx * np.cos(middle)))
+    return _Kind(source.axes.dims, {WAVENUMBER: box.size}, lambda da: _ring_coords(box), box.power, box.kinetic)
+
+
+def _ring_coords(box: Box) -> dict[str, Any]:
+    number = box.wavenumber
+    with np.errstate(divide="ignore"):
+        length = 1 / number
+    attrs = {"long_name": "horizontal wavenumber, cycles per metre", "units": "m-1"}
+    return {
+        WAVENUMBER: xr.IndexVariable(WAVENUMBER, number, attrs),
+        "wavelength": xr.Variable(WAVENUMBER, length, {"long_name": "wavelength", "units": "m"}),
+    }
+
+
+def _zonal(source: Source) -> _Kind:
+    grid, axes = source.grid, source.axes
+    if not grid.periodic:
+        message = (
+            f"kind='zonal' needs whole latitude circles; longitude runs from {grid.longitude[0]:g} to "
+            f"{grid.longitude[-1]:g}. For a box use kind='isotropic'"
+        )
+        raise GridError(message)
+    number = np.arange(grid.nlon // 2 + 1)
+
+    def coords(da: xr.DataArray) -> dict[Any, Any]:
+        circle = 2 * np.pi * EARTH_RADIUS * np.cos(np.radians(da[axes.lat].values))
+        with np.errstate(divide="ignore"):
+            length = np.abs(circle)[:, None] / number
+        attrs = {"long_name": "zonal wavenumber, waves around the latitude circle", "units": "1"}
+        return {
+            ZONAL: xr.IndexVariable(ZONAL, number, attrs),
+            "wavelength": ((axes.lat_dim, ZONAL), length, {"long_name": "wavelength", "units": "m"}),
+        }
+
+    return _Kind((axes.lon_dim,), {ZONAL: number.size}, coords, zonal_power, _zonal_energy, parts=1)
+
+
+def _kind(source: Source, kind: str, lmax: int | None, engine: SpectralEngine | None) -> _Kind:
+    if kind not in KINDS:
+        message = f"kind={kind!r} came; wanted one of {KINDS}"
+        raise OptionError(message)
+    if kind == "auto":
+        kind = "spherical" if source.grid.is_global else "isotropic"
+    if kind == "spherical":
+        return _spherical(source, lmax, engine)
+    if lmax is not None:
+        message = f"lmax={lmax!r} came with kind={kind!r}; wanted it with kind='spherical' only"
+        raise OptionError(message)
+    return _isotropic(source) if kind == "isotropic" else _zonal(source)
+
+
+# ---------------------------------------------------------------------- labelled
+def squared_units(units: str) -> str:
+    """Units of a square.
+
+    Examples
+    --------
+    >>> squared_units("m s-1"), squared_units("K"), squared_units("kg/m^2")
+    ('m2 s-2', 'K2', '(kg/m^2)2')
+    """
+    parts = [re.fullmatch(r"([A-Za-z%]+)(-?\d+)?", token) for token in units.split()]
+    if units == "1":
+        return units
+    if not parts or not all(parts):
+        return f"({units})2"
+    return " ".join(f"{p[1]}{2 * int(p[2] or 1)}" for p in parts if p)
+
+
+def _power_attrs(da: xr.DataArray) -> dict[str, Any]:
+    attrs = {k: da.attrs[k] for k in ("cell_methods", "history") if k in da.attrs}
+    name = da.attrs.get("long_name", da.attrs.get("standard_name", da.name))
+    attrs["long_name"] = f"power spectrum of {name}" if name is not None else "power spectrum"
+    if "units" in da.attrs:
+        attrs["units"] = squared_units(str(da.attrs["units"]))
+    return attrs
+
+
+def energy_spectrum(
+    obj: T,
+    *,
+    kind: SpectrumKind = "auto",
+    u: Hashable | None = None,
+    v: Hashable | None = None,
+    lmax: int | None = None,
+    engine: SpectralEngine | None = None,
+) -> T:
+    """Compute the power of scalar fields, or the kinetic energy of a wind pair, by scale.
+
+    Parameters
+    ----------
+    obj : Dataset or DataArray
+        A DataArray gives its power. A Dataset gives the kinetic energy of its wind pair if it has one, otherwise the
+        power of every variable.
+    kind : {"auto", "spherical", "isotropic", "zonal"}
+        ``"spherical"``: by degree n, ``abs(X(n, 0))**2 + 2 sum_m abs(X(n, m))**2`` [1]_; sums to the area-mean
+        square, degree 0 being the square of the mean. For winds half of it, from vector harmonics.
+
+        ``"isotropic"``: for boxes, taken as a plane with ``dy = a dlat`` and ``dx = a cos(lat) dlon`` at the box's mean
+        latitude. The least-squares plane is removed, a Hann window applied, and the squared Fourier coefficients
+        summed over rings of wavenumbers (cycles per metre). Sums to the mean square of the detrended field, weighted
+        with the squared window.
+
+        ``"zonal"``: by zonal wavenumber along every latitude circle; sums to the circle's mean square.
+
+        ``"auto"``: spherical on a global grid, isotropic otherwise.
+    u, v : str, optional
+        Names of eastward and northward wind, where CF attributes and usual names do not tell.
+    lmax : int, optional
+        Highest degree (spherical only); `Grid.lmax` by default.
+    engine : {"ducc0", "torch"}, optional
+        ducc0 where it is installed (spherical only).
+
+    Returns
+    -------
+    Dataset or DataArray
+        On ``degree``, ``wavenumber`` (m-1) or ``zonal_wavenumber``, with ``wavelength`` in metres. Power has the square
+        of the field's units. For a wind pair a Dataset of ``energy``, ``rotational`` and ``divergent`` in m2 s-2
+        (only ``energy`` for zonal spectra); winds in other units are converted, those without are taken to be in m s-1.
+
+    Raises
+    ------
+    OptionError
+        If ``kind`` is unknown, or ``lmax`` too large or out of place.
+    GridError
+        If the kind does not fit the grid.
+    VariableError
+        If named components are missing, or named for a DataArray.
+    UnitsError
+        If wind components are no velocities.
+    ChunkError
+        If a transformed dimension is split into chunks.
+    MissingValueError
+        At compute time, if a value is NaN or infinite.
+
+    References
+    ----------
+    .. [1] G. J. Boer and T. G. Shepherd, 1983: Large-scale two-dimensional turbulence in the atmosphere.
+       J. Atmos. Sci. 40, 164-184.
+
+    Examples
+    --------
+    >>> from xatmo import Grid
+    >>> grid = Grid.regular(37, 72)
+    >>> speed = 10 * np.cos(np.radians(grid.latitude))[:, None] * np.ones(grid.nlon)
+    >>> u = xr.DataArray(speed, grid.coords(), ("latitude", "longitude"))
+    >>> spectrum = energy_spectrum(xr.Dataset({"u": u, "v": 0 * u}))
+    >>> spectrum.energy.sel(degree=1).item(), spectrum.energy.sum().item()  # mean of (10 cos(lat))**2 / 2
+    (33.3333333, 33.3333333)
+    """
+    source = Source.of(obj)
+    this = _kind(source, kind, lmax, engine)
+    call = cf.describe_call("energy_spectrum", kind=kind, u=u, v=v, lmax=lmax, engine=engine)
+    if isinstance(obj, xr.Dataset):
+        pair = _pair(obj, u, v, source)
+        if pair is not None:
+            return _kinetic(obj, pair, this, source, call)
+    elif u is not None or v is not None:
+        message = f"u={u!r}, v={v!r} came with a DataArray; wanted a Dataset that holds both components"
+        raise OptionError(message)
+
+    def one(da: xr.DataArray) -> xr.DataArray:
+        field = _fields.bare(da, source, what="energy_spectrum")
+        block = partial(_block, function=this.power, name=da.name)
+        types = [_fields.float_type(field)]
+        (out,) = _fields.apply(block, [field], this.core, outputs=[this.size], dtypes=types, what="energy_spectrum")
+        return changed_values(this.label(out, field, _power_attrs(da), call), da, reshaped=True)
+
+    return map_fields(obj, one, dims=source.axes.dims, what="energy_spectrum")
+
+
+def _pair(
+    ds: xr.Dataset, u: Hashable | None, v: Hashable | None, source: Source
+) -> tuple[xr.DataArray, xr.DataArray] | None:
+    if u is None and v is None and cf.wind_pair(ds, required=False) is None:
+        return None
+    return components(ds, u, v, source.axes.dims)
+
+
+def _kinetic(
+    ds: xr.Dataset, pair: tuple[xr.DataArray, xr.DataArray], this: _Kind, source: Source, call: str
+) -> xr.Dataset:
+    scale = unit_scale(pair[0], "m s-1"), unit_scale(pair[1], "m s-1")
+    fields = [_fields.bare(x, source, what="energy_spectrum") for x in pair]
+    block = partial(_wind_block, function=this.kinetic, scale=scale, name=(pair[0].name, pair[1].name))
+    results = _fields.apply(
+        block,
+        fields,
+        this.core,
+        outputs=[this.size] * this.parts,
+        dtypes=[_fields.float_type(*fields)] * this.parts,
+        what="energy_spectrum",
+    )
+    done = {}
+    for (name, long_name), result in zip(_PARTS, results, strict=False):
+        attrs = {"long_name": long_name, "units": "m2 s-2"}
+        done[name] = this.label(result, fields[0], attrs, call)
+    return xr.Dataset(done, attrs=ds.attrs)

@@ -1,0 +1,333 @@
+"""Vorticity and divergence of the wind, and the wind from them, on the sphere (spin 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from xatmo import cf
+from xatmo._labels import on_same_grid, require_finite
+from xatmo.constants import EARTH_RADIUS
+from xatmo.errors import CoordinateError, OptionError, VariableError
+from xatmo.grids import Grid
+from xatmo.spectral import _fields, _kernels
+from xatmo.spectral._fields import DEGREE, ORDER, Source, Target
+from xatmo.spectral._vectors import components
+from xatmo.typing import Complexes, Floats, SpectralEngine, XarrayObject
+from xatmo.units import conversion
+
+_VORTICITY = ("atmosphere_relative_vorticity", "ocean_relative_vorticity", "relative_vorticity")
+_DIVERGENCE = ("divergence_of_wind", "divergence_of_sea_water_velocity")
+_VORTICITY_NAMES = ("vo", "vrt", "vorticity", "relative_vorticity", "zeta")
+_DIVERGENCE_NAMES = ("d", "div", "divergence", "delta")
+
+
+# ---------------------------------------------------------------------- blocks
+def _derivatives(
+    u: Any, v: Any, *, grid: Grid, lmax: int, radius: float, scale: tuple[float, float], engine: Any, name: Any
+) -> tuple[Floats, Floats]:
+    u, v = _scaled(u, v, scale)
+    for component in (u, v):
+        require_finite(component, what="vorticity_divergence", name=name)
+    rotational, divergent = _kernels.analysis_vector(u, v, grid, lmax, engine)
+    factor = _kernels.derivative_factor(lmax, radius)[:, None].astype(u.dtype)
+    return _kernels.synthesis(rotational * factor, grid, engine), _kernels.synthesis(divergent * factor, grid, engine)
+
+
+def _scaled(u: Any, v: Any, scale: tuple[float, float]) -> tuple[Floats, Floats]:
+    u, v = _kernels.as_float(u), _kernels.as_float(v)
+    return tuple(x if f == 1 else x * np.asarray(f, x.dtype) for x, f in zip((u, v), scale, strict=True))  # type: ignore[return-value]
+
+
+def _velocity(
+    vorticity: Complexes, divergence: Complexes, grid: Grid, radius: float, engine: Any
+) -> tuple[Floats, Floats]:
+    factor = _kernels.derivative_factor(vorticity.shape[-1] - 1, radius)
+    factor[0] = np.inf  # no wind has vorticity or divergence in its global mean
+    inverse = (1 / factor)[:, None].astype(vorticity.real.dtype)
+    return _kernels.synthesis_vector(vorticity * inverse, divergence * inverse, grid, engine)
+
+
+def _wind_from_fields(
+    vorticity: Any, divergence: Any, *, grid: Grid, lmax: int, radius: float, scale: Any, engine: Any, name: Any
+) -> tuple[Floats, Floats]:
+    pair = _scaled(vorticity, divergence, scale)
+    for field in pair:
+        require_finite(field, what="wind", name=name)
+    first, second = (_kernels.analysis(x, grid, lmax, engine) for x in pair)
+    return _velocity(first, second, grid, radius, engine)
+
+
+def _wind_from_coefficients(
+    vorticity: Any, divergence: Any, *, target: Target, radius: float, scale: Any, engine: Any, name: Any
+) -> tuple[Floats, Floats]:
+    pair = []
+    for array, factor in zip((vorticity, divergence), scale, strict=True):
+        square = _fields.square(_kernels.as_complex(array))
+        require_finite(square, what="wind", name=name)
+        pair.append(square if factor == 1 else square * np.asarray(factor, square.real.dtype))
+    u, v = _velocity(pair[0], pair[1], target.grid, radius, engine)
+    return target.close(u), target.close(v)
+
+
+# ---------------------------------------------------------------------- labelled
+def unit_scale(da: xr.DataArray, wanted: str) -> float:
+    """Factor that turns a field into ``wanted`` units; 1 if it has no ``units`` attribute.
+
+    Raises
+    ------
+    UnitsError
+        If the units measure something else.
+    """
+    units = da.attrs.get("units")
+    return 1.0 if units is None else conversion(str(units), wanted)[0]
+
+
+def check_radius(radius: float | None) -> float:
+    """Give the radius of the sphere in metres, the Earth's by default.
+
+    Raises
+    ------
+    OptionError
+        If it is not positive.
+    """
+    value = EARTH_RADIUS if radius is None else float(radius)
+    if not value > 0:
+        message = f"radius={radius!r} came; wanted metres, more than 0"
+        raise OptionError(message)
+    return value
+
+
+def vorticity_divergence(
+    ds: xr.Dataset,
+    *,
+    u: Hashable | None = None,
+    v: Hashable | None = None,
+    lmax: int | None = None,
+    radius: float | None = None,
+    engine: SpectralEngine | None = None,
+) -> xr.Dataset:
+    """Compute relative vorticity and divergence of the wind, by vector spherical harmonics (no trouble at the poles).
+
+    ``vo = (dv/dlon - d(u cos(lat))/dlat) / (a cos(lat))`` and ``d = (du/dlon + d(v cos(lat))/dlat) / (a cos(lat))``.
+
+    Parameters
+    ----------
+    ds : Dataset
+        With the components on one global grid, latitude and longitude whole.
+    u, v : str, optional
+        Names of eastward and northward wind, where CF attributes and usual names do not tell.
+    lmax : int, optional
+        Highest degree kept; `Grid.lmax` by default.
+    radius : float, optional
+        Of the sphere in metres; 6371229 by default.
+    engine : {"ducc0", "torch"}, optional
+        ducc0 where it is installed.
+
+    Returns
+    -------
+    Dataset
+        ``vo`` and ``d`` in s-1 on the same grid. Winds in other units are converted; those without are taken to be
+        in m s-1.
+
+    Raises
+    ------
+    VariableError
+        If the wind components are not found.
+    UnitsError
+        If their units are not those of a velocity.
+    GridError, OptionError, ChunkError, MissingValueError
+        As in `to_spectral`.
+
+    Examples
+    --------
+    Solid-body rotation with 10 m s-1 at the equator has the vorticity 2 (10 / a) sin(lat):
+
+    >>> grid = Grid.regular(19, 36)
+    >>> speed = 10 * np.cos(np.radians(grid.latitude))[:, None] * np.ones(grid.nlon)
+    >>> u = xr.DataArray(speed, grid.coords(), ("latitude", "longitude"))
+    >>> out = vorticity_divergence(xr.Dataset({"u": u, "v": 0 * u}))
+    >>> north_pole = out.vo.isel(latitude=0, longitude=0)
+    >>> round(float(north_pole) * EARTH_RADIUS, 6), out.vo.attrs["units"]
+    (20.0, 's-1')
+    """
+    source = Source.of(ds)
+    east, north = components(ds, u, v, source.axes.dims)
+    a = check_radius(radius)
+    top = _kernels.resolve_lmax(source.grid, lmax, what="vorticity_divergence")
+    pair = [_fields.bare(x, source, what="vorticity_divergence") for x in (east, north)]
+    block = partial(
+        _derivatives,
+        grid=source.grid,
+        lmax=top,
+        radius=a,
+        scale=(unit_scale(east, "m s-1"), unit_scale(north, "m s-1")),
+        engine=_kernels.choose_engine(engine),
+        name=(east.name, north.name),
+    )
+    output = dict(zip(source.axes.dims, source.grid.shape, strict=True))
+    out = _fields.apply(
+        block,
+        pair,
+        source.axes.dims,
+        outputs=[output] * 2,
+        dtypes=[_fields.float_type(*pair)] * 2,
+        what="vorticity_divergence",
+    )
+    call = cf.describe_call("vorticity_divergence", u=u, v=v, lmax=top, radius=radius, engine=engine)
+    ocean = "sea_water" in str(east.attrs.get("standard_name", ""))
+    names = ("ocean_relative_vorticity", None) if ocean else ("atmosphere_relative_vorticity", "divergence_of_wind")
+    labels = ("vo", "relative vorticity", names[0]), ("d", "divergence", names[1])
+    return _labelled(out, labels, "s-1", east, source, call, ds.attrs)
+
+
+def _labelled(
+    arrays: tuple[xr.DataArray, ...],
+    labels: tuple[tuple[str, str, str | None], ...],
+    units: str,
+    like: xr.DataArray,
+    source: Source,
+    call: str,
+    attrs: dict[Hashable, Any],
+) -> xr.Dataset:
+    """Name two results, give them attributes, and back the dimension order and repeated column of ``like``."""
+    kept = {k: like.attrs[k] for k in ("cell_methods", "grid_mapping", "history") if k in like.attrs}
+    done = {}
+    for array, (name, long_name, standard_name) in zip(arrays, labels, strict=True):
+
+        def finish(field: xr.DataArray, array: xr.DataArray = array) -> xr.DataArray:
+            return _fields.same_coords(array, field, source.axes)
+
+        out = on_same_grid(like, finish, source.axes)
+        standard = {} if standard_name is None else {"standard_name": standard_name}
+        out.attrs = {**kept, **standard, "long_name": long_name, "units": units}
+        done[name] = cf.add_history(out, call)
+    return xr.Dataset(done, attrs=attrs)
+
+
+def _find(
+    ds: xr.Dataset, name: Hashable | None, standard_names: tuple[str, ...], names: tuple[str, ...]
+) -> Hashable | None:
+    if name is not None:
+        if name not in ds.data_vars:
+            message = f"no variable {name!r} in this Dataset; it has {sorted(map(str, ds.data_vars))}"
+            raise VariableError(message)
+        return name
+    standard = {str(ds[n].attrs.get("standard_name", "")): n for n in ds.data_vars}
+    for candidate in standard_names:
+        if candidate in standard:
+            return standard[candidate]
+    for candidate in names:
+        # The oceanographers' vo is a velocity.
+        if candidate in ds.data_vars and "velocity" not in str(ds[candidate].attrs.get("standard_name", "")):
+            return candidate
+    return None
+
+
+def wind(
+    ds: xr.Dataset,
+    *,
+    vorticity: Hashable | None = None,
+    divergence: Hashable | None = None,
+    grid: Grid | XarrayObject | None = None,
+    radius: float | None = None,
+    engine: SpectralEngine | None = None,
+) -> xr.Dataset:
+    """Compute the wind from vorticity and divergence: the inverse of `vorticity_divergence`.
+
+    Parameters
+    ----------
+    ds : Dataset
+        With both on one global grid, or both as coefficients on ``degree`` and ``order`` (see `to_spectral`).
+    vorticity, divergence : str, optional
+        Names, where CF attributes and usual names (``vo``, ``d``) do not tell. If only one of the two is there, the
+        other is taken to be zero.
+    grid : Grid, Dataset or DataArray, optional
+        Where to evaluate coefficients; needed with them, and not allowed with gridded input, which keeps its grid.
+    radius : float, optional
+        Of the sphere in metres; 6371229 by default.
+    engine : {"ducc0", "torch"}, optional
+        ducc0 where it is installed.
+
+    Returns
+    -------
+    Dataset
+        ``u`` and ``v`` in m s-1. Input in other units is converted; without units it is taken to be in s-1. The global
+        means of vorticity and divergence, which vanish for any wind, are ignored.
+
+    Raises
+    ------
+    VariableError
+        If neither vorticity nor divergence is found.
+    OptionError
+        If ``grid`` is missing for coefficients, or given with gridded fields.
+    UnitsError
+        If the units are not an inverse time.
+    GridError, ChunkError, MissingValueError
+        As in `to_spectral`.
+
+    Examples
+    --------
+    >>> vo = np.zeros((2, 2), complex)
+    >>> vo[1, 0] = 2 * 10 / EARTH_RADIUS / np.sqrt(3)  # 2 (10 / a) sin(lat)
+    >>> coefficients = xr.Dataset({"vo": (("degree", "order"), vo)})
+    >>> wind(coefficients, grid=Grid.regular(5, 4)).u.isel(longitude=0).values.round(6)
+    array([ 0.      ,  7.071068, 10.      ,  7.071068,  0.      ])
+    """
+    a = check_radius(radius)
+    names = _find(ds, vorticity, _VORTICITY, _VORTICITY_NAMES), _find(ds, divergence, _DIVERGENCE, _DIVERGENCE_NAMES)
+    if names == (None, None):
+        message = (
+            f"neither vorticity nor divergence among {sorted(map(str, ds.data_vars))}; wanted variables with "
+            "standard_name 'atmosphere_relative_vorticity' and 'divergence_of_wind', or pass vorticity= and divergence="
+        )
+        raise VariableError(message)
+    given = [ds[n] for n in names if n is not None]
+    first, second = (xr.zeros_like(given[0]) if n is None else ds[n] for n in names)
+    scale = unit_scale(first, "s-1"), unit_scale(second, "s-1")
+    chosen = _kernels.choose_engine(engine)
+    call = cf.describe_call("wind", vorticity=vorticity, divergence=divergence, radius=radius, engine=engine)
+    labels = ("u", "eastward wind", "eastward_wind"), ("v", "northward wind", "northward_wind")
+    if any("ocean" in str(x.attrs.get("standard_name", "")) for x in (first, second)):
+        labels = (
+            ("u", "eastward current", "eastward_sea_water_velocity"),
+            ("v", "northward current", "northward_sea_water_velocity"),
+        )
+    spectral = [_fields.is_spectral(x) for x in given]
+    if any(spectral) != all(spectral):
+        message = f"{names[0]!r} and {names[1]!r} came, one on a grid and one as coefficients; wanted both alike"
+        raise CoordinateError(message)
+    if all(spectral):
+        if grid is None:
+            message = "wind from coefficients needs grid=, for instance ds.atmo.wind(grid=xatmo.Grid.regular(181, 360))"
+            raise OptionError(message)
+        target = Target.of(grid)
+        for x in given:
+            _fields.require_convention(x, what="wind")
+        single = all(x.dtype in (np.complex64, np.float32) for x in given)
+        block: Any = partial(_wind_from_coefficients, target=target, radius=a, scale=scale, engine=chosen, name=names)
+        output = dict(zip(target.dims, target.shape, strict=True))
+        types = [np.dtype(np.float32 if single else np.float64)] * 2
+        arrays = _fields.apply(block, [first, second], (DEGREE, ORDER), outputs=[output] * 2, dtypes=types, what="wind")
+        swap = dict(zip((DEGREE, ORDER), target.dims, strict=True))
+        done = {}
+        for array, (name, long_name, standard_name) in zip(arrays, labels, strict=True):
+            out = _fields.replace_dims(array.assign_coords(target.coords), given[0], swap)
+            out.attrs = {"standard_name": standard_name, "long_name": long_name, "units": "m s-1"}
+            done[name] = cf.add_history(out, call)
+        return xr.Dataset(done, attrs=ds.attrs)
+    if grid is not None:
+        message = "grid= came with gridded vorticity or divergence; wanted it with coefficients only. Use regrid after"
+        raise OptionError(message)
+    source = Source.of(ds)
+    pair = [_fields.bare(x, source, what="wind") for x in (first, second)]
+    top = _kernels.resolve_lmax(source.grid, None, what="wind")
+    block = partial(_wind_from_fields, grid=source.grid, lmax=top, radius=a, scale=scale, engine=chosen, name=names)
+    output = dict(zip(source.axes.dims, source.grid.shape, strict=True))
+    types = [_fields.float_type(*pair)] * 2
+    arrays = _fields.apply(block, pair, source.axes.dims, outputs=[output] * 2, dtypes=types, what="wind")
+    return _labelled(arrays, labels, "m s-1", given[0], source, call, ds.attrs)

@@ -23,6 +23,7 @@ PACKAGE = ROOT / "xatmo"
 HEAVY = ("torch", "xesmf", "pyshtools", "intake", "matplotlib", "dask.array")
 
 TORCH_ROOMS = ("nn", "train")  # tensors only
+PLAIN = ("errors", "constants", "optional", "_quadrature", "_tiles")  # what every room may use, besides _kernels
 BRIDGES = ("data", "model", "inference")  # tensors and labels
 XARRAY_ROOMS = (
     "cf", "grids", "units", "typing", "_labels", "spectral", "regrid", "normalize", "patches", "metrics",
@@ -113,8 +114,7 @@ def test_torch_rooms_see_no_labels() -> None:
 
 def test_torch_rooms_use_only_plain_helpers() -> None:
     def allowed(module: str) -> bool:
-        plain = ("errors", "constants", "optional", "_quadrature")
-        return room(module) in (*TORCH_ROOMS, *plain) or module.endswith("._kernels")
+        return room(module) in (*TORCH_ROOMS, *PLAIN) or module.endswith("._kernels")
 
     wrong = offenders(lambda i: room(i.importer) in TORCH_ROOMS and bool(own(i.module)) and not allowed(own(i.module)))
     assert wrong == []
@@ -123,13 +123,19 @@ def test_torch_rooms_use_only_plain_helpers() -> None:
 
 def test_the_kernels_that_torch_rooms_use_are_plain() -> None:
     used = {own(i.module) for i in imports() if room(i.importer) in TORCH_ROOMS and i.module.endswith("._kernels")}
-    used |= {"_quadrature", "errors", "constants", "optional"}
-    assert offenders(lambda i: i.importer in used and top(i.module) in ("xarray", "dask")) == []
+    used |= set(PLAIN)
+    assert offenders(lambda i: i.importer in used and top(i.module) in ("xarray", "dask", "torch")) == []
 
 
 def test_xarray_rooms_never_import_torch() -> None:
-    wrong = offenders(lambda i: room(i.importer) in XARRAY_ROOMS and top(i.module) in ("torch", "lightning"))
+    def engine(i: Import) -> bool:  # loaded when it is chosen
+        return i.importer == "spectral._torch" and not i.at_load
+
+    wrong = offenders(
+        lambda i: room(i.importer) in XARRAY_ROOMS and top(i.module) in ("torch", "lightning") and not engine(i)
+    )
     assert wrong == []
+    assert offenders(lambda i: own(i.module) == "spectral._torch" and i.at_load) == []
 
 
 def test_xarray_rooms_load_no_room_with_torch() -> None:

@@ -196,7 +196,7 @@ class SphericalHarmonics(nn.Module):
             waves = self._zonal_waves(field)  # (batch, nlat, order)
             columns = torch.view_as_real(waves).permute(2, 1, 0, 3).reshape(self.lmax + 1, self.nlat, -1)
             dense = self._project(columns)  # (order, degree, 2 batch)
-            dense = dense.unflatten(-1, (-1, 2)).permute(2, 0, 1, 3).contiguous()
+            dense = dense.reshape(*dense.shape[:2], -1, 2).permute(2, 0, 1, 3).contiguous()
             return torch.view_as_complex(dense).reshape(*lead, *dense.shape[1:3]).mT
 
     def synthesis(self, coefficients: Tensor) -> Tensor:
@@ -205,7 +205,7 @@ class SphericalHarmonics(nn.Module):
             dense, lead = self._by_order(coefficients)  # (batch, order, degree)
             columns = torch.view_as_real(dense).permute(1, 2, 0, 3).flatten(2)
             waves = self._evaluate(columns)  # (order, nlat, 2 batch)
-            waves = waves.unflatten(-1, (-1, 2)).permute(2, 1, 0, 3).contiguous()
+            waves = waves.reshape(*waves.shape[:2], -1, 2).permute(2, 1, 0, 3).contiguous()
             return self._zonal_sum(torch.view_as_complex(waves)).reshape(*lead, self.nlat, self.nlon)
 
     def analysis_vector(self, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
@@ -287,7 +287,7 @@ class SphericalHarmonics(nn.Module):
                 "needs quadrature weights, columns that go around in equal steps, and nlon > 2 lmax"
             )
             raise OptionError(message)
-        waves = torch.fft.rfft(field.to(self.dtype), norm="forward")[..., : self.lmax + 1]
+        waves: Tensor = torch.fft.rfft(field.to(self.dtype), norm="forward")[..., : self.lmax + 1]
         if self.phase is not None:
             waves = waves * self.phase.conj()
         return waves.reshape(-1, self.nlat, self.lmax + 1)
@@ -295,11 +295,16 @@ class SphericalHarmonics(nn.Module):
     def _zonal_sum(self, waves: Tensor) -> Tensor:
         """Rows from their Fourier coefficients (..., order)."""
         if not self.around:
-            return waves.real @ self.wave_cosine - waves.imag @ self.wave_sine
+            out: Tensor = waves.real @ self.wave_cosine - waves.imag @ self.wave_sine
+            return out
         if self.phase is not None:
             waves = waves * self.phase
         times = 2 * self.lmax // self.nlon + 1  # finer columns hold the waves that these columns cannot
-        return torch.fft.irfft(waves, n=times * self.nlon, norm="forward")[..., ::times]
+        return self._every(torch.fft.irfft(waves, n=times * self.nlon, norm="forward"), times)
+
+    @staticmethod
+    def _every(rows: Tensor, times: int) -> Tensor:
+        return rows if times == 1 else rows[..., ::times]
 
     def _by_order(self, coefficients: Tensor) -> tuple[Tensor, torch.Size]:
         size = self.lmax + 1
@@ -320,9 +325,9 @@ class SphericalHarmonics(nn.Module):
             even, odd = north + south, north - south
         else:
             even = odd = waves
-        skew: Tensor = _Down.apply(self._weigh(even, self.even_weights), self._weigh(odd, self.odd_weights), self)
+        skew: Tensor = _PROJECT(self._weigh(even, self.even_weights), self._weigh(odd, self.odd_weights), self)
         size = self.lmax + 1
-        return skew.flatten(0, 1)[: size * size].unflatten(0, (size, size))
+        return skew.flatten(0, 1)[: size * size].reshape(size, size, -1)
 
     @staticmethod
     def _weigh(waves: Tensor, weights: Tensor) -> Tensor:
@@ -342,8 +347,8 @@ class SphericalHarmonics(nn.Module):
         size = self.lmax + 1
         flat = dense.flatten(0, 1)
         # One more entry by row turns (order, degree) into (order, degree - order) without moving anything.
-        skew = torch.cat([flat, flat.new_zeros(size, flat.shape[1])]).unflatten(0, (size, size + 1))
-        even, odd = _Up.apply(skew, self)
+        skew = torch.cat([flat, flat.new_zeros(size, flat.shape[1])]).reshape(size, size + 1, -1)
+        even, odd = _EVALUATE(skew, self)
         if self.folded:
             south = (even - odd)[:, : self.nlat // 2].flip(1)
             waves = torch.cat([even + odd, south], 1)
@@ -412,7 +417,7 @@ class _Down(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
-        return *_Up.apply(gradients[0], ctx.transform), None
+        return *_EVALUATE(gradients[0], ctx.transform), None
 
 
 class _Up(torch.autograd.Function):
@@ -423,4 +428,8 @@ class _Up(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
-        return _Down.apply(gradients[0], gradients[1], ctx.transform), None
+        return _PROJECT(gradients[0], gradients[1], ctx.transform), None
+
+
+_PROJECT: Any = _Down.apply
+_EVALUATE: Any = _Up.apply

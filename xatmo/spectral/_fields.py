@@ -44,13 +44,29 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Target:
-    """A grid to synthesise on, with the coordinates of the result."""
+class Nodes:
+    """A grid to synthesise on, and whether the first column is to be repeated at the end: what a block has to know."""
 
     grid: Grid
+    cyclic: bool = False
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of the result, a repeated column included."""
+        return self.grid.nlat, self.grid.nlon + self.cyclic
+
+    def close(self, field: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Append the repeated column where there is to be one."""
+        return np.concatenate([field, field[..., :1]], axis=-1) if self.cyclic else field
+
+
+@dataclass(frozen=True)
+class Target:
+    """Nodes to synthesise on, with the dimensions and coordinates of the result."""
+
+    nodes: Nodes
     dims: tuple[Hashable, Hashable]
     coords: Mapping[Hashable, xr.DataArray]
-    cyclic: bool = False
 
     @classmethod
     def of(cls, target: Grid | XarrayObject, like: cf.Horizontal | None = None) -> Target:
@@ -62,26 +78,33 @@ class Target:
             If it is neither.
         """
         if isinstance(target, Grid):
-            lat, lon = ("latitude", "longitude") if like is None else like.dims
-            coords: dict[Hashable, xr.DataArray] = dict(target.coords(lat=str(lat), lon=str(lon)))
-            return cls(interned(target), (lat, lon), coords)
-        if not isinstance(target, xr.Dataset | xr.DataArray):
+            axes = cf.Horizontal("latitude", "longitude", "latitude", "longitude") if like is None else like
+            lat, lon = target.coords().values()
+            coords = {
+                axes.lat: lat.rename(latitude=axes.lat_dim),
+                axes.lon: lon.rename(longitude=axes.lon_dim),
+            }
+            coords = {name: c.reset_coords(drop=True) for name, c in coords.items()}
+            return cls(Nodes(interned(target)), axes.dims, coords)
+        other: Any = target
+        if not isinstance(other, xr.Dataset | xr.DataArray):
             message = f"a {type(target).__name__} came as target grid; wanted a Grid, or an object with coordinates"
             raise OptionError(message)
         source = Source.of(target)
         axes = source.axes
         cyclic = repeats_first_column(unwrap_longitude(target[axes.lon].values))
         coords = {name: target[name].reset_coords(drop=True) for name in (axes.lat, axes.lon)}
-        return cls(source.grid, axes.dims, coords, cyclic)
+        return cls(Nodes(source.grid, cyclic), axes.dims, coords)
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """Rows and columns of the result, a repeated column included."""
-        return self.grid.nlat, self.grid.nlon + self.cyclic
+    def grid(self) -> Grid:
+        """The grid, without a repeated column."""
+        return self.nodes.grid
 
-    def close(self, field: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Append the repeated column where the target has one."""
-        return np.concatenate([field, field[..., :1]], axis=-1) if self.cyclic else field
+    @property
+    def sizes(self) -> dict[Hashable, int]:
+        """Sizes of the new dimensions."""
+        return dict(zip(self.dims, self.nodes.shape, strict=True))
 
 
 def require_real(da: xr.DataArray, *, what: str) -> None:
@@ -163,9 +186,7 @@ def wavelength(lmax: int, radius: float = EARTH_RADIUS) -> np.ndarray[Any, Any]:
 @lru_cache(maxsize=16)
 def degree_coords(lmax: int, radius: float = EARTH_RADIUS) -> dict[str, xr.Variable]:
     """Coordinates ``degree`` and ``wavelength`` for degrees 0 to ``lmax``."""
-    degree = xr.IndexVariable(
-        DEGREE, np.arange(lmax + 1), {"long_name": "degree of the spherical harmonic", "units": "1"}
-    )
+    degree = xr.Variable(DEGREE, np.arange(lmax + 1), {"long_name": "degree of the spherical harmonic", "units": "1"})
     attrs = {"long_name": "wavelength, 2 pi a / sqrt(n (n + 1))", "units": "m", "radius": radius}
     return {DEGREE: degree, "wavelength": xr.Variable(DEGREE, wavelength(lmax, radius), attrs)}
 
@@ -174,7 +195,7 @@ def degree_coords(lmax: int, radius: float = EARTH_RADIUS) -> dict[str, xr.Varia
 def order_coords(lmax: int) -> dict[str, xr.Variable]:
     """Coordinate ``order`` for orders 0 to ``lmax``."""
     attrs = {"long_name": "order of the spherical harmonic (zonal wavenumber)", "units": "1"}
-    return {ORDER: xr.IndexVariable(ORDER, np.arange(lmax + 1), attrs)}
+    return {ORDER: xr.Variable(ORDER, np.arange(lmax + 1), attrs)}
 
 
 def coefficient_attrs(da: xr.DataArray, lmax: int) -> dict[str, Any]:

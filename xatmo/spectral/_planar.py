@@ -84,7 +84,9 @@ class Box:
             twice[-1] = 1
         flat = (square * twice).reshape(-1, self._ring.size)
         rings = self._ring.ravel()
-        out = np.stack([np.bincount(rings, row, self.size) for row in flat]) if len(flat) else np.empty((0, self.size))
+        out: Floats = np.empty((len(flat), self.size))
+        for index, row in enumerate(flat):
+            out[index] = np.bincount(rings, row, self.size)
         return out.reshape(*square.shape[:-2], self.size)
 
     def power(self, field: Any) -> Floats:

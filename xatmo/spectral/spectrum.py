@@ -136,7 +136,7 @@ def _ring_coords(box: Box) -> dict[str, Any]:
         length = 1 / number
     attrs = {"long_name": "horizontal wavenumber, cycles per metre", "units": "m-1"}
     return {
-        WAVENUMBER: xr.IndexVariable(WAVENUMBER, number, attrs),
+        WAVENUMBER: xr.Variable(WAVENUMBER, number, attrs),
         "wavelength": xr.Variable(WAVENUMBER, length, {"long_name": "wavelength", "units": "m"}),
     }
 
@@ -157,7 +157,7 @@ def _zonal(source: Source) -> _Kind:
             length = np.abs(circle)[:, None] / number
         attrs = {"long_name": "zonal wavenumber, waves around the latitude circle", "units": "1"}
         return {
-            ZONAL: xr.IndexVariable(ZONAL, number, attrs),
+            ZONAL: xr.Variable(ZONAL, number, attrs),
             "wavelength": ((axes.lat_dim, ZONAL), length, {"long_name": "wavelength", "units": "m"}),
         }
 

@@ -12,7 +12,7 @@ from xatmo import cf
 from xatmo._labels import changed_values, map_fields, require_finite, restore_order
 from xatmo.grids import Grid
 from xatmo.spectral import _fields, _kernels
-from xatmo.spectral._fields import DEGREE, ORDER, Source, Target
+from xatmo.spectral._fields import DEGREE, ORDER, Nodes, Source, Target
 from xatmo.spectral._vectors import map_with_winds
 from xatmo.typing import Complexes, Floats, SpectralEngine, T, XarrayObject
 
@@ -24,26 +24,26 @@ def _to_spectral(field: Any, *, grid: Grid, lmax: int, engine: Any, name: Any) -
     return _kernels.analysis(field, grid, lmax, engine)
 
 
-def _to_grid(coefficients: Any, *, target: Target, engine: Any, name: Any) -> Floats:
+def _to_grid(coefficients: Any, *, nodes: Nodes, engine: Any, name: Any) -> Floats:
     array = _fields.square(_kernels.as_complex(coefficients))
     require_finite(array.view(array.real.dtype) if array.flags.c_contiguous else array, what="to_grid", name=name)
-    return target.close(_kernels.synthesis(array, target.grid, engine))
+    return nodes.close(_kernels.synthesis(array, nodes.grid, engine))
 
 
-def _regrid(field: Any, *, grid: Grid, target: Target, lmax: int, engine: Any, name: Any) -> Floats:
+def _regrid(field: Any, *, grid: Grid, nodes: Nodes, lmax: int, engine: Any, name: Any) -> Floats:
     field = _kernels.as_float(field)
     require_finite(field, what="spectral regrid", name=name)
-    return target.close(_kernels.synthesis(_kernels.analysis(field, grid, lmax, engine), target.grid, engine))
+    return nodes.close(_kernels.synthesis(_kernels.analysis(field, grid, lmax, engine), nodes.grid, engine))
 
 
 def _regrid_wind(
-    u: Any, v: Any, *, grid: Grid, target: Target, lmax: int, engine: Any, name: Any
+    u: Any, v: Any, *, grid: Grid, nodes: Nodes, lmax: int, engine: Any, name: Any
 ) -> tuple[Floats, Floats]:
     u, v = _kernels.as_float(u), _kernels.as_float(v)
     for component in (u, v):
         require_finite(component, what="spectral regrid", name=name)
-    pair = _kernels.synthesis_vector(*_kernels.analysis_vector(u, v, grid, lmax, engine), target.grid, engine)
-    return target.close(pair[0]), target.close(pair[1])
+    pair = _kernels.synthesis_vector(*_kernels.analysis_vector(u, v, grid, lmax, engine), nodes.grid, engine)
+    return nodes.close(pair[0]), nodes.close(pair[1])
 
 
 # ---------------------------------------------------------------------- labelled
@@ -168,13 +168,13 @@ def to_grid(obj: T, grid: Grid | XarrayObject, *, engine: SpectralEngine | None 
 
     def one(da: xr.DataArray) -> xr.DataArray:
         _fields.require_convention(da, what="to_grid")
-        block = partial(_to_grid, target=target, engine=chosen, name=da.name)
+        block = partial(_to_grid, nodes=target.nodes, engine=chosen, name=da.name)
         single = da.dtype in (np.complex64, np.float32)
         (out,) = _fields.apply(
             block,
             [da],
             (DEGREE, ORDER),
-            outputs=[dict(zip(target.dims, target.shape, strict=True))],
+            outputs=[target.sizes],
             dtypes=[np.dtype(np.float32 if single else np.float64)],
             what="to_grid",
         )
@@ -228,7 +228,7 @@ def regrid(obj: T, target: Grid | XarrayObject, *, lmax: int | None = None, engi
         top = min(top, goal.grid.lmax)
     chosen = _kernels.choose_engine(engine)
     call = cf.describe_call("regrid", target=goal.grid, method="spectral", lmax=top, engine=engine)
-    output = dict(zip(goal.dims, goal.shape, strict=True))
+    output = goal.sizes
     names = dict(zip(source.axes.dims, goal.dims, strict=True))
 
     def finish(out: xr.DataArray, da: xr.DataArray) -> xr.DataArray:
@@ -239,14 +239,16 @@ def regrid(obj: T, target: Grid | XarrayObject, *, lmax: int | None = None, engi
 
     def scalar(da: xr.DataArray) -> xr.DataArray:
         field = _fields.bare(da, source, what="spectral regrid")
-        block = partial(_regrid, grid=source.grid, target=goal, lmax=top, engine=chosen, name=da.name)
+        block = partial(_regrid, grid=source.grid, nodes=goal.nodes, lmax=top, engine=chosen, name=da.name)
         types = [_fields.float_type(field)]
         (out,) = _fields.apply(block, [field], source.axes.dims, outputs=[output], dtypes=types, what="spectral regrid")
         return finish(out, da)
 
     def wind(u: xr.DataArray, v: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
         pair = [_fields.bare(x, source, what="spectral regrid") for x in (u, v)]
-        block = partial(_regrid_wind, grid=source.grid, target=goal, lmax=top, engine=chosen, name=(u.name, v.name))
+        block = partial(
+            _regrid_wind, grid=source.grid, nodes=goal.nodes, lmax=top, engine=chosen, name=(u.name, v.name)
+        )
         types = [_fields.float_type(*pair)] * 2
         out = _fields.apply(block, pair, source.axes.dims, outputs=[output] * 2, dtypes=types, what="spectral regrid")
         return finish(out[0], u), finish(out[1], v)

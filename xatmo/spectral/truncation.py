@@ -144,8 +144,8 @@ def truncate(obj: T, lmax: int, *, taper: str | None = None, engine: SpectralEng
         types = [_fields.float_type(*pair)] * 2
         out = _fields.apply(block, pair, dims, outputs=[output] * 2, dtypes=types, what="truncate")
         first, second = (
-            changed_values(on_same_grid(da, lambda field, x=x: finish(x, field), source.axes), da)
-            for x, da in zip(out, (u, v), strict=True)
+            changed_values(on_same_grid(da, partial(finish, filtered), source.axes), da)
+            for filtered, da in zip(out, (u, v), strict=True)
         )
         return first, second
 

@@ -15,7 +15,7 @@ from xatmo.constants import EARTH_RADIUS
 from xatmo.errors import CoordinateError, OptionError, VariableError
 from xatmo.grids import Grid
 from xatmo.spectral import _fields, _kernels
-from xatmo.spectral._fields import DEGREE, ORDER, Source, Target
+from xatmo.spectral._fields import DEGREE, ORDER, Nodes, Source, Target
 from xatmo.spectral._vectors import components
 from xatmo.typing import Complexes, Floats, SpectralEngine, XarrayObject
 from xatmo.units import conversion
@@ -40,7 +40,8 @@ def _derivatives(
 
 def _scaled(u: Any, v: Any, scale: tuple[float, float]) -> tuple[Floats, Floats]:
     u, v = _kernels.as_float(u), _kernels.as_float(v)
-    return tuple(x if f == 1 else x * np.asarray(f, x.dtype) for x, f in zip((u, v), scale, strict=True))  # type: ignore[return-value]
+    first, second = (x if f == 1 else x * np.asarray(f, x.dtype) for x, f in zip((u, v), scale, strict=True))
+    return first, second
 
 
 def _velocity(
@@ -63,15 +64,15 @@ def _wind_from_fields(
 
 
 def _wind_from_coefficients(
-    vorticity: Any, divergence: Any, *, target: Target, radius: float, scale: Any, engine: Any, name: Any
+    vorticity: Any, divergence: Any, *, nodes: Nodes, radius: float, scale: Any, engine: Any, name: Any
 ) -> tuple[Floats, Floats]:
     pair = []
     for array, factor in zip((vorticity, divergence), scale, strict=True):
         square = _fields.square(_kernels.as_complex(array))
         require_finite(square, what="wind", name=name)
         pair.append(square if factor == 1 else square * np.asarray(factor, square.real.dtype))
-    u, v = _velocity(pair[0], pair[1], target.grid, radius, engine)
-    return target.close(u), target.close(v)
+    u, v = _velocity(pair[0], pair[1], nodes.grid, radius, engine)
+    return nodes.close(u), nodes.close(v)
 
 
 # ---------------------------------------------------------------------- labelled
@@ -309,11 +310,13 @@ def wind(
         for x in given:
             _fields.require_convention(x, what="wind")
         single = all(x.dtype in (np.complex64, np.float32) for x in given)
-        block: Any = partial(_wind_from_coefficients, target=target, radius=a, scale=scale, engine=chosen, name=names)
-        output = dict(zip(target.dims, target.shape, strict=True))
+        block: Any = partial(
+            _wind_from_coefficients, nodes=target.nodes, radius=a, scale=scale, engine=chosen, name=names
+        )
+        output = target.sizes
         types = [np.dtype(np.float32 if single else np.float64)] * 2
         arrays = _fields.apply(block, [first, second], (DEGREE, ORDER), outputs=[output] * 2, dtypes=types, what="wind")
-        swap = dict(zip((DEGREE, ORDER), target.dims, strict=True))
+        swap: dict[Hashable, Hashable] = dict(zip((DEGREE, ORDER), target.dims, strict=True))
         done = {}
         for array, (name, long_name, standard_name) in zip(arrays, labels, strict=True):
             out = _fields.replace_dims(array.assign_coords(target.coords), given[0], swap)

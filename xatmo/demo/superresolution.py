@@ -1,0 +1,139 @@
+"""From a fine field to a network that makes fine fields from coarse ones, and how well it does."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import xarray as xr
+
+import xatmo
+from xatmo import cf, datasets
+from xatmo.demo import figures
+from xatmo.demo.settings import Settings
+from xatmo.errors import DimensionError, MissingValueError
+
+Step = Callable[[str], AbstractContextManager[None]]
+METRICS = ("rmse", "mae", "correlation", "ssim")
+
+
+@dataclass
+class Outcome:
+    """What a part of the chain found, and the files that it wrote."""
+
+    title: str
+    scores: dict[str, dict[str, float]]
+    files: dict[str, Path] = field(default_factory=dict)
+
+
+def run(settings: Settings, own: xr.DataArray | None, folder: Path, step: Step) -> Outcome:
+    """Regrid, coarsen, train, super-resolve, score and plot."""
+    fine = _generated(settings, step) if own is None else _prepared(own, settings.factor, step)
+    train, test, where = _split(fine, settings)
+    with step(f"training a super-resolution network on {' x '.join(f'{n} {d}' for d, n in train.sizes.items())}"):
+        task = xatmo.SuperResolver(settings.factor, channels=settings.channels, n_blocks=settings.n_blocks)
+        task.fit(
+            train, patch_size=settings.patch, max_steps=settings.max_steps, max_time=settings.max_time, batch_size=16
+        )
+        task.save(folder / "model")
+        task.history.to_csv(folder / "training.csv", index=False)
+    with step(f"super-resolving {where}, spectra and scores"):
+        coarse = test.atmo.coarsen(settings.factor)
+        made = {
+            "coarse (nearest)": coarse.atmo.regrid(test, method="nearest"),
+            "bicubic": coarse.atmo.regrid(test, method="bicubic"),
+            "super-resolved": coarse.atmo.superresolve(task),
+        }
+        made = {name: da.compute() for name, da in made.items()}
+        scores = {name: _scores(da, test) for name, da in made.items()}
+        spectra = {"truth": test, **made}
+        spectra = {name: _mean_spectrum(da) for name, da in spectra.items()}
+    title = f"{fine.name}, {settings.factor} times finer, {where}"
+    files = {"model": folder / "model", "training": folder / "training.csv"}
+    with step("drawing"):
+        last = {name: _last(da) for name, da in {"truth": test, **made}.items()}
+        files["maps"] = figures.maps(last, folder / "superresolution_maps.png", title=title)
+        marks = {name: row["effective resolution (km)"] * 1e3 for name, row in scores.items()}
+        files["spectra"] = figures.spectra(spectra, marks, folder / "superresolution_spectra.png", title=title)
+    return Outcome(title, scores, files)
+
+
+# ---------------------------------------------------------------------- fields
+def _generated(settings: Settings, step: Step) -> xr.DataArray:
+    with step(f"generating {settings.days:g} days of barotropic flow at T{settings.truncation}"):
+        flow = datasets.barotropic(
+            settings.truncation, days=settings.days, spin_up=settings.spin_up, output_every="12h", variables=["vo"]
+        )
+    target = xatmo.Grid.regular(settings.nlat, 2 * settings.nlat, poles=False)
+    with step(f"regridding from {flow.atmo.grid.kind} to {target.kind} {target.nlat} x {target.nlon}, on the sphere"):
+        return flow["vo"].atmo.regrid(target)
+
+
+def _prepared(own: xr.DataArray, factor: int, step: Step) -> xr.DataArray:
+    """Load an own field; on a globe, regrid it to rows and columns that the factor divides."""
+    extra = [d for d in own.dims if d not in (*cf.horizontal(own).dims, *_time_dims(own))]
+    if extra:
+        own = own.isel({d: 0 for d in extra}, drop=True)
+    own = own.load()
+    missing = int(own.isnull().sum())
+    if missing:
+        message = (
+            f"the field has {missing} missing values; the demonstration needs a field without any. Fill them, or "
+            "choose another variable"
+        )
+        raise MissingValueError(message)
+    grid = own.atmo.grid
+    if not grid.is_global:
+        return own
+    nlat = factor * math.ceil(grid.nlat / factor) if grid.nlat % factor != 1 else grid.nlat - 1
+    target = xatmo.Grid.regular(nlat, factor * round(grid.nlon / factor), poles=False)
+    with step(f"regridding from {grid.kind} {grid.nlat} x {grid.nlon} to {target.nlat} x {target.nlon}, on the sphere"):
+        return own.atmo.regrid(target)
+
+
+def _time_dims(da: xr.DataArray) -> list[str]:
+    return [str(d) for d in da.dims if d == "time" or da[d].dtype.kind == "M"]
+
+
+def _split(fine: xr.DataArray, settings: Settings) -> tuple[xr.DataArray, xr.DataArray, str]:
+    """Hold out the last fifth of the time after a gap, or the last quarter of the columns where there are few times."""
+    times = _time_dims(fine)
+    if times and fine.sizes[times[0]] >= 10:
+        n = fine.sizes[times[0]]
+        first = n - max(n // 5, 1)
+        gap = max(n // 20, 1)
+        train = fine.isel({times[0]: slice(0, first - gap)})
+        return train, fine.isel({times[0]: slice(first, None)}), "on times not trained on"
+    lat, lon = cf.horizontal(fine).dims
+    columns = settings.factor * (fine.sizes[lon] // (4 * settings.factor))
+    rows = fine.sizes[lat] - fine.sizes[lat] % settings.factor
+    whole = fine.sizes[lon] - fine.sizes[lon] % settings.factor
+    if min(columns, rows) < 8 * settings.factor:
+        message = (
+            f"the field has {fine.sizes[lat]} x {fine.sizes[lon]} points and fewer than 10 times; wanted at least "
+            f"{8 * settings.factor} rows and {32 * settings.factor} columns to train on three quarters and test on one"
+        )
+        raise DimensionError(message)
+    train = fine.isel({lat: slice(0, rows), lon: slice(0, whole - columns)})
+    test = fine.isel({lat: slice(0, rows), lon: slice(whole - columns, whole)})
+    east = test[lon].values
+    return train, test, f"between {east[0]:g} and {east[-1]:g} E, not trained on"
+
+
+# ---------------------------------------------------------------------- scores
+def _scores(prediction: xr.DataArray, target: xr.DataArray) -> dict[str, float]:
+    scores = prediction.atmo.verify(target, metrics=[*METRICS, "effective_resolution"])
+    found = {name: float(scores[name]) for name in METRICS}
+    return {**found, "effective resolution (km)": float(scores["effective_resolution"]) / 1e3}
+
+
+def _mean_spectrum(da: xr.DataArray) -> xr.DataArray:
+    spectrum = da.atmo.energy_spectrum()
+    return spectrum.mean([d for d in spectrum.dims if d not in ("degree", "wavenumber")], keep_attrs=True)
+
+
+def _last(da: xr.DataArray) -> xr.DataArray:
+    return da.isel(dict.fromkeys(_time_dims(da), -1))

@@ -148,6 +148,9 @@ def apply(
     for da in arrays:
         require_whole(da, core, what=what)
     sizes = {d: n for out in outputs for d, n in out.items()}
+    lead = len({d for da in arrays for d in da.dims} - set(core))
+    # With meta in hand Dask neither runs the function on empty arrays nor casts complex meta to real.
+    meta = tuple(np.empty((0,) * (lead + len(out)), dtype) for out, dtype in zip(outputs, dtypes, strict=True))
     result = xr.apply_ufunc(
         function,
         *arrays,
@@ -155,8 +158,7 @@ def apply(
         output_core_dims=[list(out) for out in outputs],
         exclude_dims=set(core),
         dask="parallelized",
-        output_dtypes=list(dtypes),
-        dask_gufunc_kwargs={"output_sizes": sizes},
+        dask_gufunc_kwargs={"output_sizes": sizes, "meta": meta if len(meta) > 1 else meta[0]},
         join="exact",
         keep_attrs=False,
     )

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 FORMAT = "xatmo-model"
 VERSION = 1
-CONFIG, WEIGHTS, NORMALIZER, OUTPUT_NORMALIZER, STATIC, README = (
-    "config.json", "model.safetensors", "normalizer.nc", "output_normalizer.nc", "static.nc", "README.md",
+CONFIG, WEIGHTS, NORMALIZER, OUTPUT_NORMALIZER, STATIC, HISTORY, README = (
+    "config.json", "model.safetensors", "normalizer.nc", "output_normalizer.nc", "static.nc", "history.json",
+    "README.md",
 )  # fmt: skip
 
 # Kind of network, as config["network"]["kind"] names it -> "module:function" that builds it from config["network"].
@@ -92,6 +93,8 @@ class Model:
         Training patch in coarse cells, under keys among ``time``, ``lat``, ``lon``.
     grid : dict
         Training grid: ``coarse`` and ``fine`` (`Grid.to_dict`), ``row_offset``, ``column_offset``.
+    history : list of dict
+        Rows of the training history.
     """
 
     network: nn.Module
@@ -104,6 +107,7 @@ class Model:
     factor: int = 1
     patch_size: dict[str, int] = field(default_factory=dict)
     grid: dict[str, Any] = field(default_factory=dict)
+    history: list[dict[str, Any]] = field(default_factory=list, repr=False)
 
     @property
     def halo(self) -> int:
@@ -211,6 +215,8 @@ class Model:
             if self.static is not None:
                 self.static.to_netcdf(place / STATIC)
             (place / README).write_text(card(self, name=path.name))
+            if self.history:
+                (place / HISTORY).write_text(json.dumps(self.history))
             place.chmod(0o755)
             _swap(place, path)
         finally:
@@ -256,6 +262,7 @@ class Model:
             own = path / OUTPUT_NORMALIZER
             output = normalizer if state["shared_normalizer"] else Normalizer.load(own) if own.exists() else None
             static = xr.load_dataset(path / STATIC) if (path / STATIC).exists() else None
+            history = json.loads((path / HISTORY).read_text()) if (path / HISTORY).exists() else []
         except Exception as error:  # netCDF libraries raise many types
             message = (
                 f"{NORMALIZER} or {STATIC} in {str(path)!r} cannot be read ({_first_line(error)}); save the model again"
@@ -264,7 +271,7 @@ class Model:
         model = cls(
             network.eval(), config, tuple(Channel(**c) for c in state["inputs"]),
             tuple(Channel(**c) for c in state["outputs"]), normalizer, output, static,
-            int(state["factor"]), dict(state["patch_size"]), dict(state["grid"]),
+            int(state["factor"]), dict(state["patch_size"]), dict(state["grid"]), history,
         )  # fmt: skip
         if model.fingerprint != state["fingerprint"]:
             message = (

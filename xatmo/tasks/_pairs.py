@@ -1,0 +1,276 @@
+"""Bring what a super-resolution is trained on into one form: coarse inputs and fine outputs, north to south."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from xatmo import _labels, cf, units
+from xatmo.errors import CoordinateError, DimensionError, GridError, OptionError, VariableError
+from xatmo.grids import Grid
+from xatmo.regrid import Coarsening, coarsen, coarsening
+from xatmo.typing import XarrayObject
+
+# Nodes of two files are the same when they are this near, in steps of the grid.
+_SAME = 0.05
+# Coarse fields up to this size are computed once and kept; larger ones stay lazy.
+_KEPT_BYTES = 1 << 30
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Coarse inputs and fine outputs that belong together.
+
+    Attributes
+    ----------
+    coarse : Dataset
+        Fields, then predictors, then static fields; rows north to south.
+    fine : Dataset
+        Fields to be learned, on the same points ``factor`` times finer.
+    static : Dataset or None
+        The static fields on the whole coarse grid that they were given on.
+    found : Coarsening
+    axes : Horizontal
+        Names of the horizontal coordinates, those of the coarse fields.
+    """
+
+    coarse: xr.Dataset
+    fine: xr.Dataset
+    static: xr.Dataset | None
+    found: Coarsening
+    axes: cf.Horizontal
+
+    @property
+    def sizes(self) -> dict[Hashable, int]:
+        """Points of the coarse fields, without a partial last row or column: it has no full block of fine points."""
+        return {**dict(_first(self.coarse).sizes), **self.whole_cells}
+
+    @property
+    def whole_cells(self) -> dict[Hashable, int]:
+        """Coarse rows and columns that have all their fine points."""
+        fine, factor = self.found.fine, self.found.factor
+        return {self.axes.lat_dim: fine.nlat // factor, self.axes.lon_dim: fine.nlon // factor}
+
+    @property
+    def periodic(self) -> list[Hashable]:
+        """The longitude dimension, where the pair goes around the Earth without a partial last cell."""
+        whole = self.found.fine.nlon % self.found.factor == 0 and self.found.fine.periodic
+        return [self.axes.lon_dim] if whole else []
+
+
+def make(
+    train: XarrayObject,
+    factor: int,
+    *,
+    target: XarrayObject | None = None,
+    predictors: XarrayObject | None = None,
+    static: XarrayObject | None = None,
+    what: str = "train",
+) -> Pairs:
+    """Pair coarse and fine fields.
+
+    Raises
+    ------
+    GridError
+        If ``train`` and ``target`` are not ``factor`` apart, or an extra field is on neither grid.
+    CoordinateError
+        If they do not lie on the same points or times.
+    DimensionError
+        If fields differ in their dimensions.
+    VariableError
+        If a name comes twice.
+    UnitsError
+        If a variable of both has units that cannot be converted.
+    """
+    if target is None:
+        fine = _fields(train, what)
+        coarse = _kept(coarsen(fine, factor))
+        found = coarsening(Grid.of(fine), factor)
+    else:
+        fine = _fields(target, "target")
+        coarse = _in_units_of(_fields(train, what), fine)
+        found = _check_pair(coarse, fine, factor)
+    axes = cf.horizontal(coarse)
+    extras = [_extra(o, coarse, found, n) for o, n in ((predictors, "predictors"), (static, "static")) if o is not None]
+    for extra in extras:
+        if twice := sorted(map(str, set(extra.data_vars) & set(coarse.data_vars))):
+            message = f"variables {twice} come twice, as fields and as predictors or static fields; rename or drop one"
+            raise VariableError(message)
+        coarse = coarse.assign({n: extra[n] for n in extra.data_vars})
+    kept = None
+    if static is not None:
+        timed = [n for n, v in extras[-1].data_vars.items() if set(v.dims) != set(axes.dims)]
+        if timed:
+            message = f"static field {timed[0]!r} has dimensions {extras[-1][timed[0]].dims}; wanted {axes.dims} only"
+            raise DimensionError(message)
+        kept = _on_coarse(static, found).compute()
+    return Pairs(coarse, fine, kept, found, axes)
+
+
+def as_dataset(obj: XarrayObject) -> xr.Dataset:
+    """Give a DataArray as a Dataset; without a name it is called ``field``."""
+    return obj if isinstance(obj, xr.Dataset) else obj.to_dataset(name="field" if obj.name is None else obj.name)
+
+
+def check_patch_size(patch_size: int | Mapping[Any, int] | None, pairs: Pairs, default: int) -> dict[Hashable, int]:
+    """Patch in coarse cells by dimension, from a number, or from ``lat``, ``lon`` or the dimensions' own names."""
+    axes, sizes = pairs.axes, pairs.whole_cells
+    if patch_size is None:
+        return {d: min(default, sizes[d]) for d in axes.dims}
+    if not isinstance(patch_size, Mapping):
+        patch_size = dict.fromkeys(axes.dims, patch_size)
+    names: dict[Any, Hashable] = {"lat": axes.lat_dim, "lon": axes.lon_dim, axes.lat_dim: axes.lat_dim,
+                                  axes.lon_dim: axes.lon_dim}  # fmt: skip
+    found: dict[Hashable, int] = {}
+    for key, n in patch_size.items():
+        if key not in names:
+            message = f"patch_size has {key!r}; wanted sizes in coarse cells for 'lat' and 'lon'"
+            raise OptionError(message)
+        if not isinstance(n, int) or isinstance(n, bool) or not 2 <= n <= sizes[names[key]]:
+            message = (
+                f"patch_size {n!r} along {key!r}; wanted a whole number of coarse cells from 2 to the "
+                f"{sizes[names[key]]} that there are"
+            )
+            raise OptionError(message)
+        found[names[key]] = n
+    return {d: found.get(d, min(default, sizes[d])) for d in axes.dims}
+
+
+# ---------------------------------------------------------------------- fields
+def _fields(obj: XarrayObject, what: str) -> xr.Dataset:
+    """Numeric fields, without a repeated column, rows north to south, all with the same dimensions."""
+    ds = _oriented(as_dataset(obj))
+    axes = cf.horizontal(ds)
+    names = cf.variables_with(ds, axes.dims, what=what)
+    dims = {frozenset(ds[n].dims) for n in names}
+    if len(dims) > 1:
+        shown = {str(n): ds[n].dims for n in names}
+        message = (
+            f"{what} has fields with different dimensions: {shown}; wanted the same for all. Pass fields without time "
+            "as static=, fields that are only read as predictors="
+        )
+        raise DimensionError(message)
+    return ds[names]
+
+
+def _oriented(ds: xr.Dataset) -> xr.Dataset:
+    axes = cf.horizontal(ds)
+    ds, _ = _labels.drop_cyclic(ds, axes)
+    return ds if Grid.of(ds).north_to_south else ds.isel({axes.lat_dim: slice(None, None, -1)})
+
+
+def _in_units_of(coarse: xr.Dataset, fine: xr.Dataset) -> xr.Dataset:
+    """Convert inputs to the units of the outputs of the same name: the baseline is one minus the other."""
+    both = [n for n in coarse.data_vars if n in fine and "units" in fine[n].attrs and "units" in coarse[n].attrs]
+    return coarse.assign({n: units.convert(coarse[n], str(fine[n].attrs["units"])) for n in both})
+
+
+def _kept(coarse: xr.Dataset) -> xr.Dataset:
+    return coarse.compute() if coarse.nbytes <= _KEPT_BYTES else coarse
+
+
+def _check_pair(coarse: xr.Dataset, fine: xr.Dataset, factor: int) -> Coarsening:
+    ours, theirs = Grid.of(coarse), Grid.of(fine)
+    found = coarsening(theirs, factor)
+    if ours.shape != found.coarse.shape:
+        ratio = (theirs.nlat / ours.nlat, theirs.nlon / ours.nlon)
+        message = (
+            f"train has {ours.nlat} x {ours.nlon} points and target {theirs.nlat} x {theirs.nlon}, {ratio[0]:.4g} and "
+            f"{ratio[1]:.4g} times as many; wanted factor {factor}, that is {found.coarse.nlat} x {found.coarse.nlon}"
+        )
+        raise GridError(message)
+    lat = np.abs(ours.latitude - found.coarse.latitude)
+    lon = np.abs((ours.longitude - found.coarse.longitude + 180) % 360 - 180)
+    steps = [abs(float(np.diff(a).mean())) for a in (ours.latitude, ours.longitude)]
+    if lat.max() > 0.25 * steps[0] or lon.max() > 0.25 * steps[1]:
+        message = (
+            "train and target do not cover the same area: the cells of train are centred on latitude "
+            f"{ours.latitude[0]:g} to {ours.latitude[-1]:g} and longitude {ours.longitude[0]:g} to "
+            f"{ours.longitude[-1]:g}; blocks of target on {found.coarse.latitude[0]:g} to "
+            f"{found.coarse.latitude[-1]:g} and {found.coarse.longitude[0]:g} to {found.coarse.longitude[-1]:g}. "
+            "Select the same area from both"
+        )
+        raise CoordinateError(message)
+    a, b = cf.horizontal(coarse), cf.horizontal(fine)
+    others = [{d: ds.sizes[d] for d in _first(ds).dims if d not in x.dims} for ds, x in ((coarse, a), (fine, b))]
+    if others[0] != others[1]:
+        message = f"train has {others[0]} besides latitude and longitude, target {others[1]}; select the same from both"
+        raise DimensionError(message)
+    for d in others[0]:
+        if d in coarse.coords and d in fine.coords and not np.array_equal(coarse[d].values, fine[d].values):
+            message = f"train and target have different values of {d!r}; select the same, in the same order"
+            raise CoordinateError(message)
+    return found
+
+
+def _first(ds: xr.Dataset) -> xr.DataArray:
+    return ds[next(iter(ds.data_vars))]
+
+
+# ---------------------------------------------------------------------- predictors and static fields
+def _on_coarse(obj: XarrayObject, found: Coarsening) -> xr.Dataset:
+    """Give an extra field on the coarse grid: as it is, or coarsened if it is on the fine one."""
+    ds = _oriented(as_dataset(obj))
+    axes = cf.horizontal(ds)
+    ds = ds[cf.variables_with(ds, axes.dims, what="predictors or static")]
+    step = _step(ds[axes.lat].values)
+    coarse = _step(found.coarse.latitude)
+    if abs(step / coarse - 1) < _SAME:
+        return ds
+    if abs(step * found.factor / coarse - 1) < _SAME:
+        return coarsen(ds, found.factor)
+    message = (
+        f"{sorted(map(str, ds.data_vars))} have a latitude step of {step:.4g} degrees; wanted the coarse grid's "
+        f"{coarse:.4g} or the fine grid's {coarse / found.factor:.4g}. Regrid them first"
+    )
+    raise GridError(message)
+
+
+def _extra(obj: XarrayObject, coarse: xr.Dataset, found: Coarsening, what: str) -> xr.Dataset:
+    """Give an extra field at the coarse fields' points (and times)."""
+    ds = _on_coarse(obj, found)
+    have, want = cf.horizontal(ds), cf.horizontal(coarse)
+    rows = _matches(ds[have.lat].values, coarse[want.lat].values, period=None)
+    columns = _matches(ds[have.lon].values, coarse[want.lon].values, period=360.0)
+    if rows is None or columns is None:
+        message = (
+            f"{what} {sorted(map(str, ds.data_vars))} do not cover the points of train: latitude "
+            f"{float(ds[have.lat][0]):g} to {float(ds[have.lat][-1]):g}, longitude {float(ds[have.lon][0]):g} to "
+            f"{float(ds[have.lon][-1]):g}, in other places. Select or regrid them to the same points"
+        )
+        raise CoordinateError(message)
+    ds = ds.isel({have.lat_dim: rows, have.lon_dim: columns})
+    ds = ds.rename({a: b for a, b in zip(have.dims, want.dims, strict=True) if a != b})
+    ds = ds.drop_vars([c for c in ds.coords if set(ds[c].dims) & set(want.dims)])
+    for d in [d for d in ds.dims if d not in want.dims]:
+        if d not in coarse.dims:
+            message = f"{what} have a dimension {d!r}, which train has not; select one value, or make it variables"
+            raise DimensionError(message)
+        if d in coarse.coords and d in ds.coords:
+            try:
+                ds = ds.sel({d: coarse[d].values})
+            except KeyError as error:
+                message = f"{what} lack values of {d!r} that train has ({error})"
+                raise CoordinateError(message) from error
+        elif ds.sizes[d] != coarse.sizes[d]:
+            message = f"{what} have {ds.sizes[d]} points along {d!r}, train {coarse.sizes[d]}"
+            raise DimensionError(message)
+    return ds.assign_coords({d: coarse[d] for d in want.dims if d in coarse.coords})
+
+
+def _matches(have: np.ndarray[Any, Any], want: np.ndarray[Any, Any], *, period: float | None) -> Any:
+    """Index of the nearest of ``have`` for each of ``want``; None if one is too far."""
+    apart = want[:, None].astype(float) - have[None, :].astype(float)
+    if period is not None:
+        apart = (apart + period / 2) % period - period / 2
+    nearest = np.abs(apart).argmin(axis=1)
+    far = np.abs(apart[np.arange(want.size), nearest]).max()
+    return nearest if far <= _SAME * _step(want) else None
+
+
+def _step(axis: np.ndarray[Any, Any]) -> float:
+    return abs(float(axis[-1] - axis[0])) / max(axis.size - 1, 1)

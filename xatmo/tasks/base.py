@@ -1,0 +1,100 @@
+"""What every task offers: fit, model, history, save."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from xatmo.errors import NotFittedError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+
+    from xatmo.model import Model
+
+
+class Task(ABC):
+    """A configuration, and once it is fitted a `Model`.
+
+    A subclass holds no numerics: it brings data, network, objective and trainer together.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self) -> None:
+        self._model: Model | None = None
+
+    # ------------------------------------------------------------------ to be written by subclasses
+    @property
+    @abstractmethod
+    def config(self) -> dict[str, Any]:
+        """Settings with which the task was made."""
+
+    @abstractmethod
+    def fit(self, train: Any, **kwargs: Any) -> Self:
+        """Train on labelled data."""
+
+    @classmethod
+    @abstractmethod
+    def from_module(cls, module: torch.nn.Module, **kwargs: Any) -> Self:
+        """Make the task around a network of the caller's."""
+
+    @classmethod
+    @abstractmethod
+    def of_model(cls, model: Model) -> Self:
+        """Make the fitted task that belongs to a model."""
+
+    # ------------------------------------------------------------------ shared
+    @property
+    def is_fitted(self) -> bool:
+        """Whether there is a model."""
+        return self._model is not None
+
+    @property
+    def model(self) -> Model:
+        """The trained network with its channels, normalizer and grid.
+
+        Raises
+        ------
+        NotFittedError
+            Before ``fit``.
+        """
+        if self._model is None:
+            message = f"this {self.name} is not fitted; call .fit(train) first, or load one with xatmo.load(path)"
+            raise NotFittedError(message)
+        return self._model
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """How training went: ``step``, ``epoch``, ``loss``, ``validation_loss``, ``learning_rate``, ``seconds``.
+
+        Raises
+        ------
+        NotFittedError
+            Before ``fit``.
+        """
+        import pandas as pd
+
+        columns = ["step", "epoch", "loss", "validation_loss", "learning_rate", "seconds"]
+        return pd.DataFrame(self.model.history, columns=columns)
+
+    def save(self, path: str | Path) -> None:
+        """Write a directory: ``config.json``, ``model.safetensors``, ``normalizer.nc``, ``README.md``.
+
+        It appears whole or not at all; a model that was saved there before stays until then.
+
+        Raises
+        ------
+        NotFittedError
+            Before ``fit``.
+        CheckpointError
+            If ``path`` exists and is not a saved model.
+        """
+        self.model.save(path)
+
+    def __repr__(self) -> str:
+        settings = ", ".join(f"{k}={v!r}" for k, v in self.config.items())
+        state = f"fitted, {self._model.fingerprint}" if self._model is not None else "not fitted"
+        return f"<{self.name} {settings} ({state})>"

@@ -112,7 +112,7 @@ def stitch(
             shape = patch.shape
             out = np.zeros(
                 (*patch.shape[: patch.ndim - ndim], *(n * f for n, f in zip(plan.sizes.values(), scales, strict=True))),
-                dtype=_floating(patch.dtype),
+                dtype=floating(patch.dtype),
             )
             by_dim = blending_weights(plan, window, dict(zip(plan.sizes, scales, strict=True)))
             weights = [by_dim[d].astype(out.real.dtype) for d in plan.sizes]
@@ -169,7 +169,8 @@ def _plain(patch: Any) -> Array:
     return np.asarray(patch)
 
 
-def _floating(dtype: np.dtype[Any]) -> np.dtype[Any]:
+def floating(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Type of the sum of patches of ``dtype``."""
     if dtype.kind not in "fc":
         return np.dtype(np.float64)
     return np.promote_types(dtype, np.float32)  # half precision cannot hold sums

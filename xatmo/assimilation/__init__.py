@@ -5,7 +5,7 @@ the posterior standard deviation. `Gaussian`, `Matern` and `Diffusion` are the c
 """
 
 from xatmo.assimilation.covariance import Diffusion, Gaussian, Matern
-from xatmo.assimilation.interp import fourdvar_interp, optimal_interp
+from xatmo.assimilation.interp import estimate_scales, fourdvar_interp, optimal_interp
 from xatmo.assimilation.spde import SPDE
 
-__all__ = ["SPDE", "Diffusion", "Gaussian", "Matern", "fourdvar_interp", "optimal_interp"]
+__all__ = ["SPDE", "Diffusion", "Gaussian", "Matern", "estimate_scales", "fourdvar_interp", "optimal_interp"]

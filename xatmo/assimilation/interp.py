@@ -17,7 +17,7 @@ from xatmo.assimilation.likelihood import Scales, estimate
 from xatmo.assimilation.observations import Nodes
 from xatmo.assimilation.spde import SPDE, Index
 from xatmo.constants import EARTH_RADIUS
-from xatmo.errors import CoordinateError, MissingValueError, OptionError
+from xatmo.errors import CoordinateError, DimensionError, MissingValueError, OptionError
 
 Array = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -65,22 +65,28 @@ class _Covariance(_Problem):
     metric: str
     window: dict[str, float]
 
+    def fitted(self, index: Index, seen: Array) -> Scales:
+        """Give the scales, those missing by maximum likelihood."""
+        if not self.scales.missing():
+            return self.scales
+        nodes = self.nodes
+        where = _kernels.points(nodes.latitude[index[1]], nodes.longitude[index[2]], self.metric)
+        extent, spacing = _extents(nodes, degrees=self.metric == "degrees")
+
+        def distance(one: Any, other: Any) -> Array:
+            return _kernels.distances(where[one], where[other])
+
+        def covariance(length: float, time: float, signal: float) -> Any:
+            return make(self.kind, length_scale=length, time_scale=time, signal_std=signal)
+
+        when = nodes.time[index[0]]
+        return estimate(covariance, distance, when, seen, self.scales, extent=extent, spacing=spacing)
+
     def __call__(self, values: Array, observed: Bools, background: Array | None, domain: Bools) -> tuple[Array, Array]:
         nodes = self.nodes
         index, seen, background = self.innovations(values, observed, background)
         lat, lon, when = nodes.latitude[index[1]], nodes.longitude[index[2]], nodes.time[index[0]]
-        where = _kernels.points(lat, lon, self.metric)
-        scales = self.scales
-        if scales.missing():
-            extent, spacing = _extents(nodes, degrees=self.metric == "degrees")
-
-            def distance(one: Any, other: Any) -> Array:
-                return _kernels.distances(where[one], where[other])
-
-            def covariance(length: float, time: float, signal: float) -> Any:
-                return make(self.kind, length_scale=length, time_scale=time, signal_std=signal)
-
-            scales = estimate(covariance, distance, when, seen, scales, extent=extent, spacing=spacing)
+        scales = self.fitted(index, seen)
         kernel: Gaussian | Matern = cast(
             Any,
             make(
@@ -105,26 +111,29 @@ class _Variational(_Problem):
     step: float
     place: NDArray[np.intp]  # of every time on the equally spaced times of the prior
 
-    def __call__(self, values: Array, observed: Bools, background: Array | None, domain: Bools) -> tuple[Array, Array]:
+    def fitted(self, index: Index, seen: Array) -> Scales:
+        """Give the scales, those missing by maximum likelihood."""
+        if not self.scales.missing():
+            return self.scales
         nodes = self.nodes
+        where = _kernels.points(nodes.latitude[index[1]], nodes.longitude[index[2]], "sphere")
+        extent, spacing = _extents(nodes, degrees=False)
+
+        def distance(one: Any, other: Any) -> Array:
+            return _kernels.distances(where[one], where[other])
+
+        def covariance(length: float, time: float, signal: float) -> Any:
+            return make(
+                "spde", length_scale=length, time_scale=time, signal_std=signal, time_step=self.step,
+                alpha=self.alpha, substeps=self.substeps,
+            )  # fmt: skip
+
+        when = np.asarray(self.place[index[0]] * self.step, dtype=np.float64)
+        return estimate(covariance, distance, when, seen, self.scales, extent=extent, spacing=spacing)
+
+    def __call__(self, values: Array, observed: Bools, background: Array | None, domain: Bools) -> tuple[Array, Array]:
         index, seen, background = self.innovations(values, observed, background)
-        scales = self.scales
-        if scales.missing():
-            lat, lon = nodes.latitude[index[1]], nodes.longitude[index[2]]
-            where = _kernels.points(lat, lon, "sphere")
-
-            def distance(one: Any, other: Any) -> Array:
-                return _kernels.distances(where[one], where[other])
-
-            def covariance(length: float, time: float, signal: float) -> Any:
-                return make(
-                    "spde", length_scale=length, time_scale=time, signal_std=signal, time_step=self.step,
-                    alpha=self.alpha, substeps=self.substeps,
-                )  # fmt: skip
-
-            extent, spacing = _extents(nodes, degrees=False)
-            when = np.asarray(self.place[index[0]] * self.step, dtype=np.float64)
-            scales = estimate(covariance, distance, when, seen, scales, extent=extent, spacing=spacing)
+        scales = self.fitted(index, seen)
         prior = self.prior(scales)
         on_prior = (self.place[index[0]], index[1], index[2])
         found = _analysis.analyse(prior, on_prior, seen, cast(float, scales.noise_std), uncertainty=self.uncertainty)
@@ -229,7 +238,7 @@ def optimal_interp(
     >>> out = optimal_interp(field.to_dataset(), "ssh", length_scale=1.0, time_scale="7D", noise_std=0.1,
     ...     signal_std=1.0, metric="degrees", background=0 * field.fillna(0), uncertainty=True)
     >>> out["ssh"].values[0, 1], out["ssh_error"].values[0, 1]
-    (array([0.3642, 0.990 , 0.3642, 0.0181]), array([0.9306, 0.0995, 0.9306, 0.9998]))
+    (array([0.3642, 0.9901, 0.3642, 0.0181]), array([0.9306, 0.0995, 0.9306, 0.9998]))
     """
     given: dict[str, Any] = {}
     if preset is not None:
@@ -252,9 +261,8 @@ def optimal_interp(
     )
     widths = _window(given.get("window") if window is None else window)
     got, cyclic = observations.gather(ds, obs, mask, background, domain, what="optimal interpolation")
-    if not got.nodes.has_time:
-        scales = replace(scales, time_scale=1.0)
-        widths.pop("time", None)
+    if got.nodes.time.size == 1:
+        scales = replace(scales, time_scale=_DAY)  # of no effect
     problem = _Covariance(got.nodes, scales, uncertainty, preset is not None, covariance, metric, widths)
     results = got.solve(problem)
     call = cf.describe_call(
@@ -364,8 +372,8 @@ def fourdvar_interp(
         raise OptionError(message)
     scales = _scales(length_scale, time_scale, noise_std, signal_std)
     got, cyclic = observations.gather(ds, obs, mask, background, domain, what="variational interpolation")
-    if not got.nodes.has_time:
-        scales = replace(scales, time_scale=_DAY)
+    if got.nodes.time.size == 1:
+        scales = replace(scales, time_scale=_DAY)  # of no effect
     step, place = _steps(got.nodes.time)
     problem = _Variational(
         got.nodes, scales, uncertainty, False, alpha, substeps, _longitude_step(got.nodes.longitude), step, place
@@ -381,6 +389,70 @@ def fourdvar_interp(
     return observations.dataset(
         ds, got, results, _original(ds, obs, got.field), cyclic=cyclic, uncertainty=uncertainty, call=call
     )
+
+
+def estimate_scales(
+    ds: xr.Dataset,
+    obs: Hashable | xr.DataArray,
+    mask: Hashable | xr.DataArray | None = None,
+    *,
+    covariance: str = "gaussian",
+    metric: str = "sphere",
+    length_scale: float | None = None,
+    time_scale: np.timedelta64 | str | None = None,
+    noise_std: float | None = None,
+    signal_std: float | None = None,
+    background: Hashable | xr.DataArray | None = None,
+) -> Scales:
+    """Estimate by maximum likelihood what `optimal_interp` and `fourdvar_interp` estimate where they are not told.
+
+    Reads the observations, which have to be one slab (time, lat, lon).
+
+    Parameters
+    ----------
+    ds, obs, mask, background, metric, length_scale, time_scale, noise_std, signal_std
+        See `optimal_interp`. Scales that are given stay as they are.
+    covariance : {"gaussian", "matern", "spde"}
+
+    Returns
+    -------
+    Scales
+        ``length_scale`` (metres or degrees), ``time_scale`` (seconds), ``noise_std``, ``signal_std``.
+
+    Raises
+    ------
+    DimensionError
+        If the observations have other dimensions than time, latitude and longitude.
+    OptionError, VariableError, CoordinateError, MissingValueError
+        See `optimal_interp`.
+    """
+    if covariance not in ("gaussian", "matern", "spde"):
+        message = f"covariance={covariance!r} came; wanted 'gaussian', 'matern' or 'spde'"
+        raise OptionError(message)
+    scales = _scales(length_scale, time_scale, noise_std, signal_std)
+    got, _ = observations.gather(ds, obs, mask, background, None, what="the estimation of scales")
+    extra = [d for d in got.field.dims if d not in got.core]
+    if extra:
+        message = (
+            f"observations with dimensions {got.field.dims} came; wanted {got.core} only: select one of each of {extra}"
+        )
+        raise DimensionError(message)
+    found: list[Scales] = []
+
+    def keep(values: Array, observed: Bools, first: Array | None, domain: Bools) -> tuple[Array, Array]:
+        problem: _Covariance | _Variational
+        if covariance == "spde":
+            step, place = _steps(got.nodes.time)
+            width = _longitude_step(got.nodes.longitude)
+            problem = _Variational(got.nodes, scales, False, False, 4, 1, width, step, place)
+        else:
+            problem = _Covariance(got.nodes, scales, False, False, covariance, metric, {})
+        index, seen, _ = problem.innovations(values, observed, first)
+        found.append(problem.fitted(index, seen))
+        return values, values
+
+    got.loaded().solve(keep)
+    return found[0]
 
 
 # ---------------------------------------------------------------------- small parts
@@ -435,8 +507,8 @@ def _steps(time: Array) -> tuple[float, NDArray[np.intp]]:
     CoordinateError
         If times are not multiples of the smallest step.
     """
-    if time.size == 1:
-        return _DAY, np.zeros(1, dtype=np.intp)
+    if time.size == 1:  # so short a step that the field at one time is that of the continuous equation
+        return 1.0, np.zeros(1, dtype=np.intp)
     step = float(np.diff(np.sort(time)).min())
     exact = time / step
     place = np.rint(exact)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -42,6 +42,13 @@ class Gathered:
     nodes: Nodes
     name: Hashable
     attrs: dict[str, Any]
+
+    def loaded(self) -> Gathered:
+        """Read everything into memory."""
+        mask, background, domain = (
+            None if a is None else a.compute() for a in (self.mask, self.background, self.domain)
+        )
+        return replace(self, field=self.field.compute(), mask=mask, background=background, domain=domain)
 
     def solve(self, function: Callable[[Array, Bools, Array | None, Bools], tuple[Array, Array]]) -> list[xr.DataArray]:
         """Apply ``function`` to every slab of (time, lat, lon), lazily where the data are lazy.
@@ -284,55 +291,65 @@ def bin_track(track: xr.DataArray, grid: xr.Dataset) -> xr.DataArray:
     axes = cf.horizontal(target)
     lat, lon = target[axes.lat], target[axes.lon]
     names = [n for n in cf._candidates(target, "time") if target[n].ndim == 1]
-    places = []
-    own = {
-        kind: next(n for n in cf._candidates(track, kind) if track[n].dims == track.dims)
-        for kind in ("latitude", "longitude")
-    }
-    for name in own.values():
-        if not np.isfinite(track[name].values).all():
-            message = f"{name!r} along the track holds values that are not finite; drop those observations first"
-            raise CoordinateError(message)
-    places.append(_nearest(lat.values, track[own["latitude"]].values))
-    around = np.asarray(unwrap_longitude(lon.values))
-    there = (track[own["longitude"]].values - around[0] + 180) % 360 - 180 + around[0]
-    there = np.where(there < around[0] - (around[1] - around[0]) / 2, there + 360, there)
-    places.append(_nearest(around, there))
+    found = {kind: [n for n in cf._candidates(track, kind) if track[n].dims == track.dims] for kind in _TRACK_KINDS}
     coords: dict[Hashable, Any] = {axes.lat: lat.variable, axes.lon: lon.variable}
     dims: tuple[Hashable, ...] = axes.dims
+    time = None
     if names:
-        time = target[names[0]]
-        along = [n for n in cf._candidates(track, "time") if track[n].dims == track.dims]
-        if not along:
+        if not found["time"]:
             message = f"the track {track.name!r} has no time coordinate on {dim!r}; the grid has times {names[0]!r}"
             raise CoordinateError(message)
-        both = [np.asarray(t.values).astype("datetime64[ns]").astype(np.int64) / 1e9 for t in (time, track[along[0]])]
-        places.insert(0, _nearest(both[0], both[1]))
+        time = target[names[0]]
         dims = (time.dims[0], *dims)
         coords[names[0]] = time.variable
+    else:
+        found.pop("time")
+    along = [track[kinds[0]].reset_coords(drop=True) for kinds in found.values()]
     shape = tuple(target.sizes[d] for d in dims)
-    inside = np.logical_and.reduce([p >= 0 for p in places])
-    flat = np.ravel_multi_index([np.where(inside, p, 0) for p in places], shape)
+    when = None if time is None else _as_seconds(time.values)
+    bins = _Bins(lat.values, np.asarray(unwrap_longitude(lon.values)), when)
     out = xr.apply_ufunc(
-        _Bins(flat, inside, shape), track.drop_vars(list(track.coords)), input_core_dims=[[dim]],
+        bins, track.drop_vars(list(track.coords)), *along, input_core_dims=[[dim]] * (1 + len(along)),
         output_core_dims=[list(dims)], dask="parallelized", output_dtypes=[np.float64],
         dask_gufunc_kwargs={"output_sizes": dict(zip(dims, shape, strict=True))},
     )  # fmt: skip
     return cast(xr.DataArray, out.assign_coords(coords).rename(track.name).assign_attrs(track.attrs))
 
 
+_TRACK_KINDS = ("latitude", "longitude", "time")
+
+
 @dataclass(frozen=True)
 class _Bins:
-    flat: NDArray[np.intp]
-    inside: Bools
-    shape: tuple[int, ...]
+    """Cell means of a track's values; a class, so that it pickles to workers."""
 
-    def __call__(self, values: Any) -> Any:
-        good = self.inside & np.isfinite(values)
-        size = int(np.prod(self.shape))
-        count = np.bincount(self.flat[good], minlength=size)
-        total = np.bincount(self.flat[good], weights=np.asarray(values, dtype=np.float64)[good], minlength=size)
-        return np.where(count > 0, total / np.maximum(count, 1), np.nan).reshape(self.shape)
+    latitude: Any
+    longitude: Any
+    time: Any
+
+    def __call__(self, values: Any, latitude: Any, longitude: Any, time: Any = None) -> Any:
+        for name, along in (("latitude", latitude), ("longitude", longitude)):
+            if not np.isfinite(along).all():
+                message = f"{name} along the track holds values that are not finite; drop those observations first"
+                raise CoordinateError(message)
+        axis = self.longitude
+        east = (longitude - axis[0] + 180) % 360 - 180 + axis[0]
+        east = np.where(east < axis[0] - (axis[1] - axis[0]) / 2, east + 360, east)
+        places = [_nearest(self.latitude, latitude), _nearest(axis, east)]
+        shape: tuple[int, ...] = (len(self.latitude), len(axis))
+        if self.time is not None:
+            places.insert(0, _nearest(self.time, _as_seconds(time)))
+            shape = (len(self.time), *shape)
+        good = np.logical_and.reduce([p >= 0 for p in places]) & np.isfinite(values)
+        flat = np.ravel_multi_index([p[good] for p in places], shape)
+        size = int(np.prod(shape))
+        count = np.bincount(flat, minlength=size)
+        total = np.bincount(flat, weights=np.asarray(values, dtype=np.float64)[good], minlength=size)
+        return np.where(count > 0, total / np.maximum(count, 1), np.nan).reshape(shape)
+
+
+def _as_seconds(time: Any) -> Any:
+    return np.asarray(time).astype("datetime64[ns]").astype(np.int64) / 1e9
 
 
 def _nearest(axis: Any, values: Any) -> NDArray[np.intp]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,10 +99,7 @@ class SPDE:
 
     def __post_init__(self) -> None:
         for name in ("length_scale", "time_scale", "signal_std", "time_step"):
-            value = getattr(self, name)
-            if not (np.isfinite(value) and value > 0):
-                message = f"{name}={value!r} came; wanted a positive number"
-                raise OptionError(message)
+            _require_positive(name, getattr(self, name))
         if self.alpha % 2 or self.alpha < 4:
             message = (
                 f"alpha={self.alpha!r} came; wanted an even number, at least 4 (white noise drives the equation, so "
@@ -525,12 +522,19 @@ def evolution_scale(alpha: int) -> float:
 def _padding(
     length: float, dy: float, dx: float, padding: tuple[int, int] | None, *, periodic: bool
 ) -> tuple[int, int]:
+    _require_positive("length_scale", length)
     if padding is None:
         padding = int(np.ceil(_PADDING_SCALES * length / dy)), int(np.ceil(2 * _PADDING_SCALES * length / dx))
     if min(padding) < 0:
         message = f"padding={padding!r} came; wanted numbers of rows and columns, not negative"
         raise OptionError(message)
     return padding[0], 0 if periodic else padding[1]
+
+
+def _require_positive(name: str, value: float) -> None:
+    if not (np.isfinite(value) and value > 0):
+        message = f"{name}={value!r} came; wanted a positive number"
+        raise OptionError(message)
 
 
 def _rows_stiffness(face_width: Array, gap: Array) -> Any:

@@ -1,0 +1,139 @@
+"""``.atmo.plot``: the drawings that one object allows."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import xarray as xr
+
+from xatmo import cf
+from xatmo.errors import OptionError, VariableError
+from xatmo.plot import curves, maps, spectra
+from xatmo.typing import XarrayObject
+
+if TYPE_CHECKING:
+    import numpy as np
+    from matplotlib.axes import Axes
+
+
+class PlotAccessor:
+    """Drawings of a Dataset or DataArray; each returns matplotlib Axes.
+
+    Parameters
+    ----------
+    obj : Dataset or DataArray
+    """
+
+    def __init__(self, obj: XarrayObject) -> None:
+        self._obj = obj
+
+    def map(
+        self,
+        variable: Hashable | None = None,
+        *,
+        ax: Axes | None = None,
+        cmap: Any = None,
+        vmin: float | None = None,
+        vmax: float | None = None,
+        robust: bool = False,
+        colorbar: bool = True,
+        title: str | None = None,
+        coastlines: bool = True,
+    ) -> Axes:
+        """Draw one field; of a Dataset the ``variable``, if there are several. See `xatmo.plot.map`."""
+        return maps.map(
+            self._field(variable, "map"), ax, cmap=cmap, vmin=vmin, vmax=vmax, robust=robust, colorbar=colorbar,
+            title=title, coastlines=coastlines,
+        )  # fmt: skip
+
+    def maps(
+        self,
+        along: Hashable | None = None,
+        *,
+        columns: int | None = None,
+        cmap: Any = None,
+        vmin: float | None = None,
+        vmax: float | None = None,
+        robust: bool = False,
+        title: str | None = None,
+        coastlines: bool = True,
+    ) -> np.ndarray[Any, Any]:
+        """Draw panels with one colour range: the variables of a Dataset, or a DataArray ``along`` a dimension.
+
+        See `xatmo.plot.maps`. A dimension may have at most 16 points.
+        """
+        return maps.maps(
+            self._panels(along), columns=columns, cmap=cmap, vmin=vmin, vmax=vmax, robust=robust, title=title,
+            coastlines=coastlines,
+        )  # fmt: skip
+
+    def spectrum(
+        self,
+        variable: Hashable | None = None,
+        *,
+        ax: Axes | None = None,
+        label: str | None = None,
+        slopes: Sequence[float] = (),
+        effective_resolution: float | None = None,
+        title: str | None = None,
+    ) -> Axes:
+        """Draw the spectrum of a field or wind, or a spectrum. See `xatmo.plot.spectrum`."""
+        obj = self._obj if variable is None else self._field(variable, "spectrum")
+        return spectra.spectrum(
+            obj, ax, label=label, slopes=slopes, effective_resolution=effective_resolution, title=title
+        )
+
+    def interpolation(
+        self,
+        obs: Hashable,
+        analysis: Hashable,
+        *,
+        error: Hashable | None = None,
+        truth: Hashable | None = None,
+        cmap: Any = None,
+        vmin: float | None = None,
+        vmax: float | None = None,
+        robust: bool = False,
+        title: str | None = None,
+        coastlines: bool = True,
+    ) -> np.ndarray[Any, Any]:
+        """Draw observations, analysis, error bars and truth, given by name. See `xatmo.plot.interpolation`."""
+        given = [self._field(n, "interpolation") for n in (obs, analysis)]
+        others = [None if n is None else self._field(n, "interpolation") for n in (error, truth)]
+        return maps.interpolation(
+            *given, *others, cmap=cmap, vmin=vmin, vmax=vmax, robust=robust, title=title, coastlines=coastlines
+        )
+
+    def scores(self, *, columns: int | None = None, title: str | None = None) -> np.ndarray[Any, Any]:
+        """Draw the scores that this Dataset holds. See `xatmo.plot.scores`."""
+        obj = self._obj if isinstance(self._obj, xr.Dataset) else self._obj.to_dataset(name=self._obj.name or "score")
+        return curves.scores(obj, columns=columns, title=title)
+
+    def _panels(self, along: Hashable | None) -> dict[str, xr.DataArray]:
+        if isinstance(self._obj, xr.Dataset):
+            names = cf.variables_with(self._obj, cf.horizontal(self._obj).dims, what="maps")
+            return {str(n): self._obj[n] for n in names}
+        n = self._obj.sizes.get(along, 0) if along is not None else 0
+        if along is None or not 1 <= n <= 16:
+            message = (
+                f"maps(along={along!r}) came; wanted a dimension of at most 16 points among {dict(self._obj.sizes)}"
+            )
+            raise OptionError(message)
+        parts = [self._obj.isel({along: i}) for i in range(n)]
+        titles = [maps.label(along, p[along]) if along in p.coords else f"{along} {i}" for i, p in enumerate(parts)]
+        return dict(zip(titles, parts, strict=True))
+
+    def _field(self, variable: Hashable | None, what: str) -> xr.DataArray:
+        if isinstance(self._obj, xr.DataArray):
+            if variable not in (None, self._obj.name):
+                message = f"{what}: this DataArray is {self._obj.name!r}, not {variable!r}"
+                raise VariableError(message)
+            return self._obj
+        names: Sequence[Hashable] = list(self._obj.data_vars)
+        if variable is None and len(names) == 1:
+            return self._obj[names[0]]
+        if variable not in names:
+            message = f"{what}: variable {variable!r} came; choose one of {sorted(map(str, names))}"
+            raise VariableError(message)
+        return self._obj[variable]

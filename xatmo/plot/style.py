@@ -1,0 +1,105 @@
+"""Colours, units and degree labels, decided once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+"""Line colours that colour-blind readers can tell apart (Okabe and Ito, 2008)."""
+TRUTH = "#000000"
+MISSING = "0.88"
+SEQUENTIAL, DIVERGING = "viridis", "RdBu_r"
+LABEL, TITLE, TICK = 10, 11, 9
+"""Font sizes in points."""
+
+_SIGNED_WORDS = (
+    "vorticity", "divergence", "anomaly", "tendency", "difference", "eastward", "northward", "upward", "streamfunction",
+    "velocity_potential", "increment", "bias", "geostrophic", "correction",
+)  # fmt: skip
+_SIGNED_NAMES = {"u", "v", "w", "ua", "va", "uo", "vo", "u10", "v10", "ugos", "vgos", "d", "psi", "chi", "sla", "ssha"}
+_SUPERSCRIPT = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
+
+
+def pretty_units(units: object) -> str:
+    """Write CF units for people.
+
+    Examples
+    --------
+    >>> pretty_units("m s-1"), pretty_units("(m s**-1)2"), pretty_units("degC"), pretty_units("1")
+    ('m s⁻¹', '(m s⁻¹)²', '°C', '')
+    """
+    text = str(units or "").strip()
+    if text in ("1", "dimensionless"):
+        return ""
+    text = {"degC": "°C", "celsius": "°C", "degrees_C": "°C", "degree_Celsius": "°C"}.get(text, text)
+    return re.sub(r"(?<=[A-Za-z)])(?:\*\*|\^)?(-?\d+)", lambda m: m.group(1).translate(_SUPERSCRIPT), text)
+
+
+def name_of(da: xr.DataArray) -> str:
+    """Name for a title: long_name, else the standard name, else the variable's name."""
+    for key in ("long_name", "standard_name"):
+        if da.attrs.get(key):
+            return str(da.attrs[key]).replace("_", " ")
+    return "" if da.name is None else str(da.name)
+
+
+def with_units(text: str, units: object) -> str:
+    """Write ``text (units)``, or what there is of it."""
+    shown = pretty_units(units)
+    return f"{text} ({shown})" if text and shown else text or shown
+
+
+def is_signed(da: xr.DataArray, low: float, high: float) -> bool:
+    """Tell whether zero is the natural middle of a field: its name says so and its values lie on both sides."""
+    words = " ".join(str(da.attrs.get(k, "")) for k in ("standard_name", "long_name")).lower().replace(" ", "_")
+    named = any(w in words for w in _SIGNED_WORDS) or str(da.name).lower() in _SIGNED_NAMES or "anomaly" in str(da.name)
+    return named and low < 0 < high
+
+
+def colour_range(
+    fields: Sequence[xr.DataArray], *, cmap: Any, vmin: float | None, vmax: float | None, robust: bool
+) -> dict[str, Any]:
+    """Choose one colour map and range for several fields.
+
+    Signed fields get a diverging map with zero in its middle; others a sequential one. ``robust`` leaves out one
+    percent at either end, and the colour bar shows an arrow where values go beyond it.
+    """
+    # A sample of large fields: percentiles need no more.
+    flat = [v[np.isfinite(v)] for v in (np.asarray(f.values, dtype=float).ravel() for f in fields)]
+    values = np.concatenate([v[:: max(1, v.size // 500_000)] for v in flat]) if flat else np.zeros(0)
+    if values.size == 0:
+        values = np.array([0.0, 1.0])
+    low, high = np.percentile(values, [1, 99]) if robust else (values.min(), values.max())
+    signed = any(is_signed(f, float(values.min()), float(values.max())) for f in fields)
+    if signed and vmin is None and vmax is None:
+        high = max(abs(low), abs(high))
+        low = -high
+    low, high = (float(low) if vmin is None else vmin), (float(high) if vmax is None else vmax)
+    if not high > low:
+        low, high = low - 0.5, low + 0.5
+    beyond = bool(values.min() < low - 1e-9 * abs(low)), bool(values.max() > high + 1e-9 * abs(high))
+    extend = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}[beyond]
+    return {"cmap": cmap or (DIVERGING if signed else SEQUENTIAL), "vmin": low, "vmax": high, "extend": extend}
+
+
+def degrees(value: float, positive: str, negative: str) -> str:
+    """Write 30°N, 60°W, 0°.
+
+    Examples
+    --------
+    >>> degrees(-30, "N", "S"), degrees(0, "E", "W"), degrees(12.5, "E", "W")
+    ('30°S', '0°', '12.5°E')
+    """
+    return f"{abs(value):g}°{positive if value > 0 else negative if value < 0 else ''}"
+
+
+def colours(names: Sequence[Hashable]) -> Mapping[Hashable, str]:
+    """Give each name a line colour; what is called truth, target or reference is black."""
+    special = {n: TRUTH for n in names if str(n).lower() in ("truth", "target", "reference")}
+    others = [n for n in names if n not in special]
+    return {**special, **{n: COLOURS[i % (len(COLOURS) - 1)] for i, n in enumerate(others)}}

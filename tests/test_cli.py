@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import dask.array
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+import yaml
 
 import xatmo
 from xatmo.cli import files, main
@@ -223,3 +225,127 @@ def test_identity_changes_with_the_input(tmp_path: Path) -> None:
     assert json.loads(json.dumps(before)) == before == files.identity(tmp_path / "f.nc")
     fields(times=7).to_netcdf(tmp_path / "f.nc")
     assert files.identity(tmp_path / "f.nc") != before
+
+
+# ---------------------------------------------------------------------- configurations
+def test_config_shows_every_setting(run: Run, tmp_path: Path) -> None:
+    status, out, _ = run("config", "superresolver")
+    assert status == 0
+    read = yaml.safe_load(out)
+    assert list(read) == ["data", "task", "training", "output"]
+    import inspect
+
+    init, fit = (set(inspect.signature(f).parameters) for f in (xatmo.SuperResolver, xatmo.SuperResolver.fit))
+    assert set(read["task"]) == init
+    shown = set(read["training"]) | set(read["data"])
+    assert shown | {"self", "train"} == fit | {"input", "variables", "select", "self"}
+    assert read["task"]["backbone"] == "residual"
+    assert read["training"]["batch_size"] == 16
+    for section in ("data", "task", "training"):  # each with its meaning above it
+        lines = out.split(f"\n{section}:")[1].split("\n\n")[0].splitlines()
+        assert all(before.startswith("  # ") for before, at in pairwise(lines) if at[2:3].isalpha()), section
+    assert run("config", "superresolver", "--output", tmp_path / "c.yaml")[0] == 0
+    assert (tmp_path / "c.yaml").read_text() == out
+    assert "exists" in run("config", "superresolver", "--output", tmp_path / "c.yaml")[2]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[1]", "holds list; wanted a mapping"),
+        ("data: [", "is not YAML"),
+        ("dta: {}", "has 'dta', which it does not know; did you mean 'data'?"),
+        ("data: 3", "data is int; wanted a mapping"),
+        ("data: {input: x}", "task.factor has to be given"),
+        ("task: {factor: 2}", "data.input has to be given"),
+        (
+            "data: {input: x}\ntask: {factor: 2, chanels: 3}",
+            "has 'chanels', which it does not know; did you mean 'channels'?",
+        ),
+        ("data: {input: x}\ntask: {factor: 2, zzz: 3}", "has 'zzz', which it does not know; it knows factor"),
+        ("data: {input: no.nc}\ntask: {factor: 2}", "no such file or folder: no.nc"),
+        ("data: {input: {entry: arco}}\ntask: {factor: 2}", "wanted a file, or a mapping with 'catalog' and 'entry'"),
+        ("data: {input: FILE, variables: [q]}\ntask: {factor: 2}", r"data.variables names 'q'; the input has ['t2m']"),
+        ("data: {input: FILE, select: 3}\ntask: {factor: 2}", "data.select is 3; wanted a mapping"),
+        ("data: {input: FILE, select: {depth: 3}}\ntask: {factor: 2}", "data.select: depth=3 cannot be selected"),
+        ("data: {input: FILE, select: {latitude: [0, 90]}}\ntask: {factor: 2}", "nothing lies between 0 and 90"),
+        ("data: {input: FILE}\ntask: {factor: 0}", "factor=0; wanted a whole number"),
+    ],
+)
+def test_bad_configurations(run: Run, tmp_path: Path, content: str, message: str) -> None:
+    fields().to_netcdf(tmp_path / "f.nc")
+    (tmp_path / "c.yaml").write_text(content.replace("FILE", str(tmp_path / "f.nc")))
+    status, _, err = run("train", "SuperResolver", tmp_path / "c.yaml")
+    assert status == 1
+    assert message in err
+    assert err.count("\n") == 1
+
+
+# ---------------------------------------------------------------------- train, apply, evaluate
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a fine file, a coarse file and a model trained from a configuration."""
+    folder = tmp_path_factory.mktemp("trained")
+    fine = fields(times=8, nlat=18)
+    grid = xatmo.Grid.regular(18, 36, poles=False)
+    fine = fine.assign_coords(grid.coords())
+    fine.to_netcdf(folder / "fine.nc")
+    fine.atmo.coarsen(3).to_netcdf(folder / "coarse.nc")
+    content = f"""
+data:
+  input: {folder / "fine.nc"}
+  variables: [t2m]
+  select: {{time: ['2001-01-01', '2001-01-05']}}
+  validation: {{time: ['2001-01-07', '2001-01-08']}}
+task: {{factor: 3, channels: 4, n_blocks: 1}}
+training: {{max_steps: 3, patch_size: 4, batch_size: 2, accelerator: cpu, progress: false}}
+output: {folder / "model"}
+"""
+    (folder / "c.yaml").write_text(content)
+    with pytest.raises(SystemExit) as stopped:
+        main(["train", "superresolver", str(folder / "c.yaml")])
+    assert stopped.value.code == 0
+    return folder
+
+
+def test_train_saves_what_apply_reads(run: Run, trained: Path) -> None:
+    assert {"config.json", "model.safetensors", "normalizer.nc"} <= {p.name for p in (trained / "model").iterdir()}
+    assert xatmo.load(trained / "model").history["step"].iloc[-1] == 3
+    status, out, err = run("apply", trained / "model", trained / "coarse.nc", trained / "made.zarr")
+    assert (status, err) == (0, "")
+    assert "wrote" in out
+    made = xr.open_zarr(trained / "made.zarr")
+    assert dict(made.sizes) == {"time": 8, "latitude": 18, "longitude": 36}
+    assert made.t2m.attrs["units"] == "K"
+    direct = xr.open_dataset(trained / "coarse.nc").atmo.superresolve(trained / "model")
+    np.testing.assert_allclose(made.t2m.values, direct.t2m.values, rtol=0, atol=1e-5)
+    assert run("apply", trained / "model", trained / "coarse.nc", trained / "made.zarr")[0] == 1
+
+
+def test_apply_renames_the_one_variable(run: Run, trained: Path) -> None:
+    xr.open_dataset(trained / "coarse.nc").rename(t2m="tas").to_netcdf(trained / "renamed.nc")
+    words = ["apply", trained / "model", trained / "renamed.nc", trained / "renamed_out.nc"]
+    status, _, err = run(*words)
+    assert status == 1
+    assert "t2m" in err
+    assert run(*words, "--variable", "tas")[0] == 0
+    assert "t2m" in xr.open_dataset(trained / "renamed_out.nc")
+
+
+def test_evaluate_prints_and_writes_scores(run: Run, trained: Path) -> None:
+    fine = xr.open_dataset(trained / "fine.nc")
+    (fine + 0.5).assign_attrs(fine.attrs).assign(t2m=(fine.t2m + 0.5).assign_attrs(units="K")).to_netcdf(
+        trained / "p.nc"
+    )
+    pair = trained / "p.nc", trained / "fine.nc"
+    status, out, _ = run("evaluate", *pair, "--metrics", "rmse,bias", "--output", trained / "scores.csv")
+    assert status == 0
+    assert out.count("0.5") == 2
+    assert "rmse" in (trained / "scores.csv").read_text()
+    status, out, _ = run("evaluate", *pair, "--metrics", "rmse", "--dim", "latitude,longitude", "--variable", "t2m")
+    assert out.count("0.5") == 8
+    status, _, err = run("evaluate", *pair, "--metrics", "beauty")
+    assert status == 1
+    assert "unknown metric 'beauty'" in err
+    assert run("evaluate", *pair, "--output", trained / "scores.nc")[0] == 0
+    assert float(xr.open_dataset(trained / "scores.nc").bias) == pytest.approx(0.5)

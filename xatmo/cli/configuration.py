@@ -25,7 +25,8 @@ _DATA: Final = {
     "input": "netCDF, Zarr or GRIB file; or a catalog entry: {catalog: era5, entry: weatherbench2, resolution: 64x32}",
     "variables": "names of the variables to train on; null takes every field on the horizontal grid",
     "select": "part of the input to train on, by coordinate: {time: ['2001', '2009'], level: 500}",
-    "validation": "what to watch during the training: a file, a catalog entry, or a selection of the input as above",
+    "validation": "what to watch during the training: a selection of the input as above, a file, a catalog entry, or "
+    "with a target the pair [coarse, fine] of files",
     "target": "fine fields that go with the input, a file or catalog entry; null: the input is fine, and is coarsened",
     "predictors": "further coarse fields that the network reads, as a file or catalog entry",
     "static": "fine fields without time that the network reads, as a file or catalog entry",
@@ -161,10 +162,15 @@ def train(wanted: Training) -> Any:
     for key, value in data.items():
         if value is None:
             continue
-        is_selection = isinstance(value, dict) and "catalog" not in value
-        given[key] = _select(fields, value, f"data.{key}") if is_selection else _open(value, f"data.{key}")
-        if key == "validation" and not is_selection:
-            given[key] = _take(given[key], names)
+        what = f"data.{key}"
+        if isinstance(value, dict) and "catalog" not in value:
+            given[key] = _select(fields, value, what)
+        elif isinstance(value, list):
+            given[key] = tuple(_take(_open(where, what), names) for where in value)
+        else:
+            given[key] = _open(value, what)
+            if key in ("validation", "target"):
+                given[key] = _take(given[key], names)
     fit = dict(wanted.fit)
     fit.setdefault("run_dir", str(wanted.output.with_name(wanted.output.name + ".run")))
     return task.fit(chosen, **given, **fit)
@@ -270,7 +276,7 @@ def _entry(key: str, default: Any, about: str, *, required: bool) -> list[str]:
     text = f"{about} HAS TO BE GIVEN." if required else about
     lines = [f"  # {line}" for line in textwrap.wrap(text, 110)]
     value = None if required else _plain(default)
-    shown = yaml.safe_dump({key: value}, default_flow_style=None, width=1000).strip()
+    shown = yaml.safe_dump({key: value}, default_flow_style=False, sort_keys=False, width=1000).strip()
     return [*lines, *[f"  {line}" for line in shown.splitlines()]]
 
 

@@ -1,0 +1,124 @@
+"""The same field, written another way, gives the same numbers: every method, every way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from xatmo import Grid
+from xatmo.errors import MissingValueError
+
+COARSE = Grid.regular(18, 36, poles=False)
+
+
+def smooth_field() -> xr.Dataset:
+    """Two fields and a wind on a 5-degree grid with poles; band-limited, so that spectral methods are exact."""
+    grid = Grid.regular(37, 72)
+    lat, lon = np.radians(grid.latitude)[:, None], np.radians(grid.longitude)
+    t = 280 + 20 * np.sin(lat) ** 2 + 5 * np.cos(lat) ** 3 * np.cos(3 * lon + 0.3)
+    u = 10 * np.cos(lat) + 3 * np.cos(lat) * np.sin(lat) * np.sin(lon)
+    v = 3 * np.cos(lat) * np.cos(lon + 0.1) * np.cos(lat)
+    dims = ("latitude", "longitude")
+    names = {"t": ("air_temperature", "K"), "u": ("eastward_wind", "m s-1"), "v": ("northward_wind", "m s-1")}
+    fields = {
+        name: (dims, values, {"standard_name": names[name][0], "units": names[name][1]})
+        for name, values in {"t": t + 0 * lon, "u": u, "v": v}.items()
+    }
+    ds = xr.Dataset(fields, coords=grid.coords())
+    time = np.array(["2020-01-01", "2020-01-02"], "M8[ns]")
+    return ds.expand_dims(time=time).copy(deep=True)
+
+
+def cyclic(ds: xr.Dataset) -> xr.Dataset:
+    n = ds.sizes["longitude"]
+    lon = np.concatenate([ds.longitude, [ds.longitude[0].item() + 360]])
+    out = ds.isel(longitude=[*range(n), 0])
+    return out.assign_coords(longitude=("longitude", lon, ds.longitude.attrs))
+
+
+def western(ds: xr.Dataset) -> xr.Dataset:
+    lon = (ds.longitude + 180) % 360 - 180
+    return ds.assign_coords(longitude=lon.assign_attrs(ds.longitude.attrs)).sortby("longitude")
+
+
+WAYS: dict[str, Callable[[xr.Dataset], xr.Dataset]] = {
+    "south to north": lambda ds: ds.isel(latitude=slice(None, None, -1)),
+    "-180 to 180": western,
+    "repeated cyclic column": cyclic,
+    "longitude first": lambda ds: ds.transpose("longitude", "time", "latitude"),
+    "other names": lambda ds: ds.rename(latitude="y", longitude="x"),
+    "dask": lambda ds: ds.chunk(time=1),
+    "everything": lambda ds: cyclic(western(ds.isel(latitude=slice(None, None, -1)))).transpose().chunk(time=1),
+}
+
+METHODS: dict[str, Callable[[xr.Dataset], xr.Dataset]] = {
+    "round trip": lambda ds: ds[["t"]].atmo.to_spectral(lmax=12).atmo.to_grid(COARSE),
+    "truncate": lambda ds: ds.atmo.truncate(5),
+    "regrid spectral": lambda ds: ds.atmo.regrid(COARSE),
+    "regrid conservative": lambda ds: ds[["t"]].atmo.regrid(COARSE, method="conservative"),
+    "regrid bilinear": lambda ds: ds[["t"]].atmo.regrid(COARSE, method="bilinear"),
+    "regrid bicubic": lambda ds: ds[["t"]].atmo.regrid(COARSE, method="bicubic"),
+    "regrid nearest": lambda ds: ds[["t"]].atmo.regrid(COARSE, method="nearest"),
+    "coarsen": lambda ds: ds[["t"]].atmo.coarsen(4),
+    "vorticity, divergence": lambda ds: ds.atmo.vorticity_divergence(),
+    "kinetic energy": lambda ds: ds.atmo.energy_spectrum(),
+    "power": lambda ds: ds[["t"]].atmo.energy_spectrum(),
+    "scores": lambda ds: ds.atmo.verify(ds.map(lambda x: 1.01 * x + 0.5, keep_attrs=True), metrics=["rmse", "bias"]),
+}
+
+
+def canonical(ds: xr.Dataset) -> xr.Dataset:
+    """North to south, 0 to 360, no repeated column, one order of dimensions."""
+    ds = ds.compute().rename({old: new for old, new in {"y": "latitude", "x": "longitude"}.items() if old in ds.dims})
+    if "longitude" in ds.dims:
+        lon = (ds.longitude.values + 1e-9) % 360
+        ds = ds.assign_coords(longitude=lon)
+        ds = ds.isel(longitude=np.unique(np.round(lon, 6), return_index=True)[1])
+    if "latitude" in ds.dims:
+        ds = ds.sortby("latitude", ascending=False)
+    return ds.transpose(*sorted(map(str, ds.dims)))
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("method", METHODS)
+def test_same_field_same_numbers(method: str, way: str) -> None:
+    ds = smooth_field()
+    expected = canonical(METHODS[method](ds))
+    got = canonical(METHODS[method](WAYS[way](ds)))
+    assert set(got.data_vars) == set(expected.data_vars)
+    for name in expected.data_vars:
+        scale = float(np.abs(expected[name]).max())
+        np.testing.assert_allclose(
+            got[name].values, expected[name].values, rtol=1e-10, atol=1e-11 * scale, err_msg=name
+        )
+    for dim in ("latitude", "longitude"):
+        if dim in expected.dims:
+            np.testing.assert_allclose(got[dim].values, expected[dim].values, atol=1e-6)
+
+
+GLOBAL_METHODS = ("round trip", "truncate", "regrid spectral", "vorticity, divergence", "kinetic energy", "power")
+
+
+def with_a_hole() -> xr.Dataset:
+    ds = smooth_field()
+    for name in ("t", "u"):
+        ds[name][0, 10, 20] = np.nan
+    return ds
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize("method", GLOBAL_METHODS)
+def test_global_methods_refuse_a_missing_cell(method: str, lazy: bool) -> None:
+    ds = with_a_hole().chunk(time=1) if lazy else with_a_hole()
+    with pytest.raises(MissingValueError, match="1 missing or infinite values"):
+        METHODS[method](ds).compute()
+
+
+@pytest.mark.parametrize("method", [m for m in METHODS if m not in GLOBAL_METHODS and m != "scores"])
+def test_local_methods_keep_a_hole_local(method: str) -> None:
+    out = METHODS[method](with_a_hole())["t"]
+    assert int(out.isel(time=0).isnull().sum()) <= 16
+    assert int(out.isel(time=1).isnull().sum()) == 0

@@ -181,8 +181,10 @@ class Normalizer:
         >>> Normalizer.from_statistics(minimum=0, maximum=50, units="mm")
         <Normalizer minmax: field (mm) minimum 0 maximum 50>
         """
-        given: dict[str, Given | None] = {"mean": mean, "std": std, "minimum": minimum, "maximum": maximum, "median": median, "iqr": iqr,
-                 "log_mean": log_mean, "log_std": log_std}  # fmt: skip
+        given: dict[str, Given | None] = {
+            "mean": mean, "std": std, "minimum": minimum, "maximum": maximum, "median": median, "iqr": iqr,
+            "log_mean": log_mean, "log_std": log_std,
+        }  # fmt: skip
         came = {k: v for k, v in given.items() if v is not None}
         methods = [m for m, wanted in STATISTICS.items() if set(wanted) == set(came)]
         if not methods:

@@ -77,8 +77,7 @@ def builtin(field: xr.DataArray, job: Job) -> xr.DataArray:
 
 def with_weights(field: xr.DataArray, weights: Weights, job: Job) -> xr.DataArray:
     """Apply weights lazily, whatever made them."""
-    lazy = field.chunks is not None
-    threads = 1 if lazy else (job.threads or thread_count())
+    threads = 1 if field.chunks is not None else (job.threads or thread_count())
     kernel: Callable[[NDArray[Any]], NDArray[Any]]
     if job.method == "nearest":
         gaps = bool((weights.coverage < 0.5).any())
@@ -88,10 +87,6 @@ def with_weights(field: xr.DataArray, weights: Weights, job: Job) -> xr.DataArra
         out_dtype = _working_dtype(field.dtype)
         real = np.dtype(np.float32 if out_dtype.itemsize == (8 if out_dtype.kind == "c" else 4) else np.float64)
         kernel = _Linear(Applier(weights, real, min_valid=job.min_valid, sign=job.sign), threads)
-    gufunc: dict[str, Any] = {}
-    if lazy:
-        sizes = dict(zip(job.target_dims, weights.target_shape, strict=True))
-        gufunc = {"output_sizes": sizes, "meta": np.empty((0,) * field.ndim, out_dtype)}
     out: xr.DataArray = xr.apply_ufunc(
         kernel,
         field,
@@ -100,7 +95,7 @@ def with_weights(field: xr.DataArray, weights: Weights, job: Job) -> xr.DataArra
         exclude_dims=set(job.source_dims),
         dask="parallelized",
         output_dtypes=[out_dtype],
-        dask_gufunc_kwargs=gufunc,
+        dask_gufunc_kwargs={"output_sizes": dict(zip(job.target_dims, weights.target_shape, strict=True))},
         keep_attrs=True,
     )
     return out

@@ -49,7 +49,7 @@ def load(path: str | Path, *, module: torch.nn.Module | None = None) -> Task:
     return _TASKS[name].of_model(model)
 
 
-def as_model(model: Task | Model | torch.nn.Module | str | Path) -> Model:
+def as_model(model: Task | Model | torch.nn.Module | str | Path | object) -> Model:
     """Resolve what callers may pass as a model: a task, a path to a saved one, a `Model`, or a bare network.
 
     A bare network comes back without channels and without a normalizer.

@@ -410,7 +410,7 @@ class SuperResolver(Task):
         )
         return SuperResolution(config), config.to_dict()
 
-    def _network_config(self, n_inputs: int, baseline: tuple[int, ...], **offsets: float) -> Any:
+    def _network_config(self, n_inputs: int, baseline: tuple[int, ...], **offsets: Any) -> Any:
         from xatmo.nn.superres import SuperResolutionConfig
 
         names = ("factor", "backbone", "upsampling", "channels", "n_blocks", "baseline")

@@ -28,6 +28,7 @@ def augment(batch: Batch, kind: Augmentation, seed: Sequence[int]) -> Batch:
 
     Examples
     --------
+    >>> import torch
     >>> x = torch.arange(4.0).reshape(1, 1, 2, 2)
     >>> same, = augment((x,), "none", (0, 1))
     >>> bool((same == x).all())

@@ -1,5 +1,7 @@
 """Sphinx configuration; ``make docs`` builds with warnings as errors, offline."""
 
+import re
+
 import xatmo
 
 project = "xatmo"
@@ -42,3 +44,16 @@ sphinx_gallery_conf = {
 html_theme = "furo"
 html_title = f"xatmo {version}"
 html_show_sourcelink = False
+
+
+def plain(app, what, name, obj, options, lines):
+    """Read docstrings as text: numbered sources are no link targets, a lone asterisk is an asterisk."""
+    for i, line in enumerate(lines):
+        line = re.sub(r"\[(\d+)\]_", r"[\1]", line)
+        line = re.sub(r"^\.\. (\[\d+\])", r"\1", line)
+        bare = re.sub(r"``.*?``", "", line)
+        lines[i] = line.replace("*", r"\*") if bare.count("*") == 1 and "``" not in line else line
+
+
+def setup(app):
+    app.connect("autodoc-process-docstring", plain, priority=400)  # before napoleon

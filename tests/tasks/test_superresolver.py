@@ -94,8 +94,8 @@ def test_training_is_the_same_whatever_the_layout() -> None:
     for other in (
         ds.isel(latitude=slice(None, None, -1)),
         ds.transpose("longitude", "time", "latitude"),
-        ds.chunk(time=1),
-        ds.atmo._obj.pad(longitude=(0, 1), mode="wrap").assign_coords(longitude=np.append(ds.longitude.values, 360.0)),
+        ds.chunk(),
+        ds.pad(longitude=(0, 1), mode="wrap").assign_coords(longitude=np.append(ds.longitude.values, 360.0)),
     ):
         two = SuperResolver(factor=2, **TINY).fit(other, **QUICK)
         for x, y in zip(weights(one).values(), weights(two).values(), strict=True):
@@ -395,3 +395,14 @@ def test_what_can_stand_for_a_model(tmp_path: Path) -> None:
     assert tasks.Model is Model
     with pytest.raises(AttributeError, match="no attribute 'Oracle'"):
         tasks.Oracle  # noqa: B018
+
+
+def test_a_file_opened_lazily_trains_like_its_numbers(tmp_path: Path) -> None:
+    ds = fields()
+    ds.to_netcdf(tmp_path / "fine.nc")
+    expected = SuperResolver(factor=2, **TINY).fit(ds, **QUICK)
+    with xr.open_dataset(tmp_path / "fine.nc") as lazy:
+        task = SuperResolver(factor=2, **TINY).fit(lazy, **QUICK)
+        assert not lazy["t2m"].variable._in_memory
+    for x, y in zip(weights(task).values(), weights(expected).values(), strict=True):
+        torch.testing.assert_close(x, y, rtol=1e-3, atol=1e-4)

@@ -88,7 +88,7 @@ def make(
     """
     if target is None:
         fine = _fields(train, what)
-        coarse = _kept(coarsen(fine, factor))
+        coarse = _kept(coarsen(_chunked(fine), factor))
         found = coarsening(Grid.of(fine), factor)
     else:
         fine = _fields(target, "target")
@@ -154,7 +154,17 @@ def _fields(obj: XarrayObject, what: str) -> xr.Dataset:
             "as static=, fields that are only read as predictors="
         )
         raise DimensionError(message)
-    return ds[names]
+    # The order of dimensions decides that of windows: with one order, the same fields give the same training.
+    return ds[names].transpose(..., *axes.dims)
+
+
+def _chunked(ds: xr.Dataset) -> xr.Dataset:
+    """Let fields of a file that was opened without Dask be coarsened piece by piece instead of loaded whole."""
+    lazy = [n for n, v in ds.data_vars.items() if v.chunks is None and not getattr(v.variable, "_in_memory", True)]
+    if not lazy:
+        return ds
+    whole = dict.fromkeys(cf.horizontal(ds).dims, -1)
+    return ds.chunk({d: whole.get(d, "auto") for d in ds[lazy].dims})
 
 
 def _oriented(ds: xr.Dataset) -> xr.Dataset:

@@ -267,6 +267,7 @@ class SuperResolver(Task):
         train : Dataset or DataArray
             Fine fields; the coarse ones are made from them by `xatmo.regrid.coarsen`. With ``target``: the coarse
             fields. May be lazy, with latitude and longitude in one chunk; coarse fields up to 1 GiB are kept in memory.
+            Patches are drawn chunk by chunk, so the chunks take part in deciding their order.
         validation : Dataset or DataArray, or a pair of them, optional
             Like ``train``; with ``target`` the pair (coarse, fine). The weights with the lowest validation loss are
             kept. Without it nothing is held out, and the last weights are kept.

@@ -135,7 +135,11 @@ def exact_rule(n: int, *, poles: bool) -> tuple[Array, Array]:
         colatitude, k = np.pi * (np.arange(n) + 0.5) / n, np.arange(n)
         cosine = 2 / n * np.cos(np.outer(k, colatitude))
         cosine[0] /= 2
-        sine = 2 / n * np.sin(np.outer(k, colatitude))
+        sine = 2 / n * np.sin(np.outer(k + 1, colatitude))
+        sine[-1] /= 2
+        even = cosine.T @ (_moment(k[:, None] - k) + _moment(k[:, None] + k)) @ cosine / 4
+        odd = sine.T @ (_moment(k[:, None] - k) - _moment(k[:, None] + k + 2)) @ sine / 4
+        return even, odd
     difference, total = _moment(k[:, None] - k), _moment(k[:, None] + k)
     even = cosine.T @ (difference + total) @ cosine / 4
     odd = sine.T @ (difference - total) @ sine / 4

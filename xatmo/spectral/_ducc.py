@@ -25,14 +25,27 @@ def _geometry(grid: Grid) -> str | None:
     return _GEOMETRY.get(grid.kind)
 
 
+def _exact_degree(grid: Grid, lmax: int) -> int:
+    """Degree to which ducc0 is to analyse for the coefficients up to ``lmax``.
+
+    On equally spaced rows ducc0 first drops from every meridian the waves above the degree asked for, so that its
+    coefficients of degree n would depend on ``lmax`` wherever the field is not band-limited. Asked for all that the
+    rows hold, it integrates the interpolated field times P(n, m) exactly.
+    """
+    geometry = _geometry(grid)
+    if geometry == "CC":
+        return grid.nlat - 2
+    return grid.nlat - 1 if geometry == "F1" else lmax
+
+
 @lru_cache(maxsize=32)
-def _mstart(lmax: int, *, order_stride: int, degree_stride: int) -> np.ndarray[Any, Any]:
-    return (np.arange(lmax + 1) * order_stride).astype(np.uint64)
+def _mstart(count: int, stride: int) -> np.ndarray[Any, Any]:
+    return (np.arange(count) * stride).astype(np.uint64)
 
 
-def _layout(lmax: int) -> dict[str, Any]:
+def _layout(lmax: int, mmax: int) -> dict[str, Any]:
     """Dense (order, degree) in memory."""
-    return {"lmax": lmax, "mstart": _mstart(lmax, order_stride=lmax + 1, degree_stride=1), "lstride": 1}
+    return {"lmax": lmax, "mmax": mmax, "mstart": _mstart(mmax + 1, lmax + 1), "lstride": 1}
 
 
 def _phi0(grid: Grid) -> float:
@@ -55,21 +68,23 @@ def _down(field: Floats, grid: Grid) -> Floats:
     return field if grid.north_to_south else field[..., ::-1, :]
 
 
-def _analyse(maps: Floats, grid: Grid, lmax: int, spin: int, out: Complexes, threads: int) -> None:
-    """One map (spin 0) or pair (spin 1), rows north to south, into ``out`` (components, (lmax + 1)^2)."""
+def _analyse(maps: Floats, grid: Grid, spin: int, out: Complexes, threads: int) -> None:
+    """One map (spin 0) or pair (spin 1), rows north to south, into ``out`` (components, order, degree)."""
     import ducc0
 
     geometry = _geometry(grid)
     sign = 1 - 2 * spin  # see _pair
-    common = {"spin": spin, "nthreads": threads, "alm": out, **_layout(lmax)}
+    orders, degrees = out.shape[-2:]
+    flat = out.reshape(-1, orders * degrees)
+    common = {"spin": spin, "nthreads": threads, "alm": flat, **_layout(degrees - 1, orders - 1)}
     if geometry is not None:
         factor = np.full(grid.nlat, sign / _ROOT)
         ducc0.sht.analysis_2d(map=maps, geometry=geometry, phi0=_phi0(grid), ringfactor=factor, **common)
         return
     weights = grid.weights if grid.north_to_south else grid.weights[::-1]
     factor = sign * _ROOT / grid.nlon * np.asarray(weights, dtype=np.float64)
-    flat = np.ascontiguousarray(maps).reshape(maps.shape[0], -1)
-    ducc0.sht.adjoint_synthesis(map=flat, ringfactor=factor, **_rings(grid), **common)
+    rows = np.ascontiguousarray(maps).reshape(maps.shape[0], -1)
+    ducc0.sht.adjoint_synthesis(map=rows, ringfactor=factor, **_rings(grid), **common)
 
 
 def _synthesise(
@@ -103,6 +118,7 @@ def _synthesise_box(
     colatitude = np.asarray(grid.colatitude if grid.north_to_south else grid.colatitude[::-1], dtype=np.float64)
     order = np.arange(lmax + 1)
     mval = order.astype(np.uint64)
+    layout = {key: value for key, value in layout.items() if key != "mmax"}
     rows = ducc0.sht.alm2leg(alm=coefficients, spin=spin, theta=colatitude, mval=mval, nthreads=threads, **layout)
     waves = np.exp(1j * np.outer(order, np.radians(grid.longitude) + np.pi)) * ((1 - 2 * spin) * _ROOT)
     waves[1:] *= 2
@@ -116,27 +132,32 @@ def _flat(coefficients: Complexes) -> tuple[Complexes, dict[str, Any]]:
     lmax = coefficients.shape[-1] - 1
     lead = coefficients.shape[:-2]
     if coefficients.flags.c_contiguous and lmax:
-        layout = {
-            "lmax": lmax,
-            "mstart": _mstart(lmax, order_stride=1, degree_stride=lmax + 1),
-            "lstride": lmax + 1,
-        }
-        return coefficients.reshape(*lead, -1), layout
+        layout = {"lmax": lmax, "mmax": lmax, "mstart": _mstart(lmax + 1, 1), "lstride": lmax + 1}
+        return coefficients.reshape(*lead, (lmax + 1) ** 2), layout
     by_order = np.ascontiguousarray(np.swapaxes(coefficients, -1, -2))
-    return by_order.reshape(*lead, -1), _layout(lmax)
+    return by_order.reshape(*lead, (lmax + 1) ** 2), _layout(lmax, lmax)
 
 
 def analysis(field: Floats, grid: Grid, lmax: int) -> Complexes:
     """See `xatmo.spectral._kernels.analysis`."""
     lead = field.shape[:-2]
-    out = np.zeros((*lead, lmax + 1, lmax + 1), dtype=np.complex64 if field.dtype == np.float32 else np.complex128)
+    out = _room(lead, grid, lmax, field)
     field = _down(field, grid)
-    flat = out.reshape(*lead, -1)
     with _threads.share() as threads:
         for index in np.ndindex(*lead):
-            _analyse(field[index][None], grid, lmax, 0, flat[index][None], threads)
+            _analyse(field[index][None], grid, 0, out[index], threads)
+    return _finish(out, lmax)
+
+
+def _room(lead: tuple[int, ...], grid: Grid, lmax: int, field: Floats) -> Complexes:
+    """Zeros for coefficients in (order, degree), with the degrees that ducc0 needs on top."""
+    dtype = np.complex64 if field.dtype == np.float32 else np.complex128
+    return np.zeros((*lead, lmax + 1, _exact_degree(grid, lmax) + 1), dtype=dtype)
+
+
+def _finish(out: Complexes, lmax: int) -> Complexes:
     out[..., 0, :].imag = 0  # real fields; ducc0 leaves rounding here
-    return np.swapaxes(out, -1, -2)
+    return np.swapaxes(out[..., : lmax + 1], -1, -2)
 
 
 def synthesis(coefficients: Complexes, grid: Grid) -> Floats:
@@ -169,16 +190,12 @@ def _pair(u: Floats, v: Floats) -> Floats:
 def analysis_vector(u: Floats, v: Floats, grid: Grid, lmax: int) -> tuple[Complexes, Complexes]:
     """See `xatmo.spectral._kernels.analysis_vector`."""
     lead = u.shape[:-2]
-    dtype = np.complex64 if u.dtype == np.float32 else np.complex128
-    out = np.zeros((*lead, 2, lmax + 1, lmax + 1), dtype=dtype)
+    out = _room((*lead, 2), grid, lmax, u)
     u, v = _down(u, grid), _down(v, grid)
-    flat = out.reshape(*lead, 2, -1)
-    if lmax:
-        with _threads.share() as threads:
-            for index in np.ndindex(*lead):
-                _analyse(_pair(u[index], v[index]), grid, lmax, 1, flat[index], threads)
-    out[..., 0, :].imag = 0
-    out = np.swapaxes(out, -1, -2)
+    with _threads.share() as threads:
+        for index in np.ndindex(*lead if lmax else (0,)):
+            _analyse(_pair(u[index], v[index]), grid, 1, out[index], threads)
+    out = _finish(out, lmax)
     return out[..., 1, :, :], out[..., 0, :, :]
 
 

@@ -69,6 +69,8 @@ def analysis(field: Floats, grid: Grid, lmax: int) -> Complexes:
     """See `xatmo.spectral._kernels.analysis`."""
     import torch
 
+    if not field.size:  # FFT libraries refuse to do nothing
+        return np.zeros((*field.shape[:-2], lmax + 1, lmax + 1), np.result_type(field, np.complex64))
     with torch.inference_mode():
         out: Complexes = transform(grid, lmax, str(field.dtype)).analysis(_tensor(field)).numpy()
     return out
@@ -78,6 +80,8 @@ def synthesis(coefficients: Complexes, grid: Grid) -> Floats:
     """See `xatmo.spectral._kernels.synthesis`."""
     import torch
 
+    if not coefficients.size:
+        return np.zeros((*coefficients.shape[:-2], *grid.shape), coefficients.real.dtype)
     with torch.inference_mode():
         engine = transform(grid, coefficients.shape[-1] - 1, str(coefficients.real.dtype))
         out: Floats = engine.synthesis(_coefficients(coefficients)).numpy()
@@ -88,6 +92,8 @@ def analysis_vector(u: Floats, v: Floats, grid: Grid, lmax: int) -> tuple[Comple
     """See `xatmo.spectral._kernels.analysis_vector`."""
     import torch
 
+    if not u.size:
+        return analysis(u, grid, lmax), analysis(v, grid, lmax)
     with torch.inference_mode():
         rotational, divergent = transform(grid, lmax, str(u.dtype)).analysis_vector(_tensor(u), _tensor(v))
     return rotational.numpy(), divergent.numpy()
@@ -97,6 +103,8 @@ def synthesis_vector(rotational: Complexes, divergent: Complexes, grid: Grid) ->
     """See `xatmo.spectral._kernels.synthesis_vector`."""
     import torch
 
+    if not rotational.size:
+        return synthesis(rotational, grid), synthesis(divergent, grid)
     with torch.inference_mode():
         engine = transform(grid, rotational.shape[-1] - 1, str(rotational.real.dtype))
         u, v = engine.synthesis_vector(_coefficients(rotational), _coefficients(divergent))

@@ -337,8 +337,9 @@ class SampleStream(torch.utils.data.IterableDataset[Batch]):
 
     def _there(self, group: _Group, array: Array) -> Array | None:
         """Tell where numbers are; None means everywhere."""
-        if np.isfinite(array.sum()):
-            return None
+        with np.errstate(over="ignore", invalid="ignore"):
+            if np.isfinite(array.sum()):
+                return None
         there = np.isfinite(array)
         if there.all():  # the sum overflowed
             return None

@@ -49,8 +49,8 @@ def stitch_lazily(arrays: Any, over: Plan, window: str, factor: Mapping[Hashable
             [slabs[k] for k in windows], [weights[k] for k in windows], parts, len(leading), scale, dtype
         )
         shape = (*leading, (high - low) * scale, *inside)
-        blocks.append(from_delayed(block, shape=shape, dtype=dtype))
-    return concatenate(blocks, axis=len(leading))
+        blocks.append(from_delayed(block, shape=shape, dtype=dtype))  # type: ignore[no-untyped-call]
+    return concatenate(blocks, axis=len(leading))  # type: ignore[no-untyped-call]
 
 
 def _blend(

@@ -316,16 +316,17 @@ class Patches(Generic[T]):
 
     def _whole(self, out: Any) -> Any:
         """Repeat the first column at the end if the original did."""
-        if not self._cyclic or self._axes is None or self._axes.lon_dim not in out.dims:
-            return out
         axes = self._axes
-        closed = out.isel({axes.lon_dim: [*range(out.sizes[axes.lon_dim]), 0]})
-        if out.sizes[axes.lon_dim] == self.plan.sizes[axes.lon_dim]:
-            return closed.assign_coords({axes.lon: self._original[axes.lon]})
-        lon = closed[axes.lon]
-        values = lon.values.copy()
+        if not self._cyclic or axes is None or axes.lon_dim not in out.dims:
+            return out
+        name: Hashable = axes.lon
+        d: Hashable = axes.lon_dim
+        closed = out.isel({d: [*range(out.sizes[d]), 0]})
+        if out.sizes[d] == self.plan.sizes[d]:
+            return closed.assign_coords({name: self._original[name]})
+        values = closed[name].values.copy()
         values[-1] = values[0] + 360
-        return closed.assign_coords({axes.lon: lon.copy(data=values)})
+        return closed.assign_coords({name: closed[name].copy(data=values)})
 
     # ------------------------------------------------------------------ beside other tools
     def xbatcher(self, **options: Any) -> Any:

@@ -1,0 +1,576 @@
+"""The training stream: every window once, the right numbers, the same order again, in bounded memory, any store."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+import zarr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import xatmo
+from xatmo.data import SampleStream
+from xatmo.errors import CoordinateError, DimensionError, MissingValueError, OptionError
+from xatmo.patches import Plan, _sources, patches, plan
+from xatmo.patches._schedule import Layout, Schedule, batch_sizes, share
+from xatmo.patches._zarr import LocalZarr
+
+NoCompute = Callable[[], AbstractContextManager[None]]
+SIZES = {"time": 12, "lat": 20, "lon": 36}
+
+
+def counting(dtype: str = "float32", **sizes: int) -> xr.DataArray:
+    """A field in which every value tells where it lies."""
+    shape = {**SIZES, **sizes}
+    values = np.arange(np.prod(list(shape.values())), dtype=dtype).reshape(tuple(shape.values()))
+    return xr.DataArray(values, dims=tuple(shape), name="x")
+
+
+def stored(da: xr.DataArray, tmp_path: Path, how: str) -> xr.DataArray:
+    """The same field out of a store."""
+    path = tmp_path / "store"
+    chunks = tuple(min(c, n) for c, n in zip((5, 8, 10), da.shape, strict=True))
+    if how == "memory":
+        return da
+    if how == "dask":
+        return da.chunk(dict(zip(da.dims, (5, 7, 36), strict=True)))
+    if how == "dask computed":
+        return da.chunk(dict(zip(da.dims, (5, 7, 36), strict=True))) * 1
+    if how.startswith("netcdf"):
+        encoding = {"chunksizes": chunks} if how == "netcdf chunked" else {}
+        da.to_netcdf(path, engine="netcdf4", encoding={"x": encoding})
+        return xr.open_dataset(path, engine="netcdf4").x
+    encoding = {"chunks": chunks}
+    form = 2 if "2" in how else 3
+    if how == "zarr packed":
+        encoding.update(dtype="int32", scale_factor=1.0, add_offset=0.0, _FillValue=-1)
+    if how == "zarr sharded":
+        encoding["shards"] = (10, 16, 20)
+    da.to_dataset().to_zarr(path, encoding={"x": encoding}, zarr_format=form, consolidated=False)
+    return xr.open_zarr(path, chunks={} if "dask" in how else None, consolidated=False).x
+
+
+STORES = (
+    "memory", "dask", "dask computed", "netcdf", "netcdf chunked", "zarr", "zarr 2", "zarr dask", "zarr 2 dask",
+    "zarr packed", "zarr sharded",
+)  # fmt: skip
+
+
+def cut(values: np.ndarray[Any, Any], p: Plan, i: int, factor: int = 1) -> np.ndarray[Any, Any]:
+    index = [
+        np.arange(s * factor, (s + p.patch_size[d]) * factor) % (p.sizes[d] * factor) for d, s in p.start(i).items()
+    ]
+    return values[np.ix_(*index)]
+
+
+def firsts(batches: Any) -> list[float]:
+    """First value of every window: with counting fields, which window it is."""
+    return [float(window.reshape(-1)[0]) for batch in batches for window in batch]
+
+
+# ---------------------------------------------------------------------- the right numbers
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("how", STORES)
+def test_windows_equal_plain_slices_from_any_store(how: str, shuffle: bool, tmp_path: Path) -> None:
+    da = counting()
+    field = stored(da, tmp_path, how)
+    p = plan(SIZES, {"time": 3, "lat": 7, "lon": 16}, overlap={"time": 1, "lon": 4}, periodic=["lon"])
+    stream = SampleStream(field, p, batch_size=7, shuffle=shuffle, memory=20_000, threads=3)
+    batches = list(stream)
+    assert [len(b) for b in batches] == [7] * (len(p) // 7) + [len(p) % 7][: len(p) % 7]
+    assert all(b.dtype == torch.float32 and b.is_contiguous() for b in batches)
+    got = {float(w[0, 0, 0, 0]): w[0].numpy() for b in batches for w in b}
+    wanted = {float(w[0, 0, 0]): w for w in (cut(da.values, p, i) for i in range(len(p)))}
+    assert got.keys() == wanted.keys()
+    for key, window in wanted.items():
+        np.testing.assert_array_equal(got[key], window)
+    if not shuffle:
+        assert list(got) == list(wanted)
+
+
+@pytest.mark.parametrize("how", ["zarr", "zarr 2", "zarr dask", "zarr 2 dask"])
+def test_zarr_is_decoded_directly_also_after_slicing(how: str, tmp_path: Path) -> None:
+    field = stored(counting(), tmp_path, how)
+    source = _sources.Source(field)
+    assert source.direct
+    assert isinstance(source._array, LocalZarr)
+    assert source.edges == ((0, 5, 10, 12), (0, 8, 16, 20), (0, 10, 20, 30, 36))
+    part = _sources.Source(field.isel(time=slice(2, None), lon=slice(5, 25)))
+    if "dask" not in how:
+        assert isinstance(part._array, _sources._Shifted)
+        assert part.edges == ((0, 3, 8, 10), (0, 8, 16, 20), (0, 5, 15, 20))
+    for slices in ((slice(0, 3), slice(0, 8), slice(0, 5)), (slice(1, 10), slice(3, 20), slice(2, 20))):
+        np.testing.assert_array_equal(part.read(slices), counting()[2:, :, 5:25][slices])
+
+
+@pytest.mark.parametrize("codec", ["none", "zstd", "blosc", "gzip", "big", "transposed", "float64", "int16"])
+@pytest.mark.parametrize("form", [2, 3])
+def test_every_encoding_gives_the_same_numbers(codec: str, form: int, tmp_path: Path) -> None:
+    values = np.arange(10 * 12, dtype={"float64": "f8", "int16": "i2", "big": ">f4"}.get(codec, "f4")).reshape(10, 12)
+    extra: dict[str, Any] = {"none": {"compressors": None}, "zstd": {}, "big": {}, "float64": {}, "int16": {}}.get(
+        codec, {}
+    )
+    if codec == "blosc":
+        extra = {"compressors": zarr.codecs.BloscCodec() if form == 3 else __import__("numcodecs").Blosc()}
+    if codec == "gzip":
+        extra = {"compressors": zarr.codecs.GzipCodec() if form == 3 else __import__("numcodecs").GZip()}
+    if codec == "transposed":
+        extra = {"order": "F"} if form == 2 else {"filters": [zarr.codecs.TransposeCodec(order=(1, 0))]}
+    store = zarr.create_array(
+        tmp_path / "a", name="x", shape=(10, 12), chunks=(4, 5), dtype=values.dtype, zarr_format=form, fill_value=0,
+        **({} if form == 2 else {"dimension_names": ("a", "b")}), **extra,
+    )  # fmt: skip
+    store[:8] = values[:8]  # the last row of chunks is never written
+    if form == 2:
+        store.attrs["_ARRAY_DIMENSIONS"] = ["a", "b"]
+    field = xr.open_zarr(tmp_path / "a", chunks=None, consolidated=False, mask_and_scale=False).x
+    wanted = np.where(np.arange(10)[:, None] < 8, values, 0)
+    source = _sources.Source(field)
+    assert source.edges == ((0, 4, 8, 10), (0, 5, 10, 12))
+    assert isinstance(source._array, LocalZarr) or codec in ("transposed", "big")
+    for box in ((slice(0, 4), slice(5, 10)), (slice(8, 10), slice(10, 12)), (slice(1, 9), slice(3, 12))):
+        got = source.read(box)
+        assert got.dtype == np.float32
+        assert got.dtype.isnative
+        np.testing.assert_array_equal(got, wanted[box])
+
+
+def test_a_dask_array_that_does_more_than_read_goes_through_dask(tmp_path: Path) -> None:
+    field = stored(counting(), tmp_path, "zarr dask")
+    assert _sources.Source(field).direct
+    assert not _sources.Source(field + 1).direct
+    assert not _sources.Source(field.isel(time=slice(1, 7))).direct
+    assert not _sources.Source(counting().chunk(time=2)).direct
+
+
+def test_a_distributed_client_changes_nothing(tmp_path: Path) -> None:
+    distributed = pytest.importorskip("distributed")
+    field = stored(counting(), tmp_path, "zarr dask") + 1
+    p = plan(SIZES, {"time": 3, "lat": 10, "lon": 18})
+    alone = torch.cat(list(SampleStream(field, p, batch_size=5)))
+    with (
+        distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster,
+        distributed.Client(cluster),
+    ):
+        assert torch.equal(torch.cat(list(SampleStream(field, p, batch_size=5))), alone)
+
+
+def test_building_computes_nothing(tmp_path: Path, no_compute: NoCompute) -> None:
+    field = stored(counting(), tmp_path, "dask computed")
+    with no_compute():
+        stream = SampleStream(field, plan(SIZES, {"time": 1, "lat": 10, "lon": 18}))
+        assert len(stream) == -(-12 * 2 * 2 // 16)
+
+
+# ---------------------------------------------------------------------- several fields
+def test_channels_levels_statics_and_times_in_one_tensor() -> None:
+    a, static = counting(), counting()[0].rename("height")
+    levels = xr.concat([a, 2 * a], dim="level").rename("u").transpose("time", "lat", "level", "lon")
+    p = plan(SIZES, {"time": 2, "lat": 10, "lon": 12})
+    stream = SampleStream([a, levels, static], p, batch_size=4, shuffle=False)
+    assert stream.channels == {"": ("x", "u_0", "u_1", "height")}
+    whole = torch.cat(list(stream)).numpy()
+    assert whole.shape == (len(p), 4, 2, 10, 12)
+    np.testing.assert_array_equal(whole[:, 1], whole[:, 0])
+    np.testing.assert_array_equal(whole[:, 2], 2 * whole[:, 0])
+    np.testing.assert_array_equal(whole[:, 3, 0], whole[:, 3, 1])
+    np.testing.assert_array_equal(whole[:, 3, 0], [cut(a.values, p, i)[0] % 720 for i in range(len(p))])
+    ds = xr.Dataset({"x": a, "label": ("time", ["a"] * 12), "height": static, "one": 1.0})
+    assert SampleStream(ds, p).channels == {"": ("x", "height")}
+
+
+@pytest.mark.parametrize("extra", [0, 1])
+@pytest.mark.parametrize("how", ["memory", "zarr"])
+def test_fine_windows_lie_under_coarse_ones(how: str, extra: int, tmp_path: Path) -> None:
+    coarse, fine = counting(), counting(lat=60 + extra, lon=108)
+    fine_field = stored(fine, tmp_path, how)
+    static = fine[0].rename("height")
+    p = plan(SIZES, {"time": 1, "lat": 8, "lon": 16}, overlap={"lat": 2, "lon": 4}, periodic=["lon"])
+    stream = SampleStream(
+        {"inputs": coarse, "targets": fine_field, "static": static}, p, factor={"targets": 3, "static": 3},
+        batch_size=6, squeeze=["time"], memory=30_000,
+    )  # fmt: skip
+    seen = 0
+    for batch in stream:
+        assert batch.keys() == {"inputs", "targets", "static"}
+        assert batch["inputs"].shape[1:] == (1, 8, 16)
+        assert batch["targets"].shape[1:] == batch["static"].shape[1:] == (1, 24, 48)
+        for x, y, h in zip(batch["inputs"], batch["targets"], batch["static"], strict=True):
+            t, i, j = (int(k) for k in np.unravel_index(int(x[0, 0, 0]), coarse.shape))
+            rows, columns = np.arange(3 * i, 3 * i + 24), np.arange(3 * j, 3 * j + 48) % 108
+            np.testing.assert_array_equal(y[0], fine.values[t][np.ix_(rows, columns)])
+            np.testing.assert_array_equal(h[0], fine.values[0][np.ix_(rows, columns)])
+            seen += 1
+    assert seen == len(p)
+
+
+def test_normalization_by_numbers_objects_and_functions() -> None:
+    da = xr.Dataset({"a": counting(), "b": 2 * counting()})
+    p = plan(SIZES, {"time": 1, "lat": 10, "lon": 18})
+    raw = torch.cat(list(SampleStream(da, p, shuffle=False)))
+
+    class Normalizer:
+        def normalize_array(self, name: str, block: Any) -> Any:
+            return (block - {"a": 1.0, "b": 2.0}[name]) / 10
+
+    wanted = (raw - torch.tensor([1.0, 2.0]).reshape(1, 2, 1, 1, 1)) / 10
+    for one in ({"a": (1.0, 10.0), "b": (2.0, 10.0)}, Normalizer(), Normalizer().normalize_array):
+        torch.testing.assert_close(torch.cat(list(SampleStream(da, p, shuffle=False, normalizer=one))), wanted)
+    grouped = SampleStream({"x": da.a, "y": da.b}, p, shuffle=False, normalizer={"x": Normalizer()})
+    for batch, raw_batch in zip(grouped, SampleStream({"x": da.a, "y": da.b}, p, shuffle=False), strict=True):
+        torch.testing.assert_close(batch["x"], (raw_batch["x"] - 1) / 10)
+        torch.testing.assert_close(batch["y"], raw_batch["y"])
+    with pytest.raises(OptionError, match="the normalizer has no 'b'; it has"):
+        list(SampleStream(da, p, normalizer={"a": (0.0, 1.0)}))
+
+
+def test_another_products_axes_are_matched_by_role() -> None:
+    grid = xatmo.Grid.regular(20, 36, poles=False)
+    a = xr.DataArray(np.zeros((20, 36)), dims=("lat", "lon"), coords=grid.coords(lat="lat", lon="lon"), name="a")
+    b = xr.DataArray(np.ones((20, 36)), dims=("latitude", "longitude"), coords=grid.coords(), name="b")
+    stream = SampleStream([a, b], plan(a.sizes, {"lat": 10, "lon": 18}))
+    assert next(iter(stream)).shape == (4, 2, 10, 18)
+
+
+# ---------------------------------------------------------------------- order
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 12), st.integers(1, 20), st.integers(1, 36), st.data())
+def test_every_window_comes_exactly_once_on_exactly_one_rank(t: int, y: int, x: int, data: st.DataObject) -> None:
+    overlap = {"lat": data.draw(st.integers(0, y - 1)) // 2, "lon": data.draw(st.integers(0, x - 1)) // 2}
+    p = plan(
+        SIZES, {"time": t, "lat": y, "lon": x}, overlap=overlap, periodic=["lon"] if data.draw(st.booleans()) else []
+    )
+    if len(p) > 4000:
+        return
+    world, batch_size = data.draw(st.integers(1, min(4, len(p)))), data.draw(st.integers(1, 40))
+    field = counting().chunk(time=5, lat=7, lon=10)
+    layouts = [Layout(_sources.Source(field), p, {})]
+    schedule = Schedule(
+        p, layouts, shuffle=data.draw(st.booleans()), seed=3, pool_bytes=data.draw(st.integers(1, 60_000))
+    )
+    seen = []
+    for rank in range(world):
+        mine = [pool.windows for pool in schedule.pools(1, rank, world)]
+        sizes = batch_sizes(len(p), rank, world, batch_size, drop_last=False)
+        assert sum(map(len, mine)) == sizes.sum() == np.diff(share(len(p), rank, world))[0]
+        assert len(sizes) == len(batch_sizes(len(p), 0, world, batch_size, drop_last=False))
+        assert sizes.max() <= batch_size
+        seen += mine
+        for pool in schedule.pools(1, rank, world):
+            for start in pool.starts.tolist():
+                pieces = [layouts[0].axes[a].pieces(s) for a, s in enumerate(start)]  # type: ignore[union-attr]
+                assert {(0, tuple(q[0] for q in one)) for one in itertools.product(*pieces)} <= pool.keys
+    np.testing.assert_array_equal(np.sort(np.concatenate(seen)), np.arange(len(p)))
+
+
+def test_epochs_differ_and_repeat() -> None:
+    p = plan(SIZES, {"time": 1, "lat": 10, "lon": 12})
+    field = counting().chunk(time=4)
+    one, two = SampleStream(field, p, seed=1), SampleStream(field, p, seed=1)
+    first, second = firsts(one), firsts(one)
+    assert sorted(first) == sorted(second) == sorted(firsts(SampleStream(field, p, seed=2, shuffle=False)))
+    assert first != second != sorted(first)
+    assert firsts(two) == first
+    assert firsts(SampleStream(field, p, seed=2)) != first
+    two.set_epoch(1)
+    assert firsts(two) == second
+    assert two.epoch == 1
+    assert firsts(SampleStream(field, p, seed=1, threads=1, prefetch=5)) == first
+
+
+def test_shuffling_mixes_chunks_within_a_batch() -> None:
+    p = plan({"time": 64, "lat": 20, "lon": 36}, {"time": 1, "lat": 10, "lon": 12})
+    stream = SampleStream(counting(time=64).chunk(time=1), p, batch_size=16, memory=2 * 16 * 720 * 4)
+    times = [len({int(w.reshape(-1)[0]) // 720 for w in batch}) for batch in stream]
+    assert np.mean(times) > 8
+
+
+@pytest.mark.parametrize("memory", [2_000, 1 << 30])
+@pytest.mark.parametrize("done", [0, 1, 5, 11])
+def test_a_resumed_epoch_goes_on(done: int, memory: int) -> None:
+    p = plan(SIZES, {"time": 1, "lat": 10, "lon": 12}, overlap={"lon": 2})
+
+    def make() -> SampleStream:
+        return SampleStream(counting().chunk(time=2, lat=7), p, batch_size=8, memory=memory, random_offsets=True)
+
+    whole, again = make(), make()
+    list(whole), list(again)
+    every = list(whole)
+    assert len(every) == len(whole) == 12
+    batches = iter(again)
+    before = [next(batches) for _ in range(done)]
+    state = again.state_dict()
+    assert state == {"epoch": 1, "batch": done}
+    resumed = make()
+    resumed.load_state_dict(state)
+    after = list(resumed)
+    assert len(after) == 12 - done
+    torch.testing.assert_close(torch.cat([*before, *after]), torch.cat(every))
+    torch.testing.assert_close(torch.cat(list(resumed)), torch.cat(list(whole)))
+
+
+def test_a_finished_epoch_resumes_with_the_next_one() -> None:
+    p = plan(SIZES, {"time": 1, "lat": 10, "lon": 12})
+    stream = SampleStream(counting(), p)
+    assert stream.state_dict() == {"epoch": 0, "batch": 0}
+    batches = iter(stream)
+    for _ in range(len(stream)):
+        next(batches)
+    assert stream.state_dict() == {"epoch": 1, "batch": 0}
+
+
+def test_a_left_iterator_stops_its_threads() -> None:
+    p = plan(SIZES, {"time": 1, "lat": 10, "lon": 12})
+    stream = SampleStream(counting().chunk(time=1), p, batch_size=1, memory=2000)
+    batches = iter(stream)
+    next(batches)
+    assert any(t.name.startswith("xatmo") for t in threading.enumerate())
+    del batches
+    gc.collect()
+    for _ in range(100):
+        if not any(t.name.startswith("xatmo") for t in threading.enumerate()):
+            break
+        time.sleep(0.05)
+    assert not any(t.name.startswith("xatmo") for t in threading.enumerate())
+
+
+def test_drop_last_and_ranks_keep_step() -> None:
+    p = plan({"time": 11}, {"time": 1})
+    field = xr.DataArray(np.arange(11.0), dims="time")
+    sizes = [[len(b) for b in SampleStream(field, p, batch_size=3, rank=r, world_size=3)] for r in range(3)]
+    assert [sum(s) for s in sizes] == [3, 4, 4]
+    assert {len(s) for s in sizes} == {2}
+    dropped = [SampleStream(field, p, batch_size=3, rank=r, world_size=3, drop_last=True) for r in range(3)]
+    assert [[len(b) for b in s] for s in dropped] == [[3]] * 3
+    everything = sorted(v for r in range(3) for v in firsts(SampleStream(field, p, rank=r, world_size=3)))
+    assert everything == list(range(11))
+
+
+def test_workers_of_a_data_loader_share_the_windows() -> None:
+    p = plan(SIZES, {"time": 1, "lat": 10, "lon": 12})
+    stream = SampleStream(counting(), p, batch_size=9)
+    alone = torch.utils.data.DataLoader(stream, batch_size=None)
+    assert len(alone) == 8
+    assert sorted(firsts(alone)) == sorted(firsts(SampleStream(counting(), p, shuffle=False)))
+
+
+def test_random_offsets_move_windows_within_the_field() -> None:
+    p = plan(SIZES, {"time": 1, "lat": 6, "lon": 10}, periodic=["lon"])
+    for field in (counting(), counting().chunk(time=3, lat=6, lon=8)):
+        stream = SampleStream(field, p, random_offsets=True, memory=3000)
+        first, second = (np.concatenate([b.numpy() for b in stream])[:, 0, 0] for _ in range(2))
+        assert len(first) == len(second) == len(p)
+        for windows in (first, second):
+            at = windows[:, 0, 0].astype(int)
+            rows, columns = at % 720 // 36, at % 36
+            assert rows.max() <= 14
+            assert len(set(columns)) > 20  # not only at the plan's four columns
+            for w, a, i, j in zip(windows, at, rows, columns, strict=True):
+                wanted = counting().values[a // 720][np.ix_(np.arange(i, i + 6), np.arange(j, j + 10) % 36)]
+                np.testing.assert_array_equal(w, wanted)
+        assert not np.array_equal(first, second)
+
+
+# ---------------------------------------------------------------------- missing values
+def with_gaps() -> xr.DataArray:
+    da = counting()
+    da[:, :, :9] = np.nan
+    return da
+
+
+def test_missing_values_raise_unless_something_is_said_about_them() -> None:
+    p = plan(SIZES, {"time": 1, "lat": 10, "lon": 12})
+    with pytest.raises(
+        MissingValueError, match=r"a batch has \d+ missing or infinite values in 'x'; draw whole windows"
+    ):
+        list(SampleStream(with_gaps(), p))
+    filled = torch.cat(list(SampleStream(with_gaps(), p, fill=-1.0)))
+    assert filled.isfinite().all()
+    for batch, mask in SampleStream(with_gaps(), p, mask=True):
+        assert mask.dtype == torch.bool
+        assert mask.shape == batch.shape
+        assert torch.equal(mask, batch.isfinite())
+    grouped = next(iter(SampleStream({"a": with_gaps(), "b": counting()}, p, mask=True, fill=0.0)))
+    assert grouped.keys() == {"a", "a_mask", "b", "b_mask"}
+    assert grouped["b_mask"].all()
+    assert (grouped["a"][~grouped["a_mask"]] == 0).all()
+
+
+def test_fill_comes_after_normalization_and_large_numbers_are_no_gaps() -> None:
+    p = plan(SIZES, {"time": 1, "lat": 10, "lon": 12})
+    (batch, mask), *_ = SampleStream(with_gaps(), p, mask=True, fill=0.0, normalizer={"x": (5.0, 2.0)})
+    assert (batch[~mask] == 0).all()
+    large = xr.full_like(counting(), 3e38)
+    assert torch.isfinite(next(iter(SampleStream(large, p)))).all()
+
+
+@pytest.mark.parametrize("chunks", [None, {"time": 5, "lat": 7, "lon": 10}])
+def test_only_valid_windows_are_drawn(chunks: dict[str, int] | None) -> None:
+    da = with_gaps() if chunks is None else with_gaps().chunk(chunks)
+    p = plan(SIZES, {"time": 2, "lat": 10, "lon": 12}, overlap={"lon": 4}, periodic=["lon"])
+    fraction = np.array([np.isfinite(cut(with_gaps().values, p, i)).mean() for i in range(len(p))])
+    stream = SampleStream(da, p, valid=1.0)
+    np.testing.assert_allclose(stream.valid_fraction, fraction)
+    for chosen, given_ in [
+        (fraction == 1, 1.0),
+        (fraction >= 0.3, 0.3),
+        (fraction < 0.9, fraction < 0.9),
+        (fraction < 0.9, lambda f: f < 0.9),
+    ]:
+        stream = SampleStream(da, p, valid=given_, fill=-1.0, batch_size=5)
+        assert stream.n_samples == chosen.sum()
+        assert sum(map(len, stream)) == chosen.sum()
+        got = sorted(w.numpy().tobytes() for b in stream for w in b)
+        wanted = [np.nan_to_num(cut(with_gaps().values, p, int(i)), nan=-1.0) for i in np.flatnonzero(chosen)]
+        assert got == sorted(w.tobytes() for w in wanted)
+    assert torch.cat(list(SampleStream(da, p, valid=1.0))).isfinite().all()
+    with pytest.raises(MissingValueError, match="none of .* windows is valid"):
+        len(SampleStream(xr.full_like(da, np.nan), p, valid=0.5))
+
+
+# ---------------------------------------------------------------------- memory
+@pytest.mark.parametrize("overlap", [0, 6])
+def test_decoded_chunks_alive_stay_within_the_memory(overlap: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    da = counting(time=96)
+    field = da.chunk(time=4, lat=10, lon=12)
+    chunk = 4 * 10 * 12 * 4
+    alive, most, reads = 0, 0, 0
+    lock = threading.Lock()
+    original = _sources.Source.read
+
+    def watched(self: _sources.Source, box: Any) -> Any:
+        nonlocal alive, most, reads
+        block = original(self, box).copy()
+        with lock:
+            alive, reads = alive + 1, reads + 1
+            most = max(most, alive)
+
+        def gone() -> None:
+            nonlocal alive
+            with lock:
+                alive -= 1
+
+        weakref.finalize(block, gone)
+        return block
+
+    monkeypatch.setattr(_sources.Source, "read", watched)
+    p = plan(da.sizes, {"time": 1, "lat": 10, "lon": 12}, overlap={"lat": overlap, "lon": overlap}, periodic=["lon"])
+    memory = 48 * chunk
+    stream = SampleStream(field, p, batch_size=4, memory=memory)
+    for batch in stream:
+        del batch
+    assert most * chunk <= memory
+    assert most >= 24
+    n_chunks = 24 * 2 * 3
+    assert n_chunks <= reads <= 1.2 * n_chunks  # and hardly any chunk is read twice, also where windows straddle
+    gc.collect()
+    assert alive == 0
+
+
+def test_small_data_are_read_once_for_all_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
+    reads = 0
+    original = _sources.Source.read
+
+    def counted(self: _sources.Source, box: Any) -> Any:
+        nonlocal reads
+        reads += 1
+        return original(self, box)
+
+    monkeypatch.setattr(_sources.Source, "read", counted)
+    stream = SampleStream(counting().chunk(time=1), plan(SIZES, {"time": 1, "lat": 10, "lon": 12}))
+    for _ in range(3):
+        list(stream)
+    assert reads == 12
+
+
+def test_batches_are_not_overwritten_while_someone_holds_them() -> None:
+    p = plan(SIZES, {"time": 1, "lat": 10, "lon": 12})
+    stream = SampleStream(counting(), p, batch_size=2, shuffle=False)
+    views = [batch[0, 0, 0, 0] for batch in stream]
+    assert [float(v[0]) for v in views] == firsts(stream)[::2]
+    pointers = []
+    for batch in stream:
+        pointers.append(batch.data_ptr())
+        del batch
+    assert len(set(pointers)) < len(pointers)
+
+
+# ---------------------------------------------------------------------- errors
+@pytest.mark.parametrize(
+    ("kwargs", "error", "match"),
+    [
+        ({"batch_size": 0}, OptionError, "batch_size=0 came; wanted a whole number of at least 1"),
+        ({"threads": 0}, OptionError, "threads=0 came"),
+        ({"seed": -1}, OptionError, "seed=-1 came"),
+        ({"factor": 0}, OptionError, "factor=0 came"),
+        ({"squeeze": ["lat"]}, DimensionError, "cannot squeeze 'lat': windows have 10 points"),
+        ({"squeeze": ["level"]}, DimensionError, "cannot squeeze 'level': windows have no such dimension"),
+        ({"valid": np.ones(3, dtype=bool)}, OptionError, r"valid has shape \(3,\); wanted one value for each of 72"),
+        ({"rank": 2, "world_size": 2}, OptionError, "rank 2 of 2 came"),
+    ],
+)  # fmt: skip
+def test_options(kwargs: Any, error: type[Exception], match: str) -> None:
+    with pytest.raises(error, match=match):
+        SampleStream(counting(), plan(SIZES, {"time": 1, "lat": 10, "lon": 12}), **kwargs)
+
+
+def test_fields_that_do_not_fit() -> None:
+    p = plan(SIZES, {"time": 1, "lat": 10, "lon": 12}, periodic=["lon"])
+    with pytest.raises(DimensionError, match="field 'x' has 21 points along 'lat'; the plan wants 20"):
+        SampleStream(counting(lat=21), p)
+    with pytest.raises(DimensionError, match="field 'x' has 39 points along 'lat'; the plan wants 2 x 20"):
+        SampleStream(counting(lat=39, lon=72), p, factor=2)
+    with pytest.raises(DimensionError, match="field 'x' has 73 points along 'lon'; the plan wants 2 x 36"):
+        SampleStream(counting(lat=40, lon=73), p, factor=2)
+    with pytest.raises(DimensionError, match=r"field 'x' has dimensions \('a',\); wanted some of the plan's"):
+        SampleStream(xr.DataArray(np.zeros(3), dims="a", name="x"), p)
+    with pytest.raises(DimensionError, match="differ along 'lat'.*make them groups of their own"):
+        SampleStream([counting(), counting(lat=40, lon=72)], p, factor=2)
+    with pytest.raises(OptionError, match=r"fields of type \['int'\] came; wanted DataArrays"):
+        SampleStream([3], p)  # type: ignore[list-item]
+    with pytest.raises(OptionError, match="1 windows cannot be shared among 2 ranks"):
+        len(SampleStream(counting(), plan(SIZES, {}), rank=0, world_size=2))
+
+
+def test_fields_on_other_points_are_refused() -> None:
+    p = plan(SIZES, {"time": 1, "lat": 10, "lon": 12}, periodic=["lon"])
+    grid, fine = xatmo.Grid.regular(20, 36, poles=False), xatmo.Grid.regular(40, 72, poles=False)
+    a = counting().assign_coords(grid.coords(lat="lat", lon="lon"))
+    b = counting(lat=40, lon=72).assign_coords(fine.coords(lat="lat", lon="lon"))
+    both = SampleStream({"a": a, "b": b}, p, factor={"b": 2})
+    assert len(both) > 0
+    for other in (b.isel(lat=slice(None, None, -1)), b.assign_coords(lon=b.lon + 60)):
+        with pytest.raises(CoordinateError, match="do not lie on the same points along"):
+            SampleStream({"a": a, "b": other}, p, factor={"b": 2})
+    when = a.assign_coords(time=np.datetime64("2020-01-01") + np.arange(12))
+    with pytest.raises(CoordinateError, match="do not lie on the same points along 'time'"):
+        SampleStream([when, when.assign_coords(time=when.time + np.timedelta64(1, "D"))], p)
+
+
+def test_what_goes_wrong_while_reading_comes_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: _sources.Source, box: Any) -> Any:
+        raise OSError("disk on fire")
+
+    monkeypatch.setattr(_sources.Source, "read", broken)
+    with pytest.raises(OSError, match="disk on fire"):
+        list(SampleStream(counting().chunk(time=1), plan(SIZES, {"time": 1})))
+
+
+def test_patches_loader_is_the_stream() -> None:
+    cut_ = patches(counting(), {"time": 1, "lat": 10, "lon": 12})
+    loader = cut_.loader(batch_size=5, seed=4, num_workers=2, drop_last=True)
+    assert len(loader) == 72 // 5
+    assert loader.threads == 2
+    assert sorted(firsts(loader))[0] >= 0

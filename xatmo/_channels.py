@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from xatmo import units as unit_conversion
-from xatmo.errors import UnitsError, VariableError
+from xatmo.errors import CoordinateError, DimensionError, UnitsError, VariableError
 
 if TYPE_CHECKING:
     from xatmo.model import Channel
+    from xatmo.normalize import Normalizer
 
 # What files write where they have no standard name.
 _NO_NAME = ("", "unknown", "none")
@@ -25,6 +28,87 @@ class Source:
     variable: Hashable
     scale: float
     offset: float
+
+
+@dataclass(frozen=True, eq=False)
+class Scaling:
+    """Statistics of one channel, as `xatmo.normalize.forward` takes them, laid out for blocks of numbers.
+
+    Attributes
+    ----------
+    numbers : tuple of array
+        Centre, scale and perhaps those of the logarithm; one axis per extra dimension, of size 1 where the statistics
+        are the same all along it.
+    """
+
+    numbers: tuple[NDArray[np.float64], ...]
+
+    def normalize(self, x: NDArray[Any], ranges: Sequence[tuple[int, int]]) -> NDArray[Any]:
+        """Give network units; ``x`` has the extra dimensions first, of which it is the part ``ranges``."""
+        from xatmo.normalize import forward
+
+        return np.asarray(forward(x, *self._cut(x, ranges)))
+
+    def denormalize(self, x: NDArray[Any], ranges: Sequence[tuple[int, int]]) -> NDArray[Any]:
+        """Give physical units."""
+        from xatmo.normalize import backward
+
+        return np.asarray(backward(x, *self._cut(x, ranges)))
+
+    def _cut(self, x: NDArray[Any], ranges: Sequence[tuple[int, int]]) -> list[NDArray[Any]]:
+        found = []
+        for values in self.numbers:
+            part = values[tuple(slice(*r) if n > 1 else slice(None) for n, r in zip(values.shape, ranges, strict=True))]
+            found.append(part.reshape(part.shape + (1,) * (x.ndim - len(ranges))))
+        return found
+
+
+def scalings(
+    normalizer: Normalizer | None, channels: Sequence[Channel], template: xr.Dataset, extras: Sequence[Hashable]
+) -> list[Scaling | None]:
+    """Statistics of every channel that the normalizer knows, in the order of the object's own coordinates.
+
+    Raises
+    ------
+    DimensionError
+        If statistics are by a dimension that the network sees (latitude, longitude), or that the object lacks.
+    CoordinateError
+        If they lack a level or the like of the object.
+    """
+    if normalizer is None:
+        return [None] * len(channels)
+    return [_scaling(normalizer, c.name, template, tuple(extras)) for c in channels]
+
+
+def _scaling(normalizer: Normalizer, name: str, template: xr.Dataset, extras: tuple[Hashable, ...]) -> Scaling:
+    numbers = []
+    for statistic in normalizer.scaling(name):
+        other = [d for d in statistic.dims if d not in extras]
+        if other:
+            message = (
+                f"the statistics of {name!r} are by {other[0]!r}; a network over patches needs one number, or one by "
+                f"{extras or 'level and the like'}. Fit the normalizer over {other[0]!r} too"
+            )
+            raise DimensionError(message)
+        order = [d for d in extras if d in statistic.dims]
+        aligned = statistic.transpose(*order)
+        for d in order:
+            if d in statistic.coords and d in template.coords:
+                at = statistic.get_index(d).get_indexer(template.get_index(d))
+                if (at < 0).any():
+                    lacking = ", ".join(map(str, template[d].values[at < 0][:3]))
+                    message = f"the statistics of {name!r} have no {d!r} {lacking}; fit the normalizer on all of them"
+                    raise CoordinateError(message)
+                aligned = aligned.isel({d: at})
+            elif statistic.sizes[d] != template.sizes[d]:
+                message = (
+                    f"the statistics of {name!r} have {statistic.sizes[d]} points along {d!r}, the data "
+                    f"{template.sizes[d]}; wanted the same"
+                )
+                raise DimensionError(message)
+        shape = [aligned.sizes.get(d, 1) for d in extras]
+        numbers.append(aligned.values.astype(np.float64).reshape(shape))
+    return Scaling(tuple(numbers))
 
 
 def match(ds: xr.Dataset, channels: Sequence[Channel], *, what: str) -> list[Source]:

@@ -80,10 +80,7 @@ def _sources(
         at = layout.inner.index(dim)
         inside = at - len(extras)
         per_dim.append(_overlapping(sizes, *extras[at]) if inside < 0 else tiles[inside].sources(sizes))
-    return [
-        tuple(zip(*parts, strict=True))  # type: ignore[misc]
-        for parts in itertools.product(*per_dim)
-    ]
+    return [tuple(zip(*parts, strict=True)) for parts in itertools.product(*per_dim)]
 
 
 def _overlapping(chunks: Sequence[int], low: int, high: int) -> list[tuple[int, slice, slice]]:
@@ -121,7 +118,10 @@ def lazy(
     from dask.base import tokenize
     from dask.highlevelgraph import HighLevelGraph
 
-    blocks = [a.data if a.chunks is not None else da.from_array(a.values, chunks=-1) for a in arrays]
+    blocks = [
+        a.data if a.chunks is not None else da.from_array(a.values, chunks=-1)  # type: ignore[no-untyped-call]
+        for a in arrays
+    ]
     for array, block in zip(arrays, blocks, strict=True):
         if any(math.isnan(n) for sizes in block.chunks for n in sizes):
             message = (
@@ -169,7 +169,8 @@ def lazy(
     inner = [(job.members,), *inner] if job.members is not None else inner
     chunks = ((len(job.outputs),), *(inner[o] for o in order))
     graph = HighLevelGraph.from_collections(name, layer, dependencies=blocks)
-    whole = da.Array(graph, name, chunks, meta=np.empty((0,) * len(chunks), job.dtype))
+    meta = np.empty((0,) * len(chunks), job.dtype)
+    whole = da.Array(graph, name, chunks, meta=meta)  # type: ignore[no-untyped-call]
     return [whole[c] for c in range(len(job.outputs))]
 
 
@@ -231,7 +232,7 @@ def _asked_edges(
         n = points.get(dim) or _size(arrays, dim)
         extra = int(cyclic and dim == layout.core["lon"])  # the repeated column is appended to the last chunk
         try:
-            sizes = normalize_chunks((wanted,), shape=(n + extra,))[0]
+            sizes = normalize_chunks((wanted,), shape=(n + extra,))[0]  # type: ignore[no-untyped-call]
         except (ValueError, TypeError) as error:
             message = f"output_chunks={wanted!r} came for {dim!r} of {n + extra} points: {error}"
             raise OptionError(message) from error

@@ -103,11 +103,12 @@ def _remembered(ds: xr.Dataset, grid: Grid, factor: int) -> tuple[Floats, Floats
                 f"coarsen by {factor}, or use a model for factor {max(1, round(n_fine / n))}"
             )
             raise GridError(message)
-    # The remembered grid has to be the one of these cells: coordinates may have been replaced since.
-    first, last = lon[: min(factor, lon.size)].mean(), lon[(grid.nlon - 1) * factor :].mean()
+    # The remembered grid has to be the one of these cells: coordinates may have been replaced, or a last block of
+    # fewer columns rolled into the middle.
+    first, last = lon[:factor].mean(), lon[(grid.nlon - 1) * factor : grid.nlon * factor].mean()
     turn = 360 * round((grid.longitude[0] - first) / 360)
-    step = (grid.longitude[-1] - grid.longitude[0]) / (grid.nlon - 1)
-    near = abs(first + turn - grid.longitude[0]) < step and abs(last + turn - grid.longitude[-1]) < step
+    step = (lon[-1] - lon[0]) / (lon.size - 1)
+    near = max(abs(first + turn - grid.longitude[0]), abs(last + turn - grid.longitude[-1])) < 0.3 * step
     height = abs(grid.latitude[-1] - grid.latitude[0]) / (grid.nlat - 1)
     ends = np.abs(lat[[0, -1]] - grid.latitude[[0, -1]]).max() < 1.5 * height
     return (lat, lon + turn) if near and ends else None
@@ -144,8 +145,8 @@ def require_training_step(obj: XarrayObject, model: Model) -> None:
         if not 1 / _STEP_RATIO < came / wanted < _STEP_RATIO:
             message = (
                 f"the {what} step of this field is {came:.4g} degrees; the model was trained on {wanted:.4g} and "
-                f"refines by {model.factor}. Pass the coarse field (ds.atmo.coarsen({model.factor}) makes one), or train on "
-                "this grid"
+                f"refines by {model.factor}. Pass the coarse field (ds.atmo.coarsen({model.factor}) makes one), or train "
+                "on this grid"
             )
             raise GridError(message)
 

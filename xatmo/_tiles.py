@@ -69,12 +69,13 @@ class Axis:
         """Sum of all windows' weights at every canonical output point, ``(padded * factor,)``."""
         n = self.padded * self.factor
         at = (self.starts[:, None] * self.factor + np.arange(self.patch * self.factor)) % n
-        return np.bincount(at.ravel(), np.tile(self.weights, self.starts.size), minlength=n)
+        weights = np.tile(self.weights, self.starts.size)
+        return np.asarray(np.bincount(at.ravel(), weights, minlength=n), dtype=np.float64)
 
-    def window_weights(self, window: int) -> NDArray[np.float32]:
+    def window_weights(self, window: int) -> NDArray[np.float64]:
         """Weights of one window, divided by the sum over all windows; all of them add up to 1 at every point."""
         at = np.arange(self.weights.size) + self.starts[window] * self.factor
-        return (self.weights / self.total[at % self.total.size]).astype(np.float32)
+        return np.asarray(self.weights / self.total[at % self.total.size])
 
     def cells_in_file(self, canonical: Ints) -> Ints:
         """File index of canonical cells below ``cells``."""

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,11 +19,10 @@ from xatmo import _channels, _graph, _labels, _refined, _tiles, cf
 from xatmo._graph import Chunks, Layout
 from xatmo.errors import DimensionError, OptionError
 from xatmo.model import Channel, Model
-from xatmo.nn.tiled import Input, Scaling, SharedNetwork, TileJob
+from xatmo.nn.tiled import Input, SharedNetwork, TileJob
 from xatmo.typing import T
 
 if TYPE_CHECKING:
-    from xatmo.normalize import Normalizer
     from xatmo.tasks import Task
 
     ModelLike = Task | Model | torch.nn.Module | str | Path
@@ -54,6 +53,7 @@ def apply(
 
     Examples
     --------
+    >>> from xatmo.grids import Grid
     >>> grid = Grid.regular(19, 36)
     >>> t = xr.DataArray(np.ones(grid.shape, "float32"), grid.coords(), dims=("latitude", "longitude"), name="t")
     >>> smooth = torch.nn.AvgPool2d(3, stride=1, padding=1, count_include_pad=False)
@@ -100,6 +100,7 @@ def superresolve(
 
     Examples
     --------
+    >>> from xatmo.grids import Grid
     >>> grid = Grid.regular(18, 36, poles=False)
     >>> t = xr.DataArray(np.ones(grid.shape, "float32"), grid.coords(), dims=("latitude", "longitude"), name="t")
     >>> fine = superresolve(t, torch.nn.Upsample(scale_factor=2, mode="bilinear"))
@@ -264,7 +265,8 @@ def _resolve(obj: xr.Dataset | xr.DataArray, model: ModelLike) -> Model:
         return _described(obj, model)
     from xatmo import tasks
 
-    return tasks.as_model(model)
+    made = tasks.as_model(model)
+    return made if made.inputs else _described(obj, made.network)
 
 
 def _described(obj: xr.Dataset | xr.DataArray, module: torch.nn.Module) -> Model:
@@ -285,8 +287,8 @@ def _described(obj: xr.Dataset | xr.DataArray, module: torch.nn.Module) -> Model
     except Exception as error:  # a caller's module may raise anything
         first = (str(error).splitlines() or [type(error).__name__])[0][:200]
         message = (
-            f"the module cannot read {len(inputs)} channels {[c.name for c in inputs]} on {rows} x {columns} cells: {first}"
-            ". Select the variables that it reads, in its order: ds[[...]].atmo.apply(module)"
+            f"the module cannot read {len(inputs)} channels {[c.name for c in inputs]} on {rows} x {columns} cells: "
+            f"{first}. Select the variables that it reads, in its order: ds[[...]].atmo.apply(module)"
         )
         raise OptionError(message) from error
     finally:
@@ -294,8 +296,8 @@ def _described(obj: xr.Dataset | xr.DataArray, module: torch.nn.Module) -> Model
     factor = int(getattr(module, "factor", 0) or (shape[-1] // columns if len(shape) == 4 else 1) or 1)
     if len(shape) != 4 or shape[2:] != (rows * factor, columns * factor):
         message = (
-            f"the module turned {tuple(zeros.shape)} into {shape}; wanted (batch, channel, lat, lon) with as many cells, "
-            "or a whole multiple of them along both"
+            f"the module turned {tuple(zeros.shape)} into {shape}; wanted (batch, channel, lat, lon) with as many "
+            "cells, or a whole multiple of them along both"
         )
         raise OptionError(message)
     outputs = inputs
@@ -317,12 +319,15 @@ def _fields(ds: xr.Dataset, model: Model, options: _Options, output_chunks: Chun
     double = next((t.dtype for t in tensors), torch.float32) == torch.float64
     inputs = tuple(
         Input(str(s.variable), tuple(layout.inner.index(d) for d in bare[s.variable].dims), s.scale, s.offset, scaling)
-        for s, scaling in zip(sources, _scalings(model.normalizer, model.inputs, layout), strict=True)
+        for s, scaling in zip(
+            sources, _channels.scalings(model.normalizer, model.inputs, bare, layout.extras), strict=True
+        )
     )
     job = TileJob(
         SharedNetwork(model.network, model.fingerprint), _axes(bare, layout, refined, model, options),
         tuple(bare.sizes[d] for d in layout.extras), inputs,
-        tuple(_scalings(model.output_normalizer, model.outputs, layout)), layout.order(options.members),
+        tuple(_channels.scalings(model.output_normalizer, model.outputs, bare, layout.extras)),
+        layout.order(options.members),
         "float64" if double else "float32", options.nan, options.device, options.batch_size, options.members,
     )  # fmt: skip
     arrays = [bare[s.variable] for s in sources]
@@ -385,7 +390,7 @@ def _axes(
 
 
 def _by_axis(what: str, given: Mapping[Hashable, int], layout: Layout) -> dict[str, int]:
-    names = {**{d: a for a, d in layout.core.items()}, **{a: a for a in layout.core}}
+    names: dict[Hashable, str] = {**{d: a for a, d in layout.core.items()}, **{a: a for a in layout.core}}
     unknown = [d for d in given if d not in names]
     if unknown:
         message = f"{what} names {unknown[0]!r}; the model works along {tuple(layout.core)}, here {layout.core}"
@@ -403,9 +408,3 @@ def _profile(kind: str, patch: int, overlap: int, halo: int, factor: int) -> np.
     # Not zero: at the border of a field, no other window sees these points.
     edge = np.full(margin * factor, 1e-12)
     return np.concatenate([edge, inner, edge])
-
-
-def _scalings(normalizer: Normalizer | None, channels: Sequence[Channel], layout: Layout) -> list[Scaling | None]:
-    if normalizer is None:
-        return [None] * len(channels)
-    raise NotImplementedError

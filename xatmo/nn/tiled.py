@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-import io
+import importlib
 import itertools
 import math
 import os
@@ -14,7 +14,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -79,11 +79,8 @@ class SharedNetwork:
 
     def __getstate__(self) -> dict[str, Any]:
         if self._bytes is None:
-            import cloudpickle  # also takes classes that were defined in a notebook
-
-            buffer = io.BytesIO()
-            cloudpickle.dump(self._unpacked(), buffer)
-            self._bytes = buffer.getvalue()
+            # Comes with dask; unlike pickle it also takes classes that were defined in a notebook.
+            self._bytes = importlib.import_module("cloudpickle").dumps(self._unpacked())
         return {"fingerprint": self.fingerprint, "_bytes": self._bytes, "_mine": None}
 
     def __dask_tokenize__(self) -> str:
@@ -144,37 +141,14 @@ def _distributed_threads() -> int | None:
 
 
 # ---------------------------------------------------------------------- what is done with a tile
-@dataclass(frozen=True, eq=False)
-class Scaling:
-    """Elementwise ``(t(x) - center) / scale``, with ``t`` the identity or ``log(1 + x / unit)``.
+class Scaling(Protocol):
+    """Elementwise normalization of one channel; arrays have the extra dimensions first, then the patched ones."""
 
-    ``center`` and ``scale`` have one axis per extra dimension, of size 1 where the statistics are the same all along.
-    """
+    def normalize(self, x: Array, ranges: Sequence[Range]) -> Array:
+        """Give network units; ``ranges`` say which part of the extra dimensions ``x`` is."""
 
-    center: NDArray[np.float64]
-    scale: NDArray[np.float64]
-    log_unit: NDArray[np.float64] | None = None
-
-    def forward(self, x: Array, ranges: Sequence[Range]) -> None:
-        """Normalize in place; ``x`` has the extra dimensions first."""
-        if self.log_unit is not None:
-            x /= self._of(self.log_unit, x, ranges)
-            np.log1p(x, out=x)
-        x -= self._of(self.center, x, ranges)
-        x /= self._of(self.scale, x, ranges)
-
-    def backward(self, x: Array, ranges: Sequence[Range]) -> None:
-        """Undo `forward` in place."""
-        x *= self._of(self.scale, x, ranges)
-        x += self._of(self.center, x, ranges)
-        if self.log_unit is not None:
-            np.expm1(x, out=x)
-            x *= self._of(self.log_unit, x, ranges)
-
-    @staticmethod
-    def _of(values: NDArray[np.float64], x: Array, ranges: Sequence[Range]) -> Array:
-        cut = tuple(slice(*r) if n > 1 else slice(None) for n, r in zip(values.shape, ranges, strict=True))
-        return values[cut].reshape(values[cut].shape + (1,) * (x.ndim - len(ranges))).astype(x.dtype)
+    def denormalize(self, x: Array, ranges: Sequence[Range]) -> Array:
+        """Give physical units."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -242,8 +216,8 @@ class TileJob:
         out = self._blend(extras, tiles, region)
         for c, scaling in enumerate(self.outputs):
             if scaling is not None:
-                for drawn in out[c]:
-                    scaling.backward(drawn, extras)
+                for m in range(out.shape[1]):
+                    out[c, m] = scaling.denormalize(out[c, m], extras)
         if not np.isfinite(out.sum(dtype=np.float64)) and not np.isfinite(out).all():
             message = (
                 f"the network gave {int((~np.isfinite(out)).sum())} values that are not finite in a block of "
@@ -284,13 +258,14 @@ class TileJob:
             full = np.expand_dims(full, absent)
             if channel.scaling is not None:
                 if any(p < first for p in absent):  # statistics may vary along a dimension that this field lacks
-                    full = np.array(np.broadcast_to(full, [*bare[:first], *full.shape[first:]]))
-                channel.scaling.forward(full, extras)
+                    full = np.broadcast_to(full, [*bare[:first], *full.shape[first:]])
+                full = channel.scaling.normalize(full, extras)
             if lost is not None:
                 at = np.expand_dims(lost.transpose(np.argsort(channel.positions)), absent)
                 full[np.broadcast_to(at, full.shape)] = 0
                 missing = at if missing is None else missing | at
-            region[(c, *(slice(n) for n in bare))] = full
+            inside: tuple[Any, ...] = (c, *(slice(n) for n in bare))
+            region[inside] = full
         for k, tile in enumerate(tiles):
             _tiles.repeat_edge(region, 1 + first + k, tile.pad)
         return region, missing
@@ -330,7 +305,10 @@ class TileJob:
         out = np.zeros((len(self.outputs), n_members, n_frames, *points), dtype=self.dtype)
         patch = [axis.patch for axis in self.axes]
         per_axis = [
-            [(int(w), t.inputs(int(w)), t.outputs(int(w)), t.axis.window_weights(int(w))) for w in t.windows]
+            [
+                (int(w), t.inputs(int(w)), t.outputs(int(w)), t.axis.window_weights(int(w)).astype(self.dtype))
+                for w in t.windows
+            ]
             for t in tiles
         ]
         device = resolve_device(self.device)
@@ -358,7 +336,7 @@ class TileJob:
         return out.reshape(len(self.outputs), n_members, *frames, *points)
 
     def _product(self, window: Sequence[tuple[int, Any, Any, Array]]) -> Array:
-        weights = np.ones((), dtype=np.float32)
+        weights: Array = np.ones((), dtype=self.dtype)
         for part in window:
             weights = weights[..., None] * part[3]
         return weights

@@ -49,7 +49,7 @@ def learning_curve(history: pd.DataFrame, ax: Axes | None = None, *, title: str 
     >>> ax.get_xlabel(), ax.get_yscale()
     ('optimiser step', 'log')
     """
-    losses = [c for c in history.columns if str(c) not in _COUNTERS and np.issubdtype(history[c].dtype, np.number)]
+    losses = [c for c in history.columns if str(c) not in _COUNTERS and history[c].dtype.kind in "fiu"]
     losses = [c for c in losses if history[c].notna().any()]
     if not losses:
         message = f"this history has no losses, only {list(map(str, history.columns))}; fit the task first"
@@ -158,7 +158,7 @@ def _panel(ax: Axes, metric: str, have: Mapping[str, xr.Dataset], colour: Mappin
         line = ds[metric]
         x = line[dim].values if dim in line.coords else np.arange(line.sizes[dim])
         if np.asarray(x).dtype.kind == "m":
-            x = x / np.timedelta64(1, "h")
+            x = np.asarray(x).astype("timedelta64[s]").astype(float) / 3600
         ax.plot(x, line.values / unit, color=colour[name], lw=1.6, label=name or None)
         if f"{metric}_lower" in ds and f"{metric}_upper" in ds:
             low, high = (ds[f"{metric}_{end}"].values / unit for end in ("lower", "upper"))

@@ -165,6 +165,8 @@ def _spectrum_of(obj: XarrayObject) -> XarrayObject:
     from xatmo import spectral
 
     try:
+        if isinstance(obj, xr.Dataset):
+            return spectral.energy_spectrum(obj)
         return spectral.energy_spectrum(obj)
     except DimensionError as error:
         message = (

@@ -115,12 +115,17 @@ class Sums:
         def add(part: xr.DataArray) -> xr.DataArray:
             if dim not in part.dims:
                 return part * counts.sum([dim]) / counts.sizes[dim]
-            if part.chunks is not None:
-                part = part.chunk({dim: -1})  # one number a step: what remains after the sums over space
-            drawn: xr.DataArray = xr.dot(part, counts, dim=[dim])
+            drawn: xr.DataArray = xr.dot(in_one_chunk(part, dim), counts, dim=[dim])
             return drawn
 
         return Sums({n: add(s) for n, s in self.total.items()}, {n: add(w) for n, w in self.weight.items()})
+
+
+def in_one_chunk(part: xr.DataArray, dim: Hashable) -> xr.DataArray:
+    """Make one chunk along a dimension, for sums and scores: they are small. Coordinates stay as they are."""
+    if part.chunks is None:
+        return part
+    return part.copy(data=part.data.rechunk({part.get_axis_num(dim): -1}))
 
 
 def add_up(statistics: Mapping[str, xr.DataArray], dims: tuple[Hashable, ...], weights: xr.DataArray) -> Sums:

@@ -142,7 +142,8 @@ def _same_units(prediction: xr.DataArray, target: xr.DataArray, *, what: str) ->
 
 def _labels(obj: xr.DataArray, dim: Hashable, name: Hashable) -> pd.Index | None:
     if name in obj.coords and obj[name].dims == (dim,):
-        return pd.Index(obj[name].values)
+        labels: pd.Index = pd.Index(obj[name].values)
+        return labels
     return obj.indexes.get(dim)
 
 

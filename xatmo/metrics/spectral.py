@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from xatmo.errors import DimensionError, OptionError
+from xatmo.metrics._aggregate import in_one_chunk
 from xatmo.metrics._metric import Metric, Pair, Statistics, evaluate
 from xatmo.metrics._pairs import Dims, axes_of
 from xatmo.typing import Floats, SpectrumKind, T, XarrayObject
@@ -30,6 +31,9 @@ def _statistics(pair: Pair) -> Statistics:
     criterion = pair.options.get("criterion", "skill")
     if criterion not in ("skill", "power"):
         message = f"criterion={criterion!r}; wanted 'skill' or 'power'"
+        raise OptionError(message)
+    if settings["kind"] not in ("auto", "spherical", "isotropic"):
+        message = f"effective_resolution: kind={settings['kind']!r}; wanted 'auto', 'spherical' or 'isotropic'"
         raise OptionError(message)
     first = pair.prediction - pair.target if criterion == "skill" else pair.prediction
     return {
@@ -68,7 +72,7 @@ def crossing(curve: Floats, wavelength: Floats, threshold: float) -> Any:
     scale = np.log(wavelength)
     with np.errstate(invalid="ignore", divide="ignore"):
         part = (pick[0] - threshold) / (pick[0] - pick[1])
-    found = np.exp(scale[before] + part * (scale[after] - scale[before]))
+        found = np.exp(scale[before] + part * (scale[after] - scale[before]))
     found = np.where(after == 0, np.where(np.isnan(pick[1]), np.nan, np.inf), found)
     return np.where(crossed, found, wavelength[-1])
 
@@ -80,9 +84,7 @@ def _score(means: Statistics, pair: Pair) -> xr.DataArray:
     use = np.flatnonzero(np.isfinite(wavelength))  # not the mean
     use = use[np.argsort(-wavelength[use])]
     ratio = means["first"] / target
-    curve = 1 - ratio if pair.options.get("criterion", "skill") == "skill" else ratio
-    if curve.chunks is not None:
-        curve = curve.chunk({axis: -1})  # one number a degree: spectra are small
+    curve = in_one_chunk(1 - ratio if pair.options.get("criterion", "skill") == "skill" else ratio, axis)
     found: xr.DataArray = xr.apply_ufunc(
         lambda values: crossing(values[..., use], wavelength[use], float(pair.options.get("threshold", 0.5))),
         curve,
@@ -121,7 +123,7 @@ def effective_resolution(
         which only asks for enough variance.
     threshold : float
         Between 0 and 1.
-    kind : {"auto", "spherical", "isotropic", "zonal"}
+    kind : {"auto", "spherical", "isotropic"}
         Spectrum, as in `xatmo.spectral.energy_spectrum`: by degree on a globe, by wavenumber on a box.
     lmax : int, optional
         Highest degree.
@@ -139,7 +141,7 @@ def effective_resolution(
     DimensionError
         If ``dim`` leaves out latitude or longitude.
     OptionError
-        If the criterion is unknown or the threshold is not between 0 and 1.
+        If the criterion or the kind is unknown, or the threshold is not between 0 and 1.
     MissingValueError
         When computed, if a field has gaps.
 
@@ -151,7 +153,7 @@ def effective_resolution(
     >>> t = xr.DataArray(noise, grid.coords(), dims=("latitude", "longitude")).atmo.truncate(31)
     >>> metres = effective_resolution(t.atmo.truncate(10), t)
     >>> round(metres.item() / 1e3), metres.attrs["units"]  # between degrees 10 and 11
-    (3638, 'm')
+    (3647, 'm')
     """
     if not 0 < threshold < 1:
         message = f"threshold={threshold!r}; wanted a number between 0 and 1"

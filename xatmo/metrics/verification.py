@@ -14,7 +14,7 @@ from xatmo import cf
 from xatmo._labels import restore_order
 from xatmo.errors import DimensionError, OptionError
 from xatmo.metrics import pointwise, spectral, structural
-from xatmo.metrics._aggregate import Weights
+from xatmo.metrics._aggregate import Weights, in_one_chunk
 from xatmo.metrics._metric import Metric, Prepared, prepare
 from xatmo.metrics._pairs import Dims, fields
 from xatmo.typing import XarrayObject
@@ -212,9 +212,7 @@ def _score(label: str, metric: Metric, ready: Prepared, resampling: Bootstrap | 
     whole = sums.resampled(along, xr.DataArray(np.ones((1, size)), dims=("resample", along)))
     drawn = sums.resampled(along, resampling.counts(size))
     tail = (1 - resampling.level) / 2
-    samples = metric.score(drawn.means(), ready.pair)
-    if samples.chunks is not None:
-        samples = samples.chunk({"resample": -1})
+    samples = in_one_chunk(metric.score(drawn.means(), ready.pair), "resample")
     bounds = samples.quantile([tail, 1 - tail], dim="resample", skipna=False)
     best = ready.finish(metric, {n: m.isel(resample=0, drop=True) for n, m in whole.means().items()})
     out: dict[Hashable, xr.DataArray] = {label: best}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -73,5 +74,5 @@ def _table(title: str, rows: dict[str, dict[str, float]]) -> Table:
     columns = list(next(iter(rows.values())))
     table = Table("", *columns, title=title)
     for name, scores in rows.items():
-        table.add_row(name, *[f"{scores[column]:.4g}" for column in columns])
+        table.add_row(name, *["" if math.isnan(scores[c]) else f"{scores[c]:.4g}" for c in columns])
     return table

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import xarray as xr
@@ -39,7 +40,7 @@ def interpolation(
     return _saved(axes[0].figure, path)
 
 
-def _saved(figure: object, path: Path) -> Path:
-    figure.savefig(path, dpi=DPI)  # type: ignore[attr-defined]
-    plt.close(figure)  # type: ignore[call-overload]
+def _saved(figure: Any, path: Path) -> Path:
+    figure.savefig(path, dpi=DPI)
+    plt.close(figure)
     return path

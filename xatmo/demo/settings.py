@@ -28,8 +28,10 @@ class Settings:
         Optimiser steps.
     max_time : str
         At most so long, HH:MM:SS.
-    sea_days, sea_points : int
-        Days of the sea-level twin, and points along each side of its box.
+    sea_days : int
+        Days of the sea-level twin.
+    sea_step : float
+        Its spacing in degrees.
     """
 
     truncation: int
@@ -43,14 +45,14 @@ class Settings:
     max_steps: int
     max_time: str
     sea_days: int
-    sea_points: int
+    sea_step: float
 
 
 FULL: Final = Settings(
     truncation=85, days=60, spin_up=20, nlat=180, factor=4, channels=48, n_blocks=6, patch=24, max_steps=1500,
-    max_time="00:02:30", sea_days=15, sea_points=64,
+    max_time="00:02:30", sea_days=20, sea_step=0.2,
 )  # fmt: skip
 QUICK: Final = Settings(
     truncation=42, days=20, spin_up=12, nlat=96, factor=4, channels=32, n_blocks=4, patch=16, max_steps=300,
-    max_time="00:00:15", sea_days=9, sea_points=40,
+    max_time="00:00:15", sea_days=10, sea_step=0.25,
 )  # fmt: skip

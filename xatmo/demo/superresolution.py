@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import xarray as xr
@@ -13,20 +10,11 @@ import xarray as xr
 import xatmo
 from xatmo import cf, datasets
 from xatmo.demo import figures
+from xatmo.demo.outcome import Outcome, Step
 from xatmo.demo.settings import Settings
 from xatmo.errors import DimensionError, MissingValueError
 
-Step = Callable[[str], AbstractContextManager[None]]
 METRICS = ("rmse", "mae", "correlation", "ssim")
-
-
-@dataclass
-class Outcome:
-    """What a part of the chain found, and the files that it wrote."""
-
-    title: str
-    scores: dict[str, dict[str, float]]
-    files: dict[str, Path] = field(default_factory=dict)
 
 
 def run(settings: Settings, own: xr.DataArray | None, folder: Path, step: Step) -> Outcome:
@@ -69,7 +57,8 @@ def _generated(settings: Settings, step: Step) -> xr.DataArray:
         )
     target = xatmo.Grid.regular(settings.nlat, 2 * settings.nlat, poles=False)
     with step(f"regridding from {flow.atmo.grid.kind} to {target.kind} {target.nlat} x {target.nlon}, on the sphere"):
-        return flow["vo"].atmo.regrid(target)
+        found: xr.DataArray = flow["vo"].atmo.regrid(target)
+    return found
 
 
 def _prepared(own: xr.DataArray, factor: int, step: Step) -> xr.DataArray:
@@ -91,7 +80,8 @@ def _prepared(own: xr.DataArray, factor: int, step: Step) -> xr.DataArray:
     nlat = factor * math.ceil(grid.nlat / factor) if grid.nlat % factor != 1 else grid.nlat - 1
     target = xatmo.Grid.regular(nlat, factor * round(grid.nlon / factor), poles=False)
     with step(f"regridding from {grid.kind} {grid.nlat} x {grid.nlon} to {target.nlat} x {target.nlon}, on the sphere"):
-        return own.atmo.regrid(target)
+        found: xr.DataArray = own.atmo.regrid(target)
+    return found
 
 
 def _time_dims(da: xr.DataArray) -> list[str]:
@@ -132,7 +122,10 @@ def _scores(prediction: xr.DataArray, target: xr.DataArray) -> dict[str, float]:
 
 def _mean_spectrum(da: xr.DataArray) -> xr.DataArray:
     spectrum = da.atmo.energy_spectrum()
-    return spectrum.mean([d for d in spectrum.dims if d not in ("degree", "wavenumber")], keep_attrs=True)
+    found: xr.DataArray = spectrum.mean(
+        [d for d in spectrum.dims if d not in ("degree", "wavenumber")], keep_attrs=True
+    )
+    return found
 
 
 def _last(da: xr.DataArray) -> xr.DataArray:

@@ -43,6 +43,16 @@ def set_threads(number: int | None) -> None:
     _chosen = number
 
 
+def _environment() -> int | None:
+    text = os.environ.get("XATMO_THREADS")
+    if not text:
+        return None
+    if not text.isdigit() or int(text) < 1:
+        message = f"XATMO_THREADS={text!r} came; wanted a whole number, 1 or more"
+        raise OptionError(message)
+    return int(text)
+
+
 def _cores() -> int:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if "distributed.worker" in sys.modules:
@@ -65,11 +75,11 @@ def share() -> Iterator[int]:
     True
     """
     global _running
+    chosen = _chosen or _environment()
     with _lock:
         _running += 1
         running = _running
     try:
-        chosen = _chosen or int(os.environ.get("XATMO_THREADS") or 0)
         yield chosen or max(1, _cores() // running)
     finally:
         with _lock:

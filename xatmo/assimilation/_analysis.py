@@ -25,7 +25,8 @@ TOLERANCE = 1e-9
 """Preconditioned residual, relative, at which conjugate gradients stop."""
 _NEIGHBOURS = 40
 _TILE = (4, 10, 10)
-_REACH_LENGTH, _REACH_TIME = 2.0, 2.0
+_REACH_LENGTH, _REACH_TIME = 2.0, 2.5
+_MOST_NEAR = 500
 _TABLE_BYTES = 2e9
 
 
@@ -80,8 +81,8 @@ def analyse(
     if has_table:
         std = _local_std(prior, index, variance)
         note = (
-            f"from the observations within {_REACH_LENGTH:g} length scales and {_REACH_TIME:g} time scales of each "
-            "tile: an upper bound of the exact one"
+            f"from the nearest {_MOST_NEAR} observations within {_REACH_LENGTH:g} length scales and {_REACH_TIME:g} "
+            "time scales of each tile: an upper bound of the exact one"
         )
         return Analysis(mean, std, how, iterations, note)
     std = _sampled_std(prior, index, variance, members)
@@ -124,8 +125,9 @@ def _exact_std(prior: SPDE, index: Index, factor: Array) -> Array:
 def _local_std(prior: SPDE, index: Index, variance: Array) -> Array:
     """Posterior standard deviation tile by tile, from the observations near each tile."""
     n_time, n_row, n_column = prior.shape
-    reach_time = round(_REACH_TIME * prior.time_scale / prior.time_step)
-    reach_row = _REACH_LENGTH * prior.length_scale / float(np.mean(prior.height[prior.rows]))
+    height, width = prior.height[prior.rows] / prior.length_scale, prior.width[prior.rows] / prior.length_scale
+    north = np.cumsum(height) - height / 2
+    step = prior.time_step / prior.time_scale
     around = prior.n_column == n_column
     out = np.empty(prior.shape)
     order = np.argsort(index[0], kind="stable")
@@ -133,23 +135,34 @@ def _local_std(prior: SPDE, index: Index, variance: Array) -> Array:
     noise = variance[order]
     for t0 in range(0, n_time, _TILE[0]):
         t1 = min(t0 + _TILE[0], n_time)
-        near = slice(*np.searchsorted(time, [t0 - reach_time, t1 + reach_time]))
+        first, last = np.searchsorted(time, [t0 - _REACH_TIME / step, t1 + _REACH_TIME / step])
+        near = slice(int(first), int(last))
+        late = _beyond(time[near], t0, t1) * step
         for r0 in range(0, n_row, _TILE[1]):
             r1 = min(r0 + _TILE[1], n_row)
-            narrow = float(prior.width[prior.rows][r0:r1].min())
-            reach_column = _REACH_LENGTH * prior.length_scale / narrow
-            in_rows = (row[near] >= r0 - reach_row) & (row[near] < r1 + reach_row)
+            apart = np.maximum(np.maximum(north[r0] - north[row[near]], north[row[near]] - north[r1 - 1]), 0)
+            narrow = float(width[r0:r1].min())
             for c0 in range(0, n_column, _TILE[2]):
                 c1 = min(c0 + _TILE[2], n_column)
-                middle, half_width = (c0 + c1 - 1) / 2, (c1 - c0) / 2 + reach_column
-                off = np.abs(column[near] - middle)
+                beside = _beyond(column[near], c0, c1)
                 if around:
-                    off = np.minimum(off, n_column - off)
-                used = np.flatnonzero(in_rows & (off <= half_width)) + (near.start or 0)
+                    beside = np.minimum(beside, _beyond(column[near] + n_column, c0, c1))
+                    beside = np.minimum(beside, _beyond(column[near] - n_column, c0, c1))
+                away = np.hypot(apart, beside * narrow)
+                used = np.flatnonzero(away <= _REACH_LENGTH)
+                if used.size > _MOST_NEAR:
+                    rank = np.hypot(away[used], late[used])
+                    used = np.sort(used[np.argpartition(rank, _MOST_NEAR)[:_MOST_NEAR]])
+                used += near.start
                 out[t0:t1, r0:r1, c0:c1] = _tile_std(
                     prior, (time[used], row[used], column[used]), noise[used], (t0, t1, r0, r1, c0, c1)
                 )
     return out
+
+
+def _beyond(position: NDArray[np.intp], start: int, stop: int) -> Array:
+    """How far positions lie outside start .. stop - 1."""
+    return np.maximum(np.maximum(start - position, position - (stop - 1)), 0).astype(np.float64)
 
 
 def _tile_std(prior: SPDE, index: Index, noise: Array, box: tuple[int, int, int, int, int, int]) -> Array:

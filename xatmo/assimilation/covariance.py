@@ -114,17 +114,20 @@ class Diffusion:
         rate = step * (1 + wavenumber**2) ** (self.alpha // 2)
         return (1 + rate) ** -self.substeps, 1 / (rate * (2 + rate))
 
-    @cached_property
-    def _tables(self) -> dict[int, Array]:
-        return {}
-
-    def _row(self, lag: int) -> Array:
-        if lag not in self._tables:
+    def _table(self, lags: int) -> Array:
+        """Correlations (lag, distance) at lags 0 to ``lags``; kept, and made longer when asked for more."""
+        have = self._kept.get("table")
+        if have is None or len(have) <= lags:
             wavenumber, weight, bessel = _hankel()
             decay, variance = self.rates(wavenumber)
             density = variance * weight
-            self._tables[lag] = bessel @ (density * decay**lag) / density.sum()
-        return self._tables[lag]
+            weights = density[:, None] * decay[:, None] ** np.arange(lags + 1)
+            have = self._kept["table"] = (bessel @ weights).T / density.sum()
+        return have
+
+    @cached_property
+    def _kept(self) -> dict[str, Array]:
+        return {}
 
     def __call__(self, distance: Array, lag: Array) -> Array:
         """Covariance; the arrays broadcast; lags are rounded to whole steps."""
@@ -133,10 +136,9 @@ class Diffusion:
         below = np.minimum(place.astype(np.intp), _N_DISTANCE - 2)
         part = np.minimum(place - below, 1.0)
         steps = np.rint(np.abs(lag) / self.time_step).astype(np.intp)
-        found, inverse = np.unique(steps, return_inverse=True)
-        table = np.stack([self._row(int(s)) for s in found])
-        row = inverse.reshape(steps.shape)
-        return cast(Array, self.signal_std**2 * (table[row, below] * (1 - part) + table[row, below + 1] * part))
+        flat = self._table(int(steps.max(initial=0))).reshape(-1)
+        place = steps * _N_DISTANCE + below
+        return cast(Array, self.signal_std**2 * (flat[place] * (1 - part) + flat[place + 1] * part))
 
 
 @lru_cache(maxsize=1)

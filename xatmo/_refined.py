@@ -145,8 +145,8 @@ def require_training_step(obj: XarrayObject, model: Model) -> None:
         if not 1 / _STEP_RATIO < came / wanted < _STEP_RATIO:
             message = (
                 f"the {what} step of this field is {came:.4g} degrees; the model was trained on {wanted:.4g} and "
-                f"refines by {model.factor}. Pass the coarse field (ds.atmo.coarsen({model.factor}) makes one), or train "
-                "on this grid"
+                f"refines by {model.factor}. Pass the coarse field (ds.atmo.coarsen({model.factor}) makes one), or "
+                "train on this grid"
             )
             raise GridError(message)
 

@@ -226,7 +226,7 @@ def split(bounds: Sequence[int], axis: Axis, *, most: int) -> list[int]:
     list of int
         Some of the edges: tiles of at least eight windows, as far as ``most`` allows.
     """
-    stride = int(np.min(np.diff(axis.starts))) if axis.starts.size > 1 else axis.patch
+    stride = int(axis.starts[1] - axis.starts[0]) if axis.starts.size > 1 else axis.patch
     wanted = min(8 * max(stride, 1) * axis.factor, most)
     kept = [bounds[0]]
     for edge, following in itertools.pairwise(bounds[1:]):

@@ -324,7 +324,7 @@ def _fields(ds: xr.Dataset, model: Model, options: _Options, output_chunks: Chun
         )
     )
     job = TileJob(
-        SharedNetwork(model.network, model.fingerprint), _axes(bare, layout, refined, model, options),
+        SharedNetwork(model.network), _axes(bare, layout, refined, model, options),
         tuple(bare.sizes[d] for d in layout.extras), inputs,
         tuple(_channels.scalings(model.output_normalizer, model.outputs, bare, layout.extras)),
         layout.order(options.members),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import importlib
 import itertools
 import math
@@ -35,7 +36,7 @@ KEPT_NETWORKS = 4
 """Networks that a process keeps ready; the one used longest ago goes first."""
 
 materialised: Counter[str] = Counter()
-"""How often this process unpacked the network of a fingerprint."""
+"""How often this process unpacked the network of a key."""
 
 _ready: OrderedDict[tuple[str, str], torch.nn.Module] = OrderedDict()
 _lock = threading.RLock()
@@ -46,49 +47,44 @@ _busy = [0, 0]  # tasks that share the cores now, and the number of threads that
 
 # ---------------------------------------------------------------------- one network per process
 class SharedNetwork:
-    """A network that travels as bytes, once to each process, and is unpacked there on first use, under a lock."""
+    """A network that travels as bytes, once to each process, and is unpacked there on first use, under a lock.
 
-    def __init__(self, network: torch.nn.Module, fingerprint: str) -> None:
-        self.fingerprint = fingerprint
-        self._bytes: bytes | None = None
+    The bytes are a snapshot: the caller may train on, or move the network to a GPU, before anything is computed.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Any that can be pickled, also one whose class was defined in a notebook.
+
+    Attributes
+    ----------
+    key : str
+        Hash of the bytes: of weights, settings and class.
+    """
+
+    def __init__(self, network: torch.nn.Module) -> None:
+        mine = copy.deepcopy(network).to("cpu").eval().requires_grad_(False)
+        self._bytes: bytes = importlib.import_module("cloudpickle").dumps(mine)  # comes with dask
+        self.key = hashlib.sha256(self._bytes).hexdigest()[:32]
         with _lock:
-            if (fingerprint, "cpu") not in _ready:
-                # A copy: the caller may train on, or move the network to a GPU, before the graph is computed.
-                mine = copy.deepcopy(network).to("cpu").eval().requires_grad_(False)
-                _remember(fingerprint, "cpu", mine)
-            self._mine: torch.nn.Module | None = _ready[fingerprint, "cpu"]
+            if (self.key, "cpu") not in _ready:
+                _remember(self.key, "cpu", mine)
 
     def on(self, device: str) -> torch.nn.Module:
         """Give the network on a device, in evaluation mode."""
         with _lock:
-            if (self.fingerprint, device) in _ready:
-                _ready.move_to_end((self.fingerprint, device))
-                return _ready[self.fingerprint, device]
-            network = self._unpacked() if device == "cpu" else copy.deepcopy(self._unpacked()).to(device)
-            _remember(self.fingerprint, device, network)
-            return network
-
-    def _unpacked(self) -> torch.nn.Module:
-        if self._mine is None:
-            if (self.fingerprint, "cpu") in _ready:
-                self._mine = _ready[self.fingerprint, "cpu"]
-            else:
-                self._mine = pickle.loads(self._bytes or b"")
-                materialised[self.fingerprint] += 1
-        return self._mine
-
-    def __getstate__(self) -> dict[str, Any]:
-        if self._bytes is None:
-            # Comes with dask; unlike pickle it also takes classes that were defined in a notebook.
-            self._bytes = importlib.import_module("cloudpickle").dumps(self._unpacked())
-        return {"fingerprint": self.fingerprint, "_bytes": self._bytes, "_mine": None}
+            if (self.key, device) not in _ready:
+                _remember(self.key, device, pickle.loads(self._bytes).to(device))
+                materialised[self.key] += 1
+            _ready.move_to_end((self.key, device))
+            return _ready[self.key, device]
 
     def __dask_tokenize__(self) -> str:
-        return self.fingerprint
+        return self.key
 
 
-def _remember(fingerprint: str, device: str, network: torch.nn.Module) -> None:
-    _ready[fingerprint, device] = network
+def _remember(key: str, device: str, network: torch.nn.Module) -> None:
+    _ready[key, device] = network
     while len(_ready) > KEPT_NETWORKS:
         _ready.popitem(last=False)
 
@@ -218,7 +214,7 @@ class TileJob:
             if scaling is not None:
                 for m in range(out.shape[1]):
                     out[c, m] = scaling.denormalize(out[c, m], extras)
-        if not np.isfinite(out.sum(dtype=np.float64)) and not np.isfinite(out).all():
+        if not _all_finite(out):
             message = (
                 f"the network gave {int((~np.isfinite(out)).sum())} values that are not finite in a block of "
                 f"{out.shape}; its input is finite, so look at its weights and at the normalizer"
@@ -237,7 +233,7 @@ class TileJob:
     def _region(
         self, extras: Sequence[Range], tiles: Sequence[_tiles.AxisTile], pieces: Sequence[Pieces]
     ) -> tuple[Array, Array | None]:
-        """Give normalized channels on the padded region, ``(channel, *extras, *region)``, and where input is missing."""
+        """Give normalized channels on the padded region, ``(channel, *extras, *region)``, and what is missing."""
         lengths = [b - a for a, b in extras] + [t.region.size + t.pad for t in tiles]
         bare = [b - a for a, b in extras] + [t.region.size for t in tiles]
         region = np.empty((len(self.inputs), *lengths), dtype=self.dtype)
@@ -271,11 +267,9 @@ class TileJob:
         return region, missing
 
     def _missing(self, values: Array, name: str) -> Array | None:
-        if np.isfinite(values.sum(dtype=np.float64)):
+        if _all_finite(values):
             return None
         lost: Array = ~np.isfinite(values)
-        if not lost.any():
-            return None
         if self.nan == "raise":
             message = (
                 f"variable {name!r} holds {int(lost.sum())} missing or infinite values in a block of {values.shape}; "
@@ -305,10 +299,7 @@ class TileJob:
         out = np.zeros((len(self.outputs), n_members, n_frames, *points), dtype=self.dtype)
         patch = [axis.patch for axis in self.axes]
         per_axis = [
-            [
-                (int(w), t.inputs(int(w)), t.outputs(int(w)), t.axis.window_weights(int(w)).astype(self.dtype))
-                for w in t.windows
-            ]
+            [(w, t.inputs(w), t.outputs(w), t.axis.window_weights(w).astype(self.dtype)) for w in t.windows.tolist()]
             for t in tiles
         ]
         device = resolve_device(self.device)
@@ -370,3 +361,9 @@ class TileJob:
             )
             raise OptionError(message)
         return made
+
+
+def _all_finite(values: Array) -> bool:
+    """Tell whether there is no NaN or infinity: one sum in nearly every case."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        return bool(np.isfinite(values.sum(dtype=np.float64))) or bool(np.isfinite(values).all())

@@ -7,6 +7,8 @@ over contiguous ranges of the source, which BLAS does at the speed of memory.
 from __future__ import annotations
 
 import os
+import threading
+from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,9 +25,9 @@ Array = NDArray[Any]
 # BLAS spreads a product over its own threads from about 2^18 multiplications on (OpenBLAS). Fields are already shared
 # out among our threads, or Dask's, so blocks stay below that.
 _PRODUCT = 250_000
-_BLOCK_LAT, _BLOCK_LON = 128, 1024
+_BLOCK_LAT, _BLOCK_LON = 64, 1024
 # Fields are worked on a few at a time, so that the array between the two products stays in the cache.
-_BETWEEN_BYTES = 4_000_000
+_BETWEEN_BYTES = 2_200_000
 # Valid parts of cells are sums of rounded weights.
 _PART_ROUNDING = 1e-6
 
@@ -40,42 +42,41 @@ class _Block:
 def _blocks(matrix: sparse.csr_array, dtype: np.dtype[Any], other: int, most: int) -> list[_Block]:
     """Cut a matrix into dense blocks whose size times ``other`` stays small."""
     limit = max(1, min(most, _PRODUCT // max(other, 1)))
+    n, size = matrix.shape
+    pointer, indices = matrix.indptr, matrix.indices
+    first, last = np.full(n, size), np.full(n, -1)
+    filled = np.flatnonzero(np.diff(pointer))
+    first[filled] = np.minimum.reduceat(indices, pointer[filled]) if filled.size else 0
+    last[filled] = np.maximum.reduceat(indices, pointer[filled]) if filled.size else 0
+    # Rows whose columns go around the end of the axis stand alone.
+    around = last - first > np.maximum(size // 2, 4 * np.diff(pointer))
     blocks: list[_Block] = []
     start = 0
-    while start < matrix.shape[0]:
-        stop, columns = start + 1, _columns(matrix, start, start + 1)
-        while stop < matrix.shape[0]:
-            wider = _columns(matrix, start, stop + 1)
-            if (stop + 1 - start) * _span(wider) > limit:
+    while start < n:
+        low, high, stop = int(first[start]), int(last[start]), start + 1
+        while stop < n and not around[start] and not around[stop]:
+            wider = min(low, int(first[stop])), max(high, int(last[stop]))
+            if (stop + 1 - start) * (wider[1] - wider[0] + 1) > limit:
                 break
-            stop, columns = stop + 1, wider
-        blocks.append(_block(matrix, slice(start, stop), columns, dtype))
+            (low, high), stop = wider, stop + 1
+        blocks.append(_block(matrix, start, stop, low, high, dtype, alone=bool(around[start])))
         start = stop
     return blocks
 
 
-def _columns(matrix: sparse.csr_array, start: int, stop: int) -> NDArray[np.intp]:
-    return np.unique(matrix.indices[matrix.indptr[start] : matrix.indptr[stop]]).astype(np.intp)
-
-
-def _wraps(columns: NDArray[np.intp], size: int) -> bool:
-    return bool(columns.size > 1 and np.diff(columns).max() > size // 2)
-
-
-def _span(columns: NDArray[np.intp]) -> int:
-    gap = int(np.diff(columns).max()) if columns.size > 1 else 1
-    reach = int(columns[-1] - columns[0]) + 1 if columns.size else 0
-    return columns.size if gap > reach // 2 else reach
-
-
-def _block(matrix: sparse.csr_array, targets: slice, columns: NDArray[np.intp], dtype: np.dtype[Any]) -> _Block:
-    rows = matrix[targets]
+def _block(
+    matrix: sparse.csr_array, start: int, stop: int, low: int, high: int, dtype: np.dtype[Any], *, alone: bool
+) -> _Block:
+    inside = slice(int(matrix.indptr[start]), int(matrix.indptr[stop]))
+    columns, data = matrix.indices[inside], matrix.data[inside]
     if columns.size == 0:
-        return _Block(targets, None, np.zeros((rows.shape[0], 0), dtype))
-    if _wraps(columns, matrix.shape[1]):  # around the end of the axis
-        return _Block(targets, columns, np.ascontiguousarray(rows[:, columns].toarray(), dtype=dtype))
-    sources = slice(int(columns[0]), int(columns[-1]) + 1)
-    return _Block(targets, sources, np.ascontiguousarray(rows[:, sources].toarray(), dtype=dtype))
+        return _Block(slice(start, stop), None, np.zeros((stop - start, 0), dtype))
+    if alone:
+        return _Block(slice(start, stop), columns.astype(np.intp), np.ascontiguousarray(data[None], dtype=dtype))
+    rows = np.repeat(np.arange(stop - start), np.diff(matrix.indptr[start : stop + 1]))
+    dense = np.zeros((stop - start, high - low + 1), dtype)
+    dense[rows, columns - low] = data
+    return _Block(slice(start, stop), slice(low, high + 1), dense)
 
 
 class Product:
@@ -91,8 +92,9 @@ class Product:
     def __init__(self, lat: sparse.csr_array, lon: sparse.csr_array, dtype: np.dtype[Any]) -> None:
         self.lat, self.lon, self.dtype = lat, lon, dtype
         (self.rows, self.source_rows), (self.columns, self.source_columns) = lat.shape, lon.shape
-        lat_first = lat.nnz * self.source_columns + lon.nnz * self.rows
-        lon_first = lon.nnz * self.source_rows + lat.nnz * self.columns
+        # Weighted sums of whole rows stream through memory; sums along a row take about twice as long for each weight.
+        lat_first = lat.nnz * self.source_columns + 2 * lon.nnz * self.rows
+        lon_first = 2 * lon.nnz * self.source_rows + lat.nnz * self.columns
         self.lat_first = lat_first <= lon_first
         across_lat = self.source_columns if self.lat_first else self.columns
         across_lon = self.rows if self.lat_first else self.source_rows
@@ -107,9 +109,14 @@ class Product:
         """Shape of a field between the two products."""
         return (self.rows, self.source_columns) if self.lat_first else (self.source_rows, self.columns)
 
-    def __call__(self, fields: Array, out: Array) -> None:
-        """Work out ``(n, nlat, nlon)`` from ``(n, nlat, nlon)``; a zero weight times an infinity is a NaN here."""
-        middle = np.empty((fields.shape[0], *self.between), self.dtype)
+    def __call__(self, fields: Array, out: Array, middle: Array | None = None) -> None:
+        """Work out ``(n, nlat, nlon)`` from ``(n, nlat, nlon)``; a zero weight times an infinity is a NaN here.
+
+        ``middle`` is room for the fields between the two products, ``(n or more, *between)``.
+        """
+        if middle is None:
+            middle = np.empty((fields.shape[0], *self.between), self.dtype)
+        middle = middle[: fields.shape[0]]
         if self.lat_first:
             self._along_lat(fields, middle)
             self._along_lon(middle, out)
@@ -139,13 +146,13 @@ class Product:
 
 
 class Applier:
-    """Weights made ready for fields of one dtype. Pickles as the weights alone."""
+    """Weights made ready for fields of one dtype. Pickles as the weights alone; see `applier`."""
 
     def __init__(self, weights: Weights, dtype: np.dtype[Any], *, min_valid: float = 0.5, sign: float = 1.0) -> None:
         self.weights, self.dtype, self.min_valid, self.sign = weights, np.dtype(dtype), min_valid, sign
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _make_applier, (self.weights, self.dtype, self.min_valid, self.sign)
+        return applier, (self.weights, self.dtype, self.min_valid, self.sign)
 
     def __call__(self, fields: Array, *, threads: int = 1) -> Array:
         """Regrid ``(..., nlat, nlon)`` on ``threads`` threads, shared out by field."""
@@ -161,10 +168,14 @@ class Applier:
         few = max(1, min(-(-stack.shape[0] // threads), _BETWEEN_BYTES // (shape[0] * shape[1] * self.dtype.itemsize)))
         parts = [slice(start, start + few) for start in range(0, stack.shape[0], few)]
 
+        room = threading.local()  # fresh memory costs more than the products do
+
         def work(part: slice) -> None:
+            if not hasattr(room, "middle"):
+                room.middle = np.empty((few, *shape), self.dtype)
             # NaN and infinity are looked at here, so NumPy need not warn of them. (The state is kept by thread.)
             with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-                self._part(np.ascontiguousarray(stack[part], dtype=self.dtype), out[part])
+                self._part(np.ascontiguousarray(stack[part], dtype=self.dtype), out[part], room.middle)
 
         if threads == 1 or len(parts) == 1:
             for part in parts:
@@ -207,16 +218,19 @@ class Applier:
         return max(self.min_valid - _PART_ROUNDING, _PART_ROUNDING)
 
     # ------------------------------------------------------------------ one part
-    def _part(self, fields: Array, out: Array) -> None:
-        self._linear(fields, out)
+    def _part(self, fields: Array, out: Array, middle: Array) -> None:
+        self._linear(fields, out, middle)
         # Every NaN or infinity of the source reaches the smaller side of the two, if only as 0 * NaN.
         if not np.isfinite((out if out.size < fields.size else fields).sum()):
             self._with_gaps(fields, out)
         if self._outside is not None:
             out[:, self._outside] = np.nan
 
-    def _linear(self, fields: Array, out: Array, *, exact: bool = False) -> None:
-        (self._product.exact if exact else self._product)(fields, out)
+    def _linear(self, fields: Array, out: Array, middle: Array | None = None, *, exact: bool = False) -> None:
+        if exact:
+            self._product.exact(fields, out)
+        else:
+            self._product(fields, out, middle)
         if self._beyond is not None:
             rows, product, _ = self._beyond
             extra = np.empty((fields.shape[0], rows.size, out.shape[-1]), self.dtype)
@@ -253,8 +267,21 @@ class Applier:
         return np.asarray(reach > 0)
 
 
-def _make_applier(weights: Weights, dtype: np.dtype[Any], min_valid: float, sign: float) -> Applier:
-    return Applier(weights, dtype, min_valid=min_valid, sign=sign)
+_READY: OrderedDict[tuple[Any, ...], Applier] = OrderedDict()
+_READY_LOCK = threading.Lock()
+_MOST_READY = 16
+
+
+def applier(weights: Weights, dtype: Any, min_valid: float = 0.5, sign: float = 1.0) -> Applier:
+    """Get the `Applier` of these weights; each process prepares it once, however many chunks come."""
+    key = (weights.fingerprint, np.dtype(dtype).str, min_valid, sign)
+    with _READY_LOCK:
+        if key not in _READY:
+            _READY[key] = Applier(weights, np.dtype(dtype), min_valid=min_valid, sign=sign)
+        _READY.move_to_end(key)
+        while len(_READY) > _MOST_READY:
+            _READY.popitem(last=False)
+        return _READY[key]
 
 
 def take_nearest(fields: Array, weights: Weights, dtype: np.dtype[Any]) -> Array:

@@ -74,10 +74,7 @@ class Coarsening:
 
     def weights(self, *, north_to_south: bool = True) -> Weights:
         """Area-weighted means over the coarse cells, with rows of both grids in the given direction."""
-        lat, edges = self.fine.latitude_bounds, self.latitude_edges
-        if not north_to_south:
-            lat, edges = lat[::-1], edges[::-1]
-        return conservative(lat, self.fine.longitude_bounds, edges, self.longitude_edges)
+        return _means(self, north_to_south)
 
 
 @lru_cache(maxsize=32)
@@ -343,6 +340,13 @@ def _recall(lat: str, lon: str) -> Grid:
 
 
 # ---------------------------------------------------------------------- blocks
+@lru_cache(maxsize=16)
+def _means(found: Coarsening, down: bool) -> Weights:
+    step = 1 if down else -1
+    lat, edges = found.fine.latitude_bounds[::step], found.latitude_edges[::step]
+    return conservative(lat, found.fine.longitude_bounds, edges, found.longitude_edges)
+
+
 def _check_factor(factor: Any) -> int:
     try:
         whole = operator.index(factor)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from xatmo import optional
 from xatmo.errors import OptionError
 from xatmo.grids import Grid
-from xatmo.regrid._kernels import Applier, take_nearest, thread_count
+from xatmo.regrid._kernels import Applier, applier, take_nearest, thread_count
 from xatmo.regrid.weights import Weights, weights_between
 
 
@@ -86,7 +86,7 @@ def with_weights(field: xr.DataArray, weights: Weights, job: Job) -> xr.DataArra
     else:
         out_dtype = _working_dtype(field.dtype)
         real = np.dtype(np.float32 if out_dtype.itemsize == (8 if out_dtype.kind == "c" else 4) else np.float64)
-        kernel = _Linear(Applier(weights, real, min_valid=job.min_valid, sign=job.sign), threads)
+        kernel = _Linear(applier(weights, real, job.min_valid, job.sign), threads)
     out: xr.DataArray = xr.apply_ufunc(
         kernel,
         field,

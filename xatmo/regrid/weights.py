@@ -6,8 +6,9 @@ a pole, where the far side is reached by going on along the meridian: that is a 
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -53,13 +54,12 @@ class AxisWeights:
         rows, columns = self.matrix.shape
         return int(rows), int(columns)
 
-    @property
+    @cached_property
     def nearest_index(self) -> Ints:
-        """Source index with the largest weight by target, ``(n_target,)``; 0 where nothing is covered."""
+        """Source index of the first weight by target, ``(n_target,)``; 0 where nothing is covered."""
         index = np.zeros(self.shape[0], dtype=np.intp)
-        for row, (start, stop) in enumerate(zip(self.matrix.indptr[:-1], self.matrix.indptr[1:], strict=True)):
-            if stop > start:
-                index[row] = self.matrix.indices[start + int(np.argmax(self.matrix.data[start:stop]))]
+        filled = np.flatnonzero(np.diff(self.matrix.indptr))  # the nearest method has one weight in each such row
+        index[filled] = self.matrix.indices[self.matrix.indptr[filled]]
         return index
 
 
@@ -82,6 +82,9 @@ class Weights:
     lon: AxisWeights
     across: tuple[AxisWeights, AxisWeights] | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in self.__dict__.items() if k != "coverage"}  # a whole field, quickly made again
+
     @property
     def source_shape(self) -> tuple[int, int]:
         """``(nlat, nlon)`` of the fields that come in."""
@@ -92,7 +95,16 @@ class Weights:
         """``(nlat, nlon)`` of the fields that come out."""
         return self.lat.shape[0], self.lon.shape[0]
 
-    @property
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of every number in here."""
+        digest = hashlib.sha256(self.method.encode())
+        for axis in (self.lat, self.lon, *(self.across or ())):
+            for part in (axis.shape, axis.matrix.indptr, axis.matrix.indices, axis.matrix.data, axis.coverage):
+                digest.update(np.ascontiguousarray(part).tobytes())
+        return digest.hexdigest()
+
+    @cached_property
     def coverage(self) -> Floats:
         """Part of each target cell inside the source, ``(nlat, nlon)``."""
         return np.asarray(self.lat.coverage[:, None] * self.lon.coverage)

@@ -293,9 +293,38 @@ def test_spectral_needs_the_globe() -> None:
         coarsen(field(BOX), 2, method="spectral")
 
 
-def test_split_rows() -> None:
-    with pytest.raises(ChunkError, match=r"coarsen needs .* whole, but 'latitude' in 5 chunks came; call .chunk"):
-        coarsen(field(BOX).chunk(latitude=10), 2)
+def test_rows_split_within_cells() -> None:
+    wanted = r"unless every chunk ends where a coarse cell ends, needs .* whole, but 'latitude' in 5 chunks came; call"
+    with pytest.raises(ChunkError, match=wanted):
+        coarsen(field(BOX).chunk(latitude=10), 4)
+    with pytest.raises(ChunkError, match="coarsen needs|regrid.* needs"):
+        coarsen(field(BOX).chunk(latitude=8), 4, method="bilinear")
+    with pytest.raises(ChunkError, match="of a grid with rows on the poles, where cells share rows, needs"):
+        coarsen(field(FINE["poles"]).chunk(latitude=8), 4)
+
+
+@pytest.mark.parametrize("name", ["no poles", "gaussian", "box"])
+@pytest.mark.parametrize("up", [False, True])
+def test_chunks_that_end_with_cells(
+    name: str, up: bool, no_compute: Callable[[], AbstractContextManager[None]]
+) -> None:
+    da = field(FINE[name]).transpose("longitude", "time", "latitude")
+    da[3:9, 0, 5:7] = np.nan
+    chunks = {"latitude": (16, 8, da.sizes["latitude"] - 24), "longitude": 12, "time": 1}
+    if up:
+        da = da.isel(latitude=slice(None, None, -1))
+        chunks["latitude"] = chunks["latitude"][::-1]  # type: ignore[index]
+    with no_compute():
+        out = coarsen(da.chunk(chunks), 4)
+    assert len(out.chunksizes["latitude"]) == 3
+    expected = coarsen(da, 4)
+    assert out.dtype == np.float32
+    np.testing.assert_allclose(out.values, expected.values, rtol=1e-6)
+    xr.testing.assert_identical(
+        out.drop_vars("time").coords.to_dataset(), expected.drop_vars("time").coords.to_dataset()
+    )
+    assert out.attrs == expected.attrs
+    assert fine_grid(out) == Grid.of(da)
 
 
 @pytest.mark.parametrize("text", ["not json", "{}", "[1]"])

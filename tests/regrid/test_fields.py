@@ -125,6 +125,24 @@ def test_lazy(method: str, no_compute: Callable[[], AbstractContextManager[None]
     np.testing.assert_array_equal(out["u"].values, regrid(ds, TARGET, method=method)["u"].values)
 
 
+@pytest.mark.slow
+def test_two_processes_give_the_same_numbers() -> None:
+    from distributed import Client, LocalCluster
+
+    from xatmo.regrid import coarsen
+
+    da = field()
+    da[0, 10:14, 20:26] = np.nan
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
+        Client(cluster),
+    ):
+        for method in METHODS:
+            out = regrid(da.chunk(time=1), TARGET, method=method)
+            np.testing.assert_array_equal(out.values, regrid(da, TARGET, method=method).values)
+        np.testing.assert_array_equal(coarsen(da.chunk(time=1), 4).values, coarsen(da, 4).values)
+
+
 def test_variables_without_the_grid_pass_and_bounds_go() -> None:
     ds = xr.Dataset({"t": field(), "n": ("time", [1, 2]), "lat_bnds": (("latitude", "nv"), np.zeros((37, 2)))})
     out = regrid(ds, TARGET, method="conservative")

@@ -15,7 +15,7 @@ from xatmo import _labels, cf
 from xatmo.constants import EARTH_RADIUS
 from xatmo.errors import GridError, OptionError
 from xatmo.grids import Grid
-from xatmo.regrid import engines, fields
+from xatmo.regrid import _tiles, engines, fields
 from xatmo.regrid.weights import Weights, conservative
 from xatmo.typing import Floats, T, XarrayObject
 
@@ -139,8 +139,8 @@ def coarsen(
     Parameters
     ----------
     obj : Dataset or DataArray
-        With latitude and longitude, each in one chunk; any other dimensions, anywhere. A repeated cyclic column is left
-        out.
+        With latitude and longitude; any other dimensions, anywhere. Both in one chunk each, or for means in chunks that
+        end where coarse cells end (multiples of ``factor``). A repeated cyclic column is left out.
     factor : int
         At least 2. It need not divide the number of rows or columns; see `coarsening`.
     method : {"mean", "spectral", "bilinear"}
@@ -164,7 +164,7 @@ def coarsen(
     OptionError
         If a keyword has an impossible value.
     ChunkError
-        If latitude or longitude is split into chunks.
+        If latitude or longitude is split within a coarse cell.
     GridError
         If ``"spectral"`` is asked for a regional grid.
 
@@ -208,10 +208,23 @@ def _mean(
     da: xr.DataArray, *, axes: cf.Horizontal, place: fields.Place, source: Grid, found: Coarsening, min_valid: float,
     threads: int | None,
 ) -> xr.DataArray:  # fmt: skip
-    _labels.require_whole(da, axes.dims, what="coarsen")
     job = engines.Job(source, place.grid, axes.dims, axes.dims, "conservative", min_valid=min_valid, threads=threads)
-    out = engines.with_weights(da, found.weights(north_to_south=source.north_to_south), job)
+    weights = found.weights(north_to_south=source.north_to_south)
+    split = {d: da.chunksizes.get(d) for d in axes.dims}
+    by_axis = zip((weights.lat, weights.lon), axes.dims, strict=True)
+    if all(c is None or len(c) == 1 for c in split.values()):
+        out = engines.with_weights(da, weights, job)
+    elif da.dtype.kind != "c" and all(_tiles.ranges(axis, split[d]) for axis, d in by_axis):
+        out = _tiles.apply(da, weights, axes.dims, engines.working_dtype(da.dtype), min_valid)
+    else:
+        _labels.require_whole(da, axes.dims, what=_why_whole(found))
     return fields.finish(out, da, job, place)
+
+
+def _why_whole(found: Coarsening) -> str:
+    if found.row_offset:
+        return f"coarsen({found.factor}) of a grid with rows on the poles, where cells share rows,"
+    return f"coarsen({found.factor}), unless every chunk ends where a coarse cell ends,"
 
 
 # ---------------------------------------------------------------------- the fine grid, remembered

@@ -84,7 +84,7 @@ def with_weights(field: xr.DataArray, weights: Weights, job: Job) -> xr.DataArra
         out_dtype = np.dtype(np.float64) if gaps and field.dtype.kind not in "fc" else field.dtype
         kernel = _Nearest(weights, out_dtype)
     else:
-        out_dtype = _working_dtype(field.dtype)
+        out_dtype = working_dtype(field.dtype)
         real = np.dtype(np.float32 if out_dtype.itemsize == (8 if out_dtype.kind == "c" else 4) else np.float64)
         kernel = _Linear(applier(weights, real, job.min_valid, job.sign), threads)
     out: xr.DataArray = xr.apply_ufunc(
@@ -101,7 +101,7 @@ def with_weights(field: xr.DataArray, weights: Weights, job: Job) -> xr.DataArra
     return out
 
 
-def _working_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+def working_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """Float32 and complex64 stay; half precision becomes float32, everything else double."""
     if dtype.kind == "c":
         return np.dtype(np.complex64 if dtype.itemsize <= 8 else np.complex128)
@@ -151,7 +151,7 @@ def xesmf(field: xr.DataArray, job: Job) -> xr.DataArray:
         periodic=job.source.periodic and not conserving,  # cells with edges close the circle by themselves
         unmapped_to_nan=True,
     )
-    dtype = _working_dtype(field.dtype)
+    dtype = working_dtype(field.dtype)
     names = dict(zip(job.source_dims, ("lat", "lon"), strict=True))
     bare = field.drop_vars([n for n in field.coords if set(field[n].dims) & set(job.source_dims)])
     bare = bare.transpose(..., *job.source_dims).rename(names).astype(dtype, copy=False)

@@ -71,7 +71,7 @@ def test_any_subset_of_dimensions(pair, name, dim):
 
 
 @pytest.mark.parametrize("name", SCORES)
-@pytest.mark.parametrize("chunks", [{"time": 1}, {"time": 3, "latitude": 5}, {"latitude": 4, "longitude": 7}])
+@pytest.mark.parametrize("chunks", [{"time": 1}, {"time": 5, "latitude": 10}, {"latitude": 10, "longitude": 20}])
 @pytest.mark.parametrize("dim", [None, "time", ("latitude", "longitude")])
 def test_lazy_and_the_same_for_any_chunks(pair, name, chunks, dim, no_compute):
     p, t = pair
@@ -96,9 +96,9 @@ def test_row_order_longitude_range_and_cyclic_column_do_not_matter(pair, name):
     renamed = t.rename(latitude="lat", longitude="lon").transpose("lon", "time", "lat")
     for other in (up, west, cyclic, rounded, renamed):
         score = getattr(metrics, name)(p, other.assign_attrs(t.attrs))
-        assert score.item() == pytest.approx(expected, rel=1e-12)
+        assert score.item() == pytest.approx(expected, rel=1e-10)
         assert getattr(metrics, name)(other.assign_attrs(t.attrs), p).item() == pytest.approx(
-            getattr(metrics, name)(t, p).item(), rel=1e-6 if other is rounded else 1e-12
+            getattr(metrics, name)(t, p).item(), rel=1e-6 if other is rounded else 1e-10
         )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -13,6 +14,7 @@ from xatmo import cf
 from xatmo.errors import CoordinateError, OptionError
 from xatmo.grids import Grid
 from xatmo.metrics._pairs import axes_of, match
+from xatmo.typing import Floats
 
 Weights: TypeAlias = Literal["area"] | xr.DataArray | None
 
@@ -100,25 +102,24 @@ def _row_heights(latitude: xr.DataArray) -> xr.DataArray:
 
 @dataclass(frozen=True)
 class Sums:
-    """Weighted sums of statistics and of the weights where the statistic is known."""
+    """Weighted sums of statistics, and of the weights of the points that were known."""
 
     total: Mapping[str, xr.DataArray]
-    weight: Mapping[str, xr.DataArray]
+    weight: xr.DataArray
 
     def means(self) -> dict[str, xr.DataArray]:
         """Weighted means; NaN where nothing was known."""
-        return {name: self.total[name] / self.weight[name].where(self.weight[name] > 0) for name in self.total}
+        weight = self.weight.where(self.weight > 0)
+        return {name: total / weight for name, total in self.total.items()}
 
     def resampled(self, dim: Hashable, counts: xr.DataArray) -> Sums:
         """Add up along ``dim``, each entry as often as ``counts`` (``(resample, dim)``) says."""
 
         def add(part: xr.DataArray) -> xr.DataArray:
-            if dim not in part.dims:
-                return part * counts.sum([dim]) / counts.sizes[dim]
             drawn: xr.DataArray = xr.dot(in_one_chunk(part, dim), counts, dim=[dim])
             return drawn
 
-        return Sums({n: add(s) for n, s in self.total.items()}, {n: add(w) for n, w in self.weight.items()})
+        return Sums({name: add(total) for name, total in self.total.items()}, add(self.weight))
 
 
 def in_one_chunk(part: xr.DataArray, dim: Hashable) -> xr.DataArray:
@@ -128,13 +129,110 @@ def in_one_chunk(part: xr.DataArray, dim: Hashable) -> xr.DataArray:
     return part.copy(data=part.data.rechunk({part.get_axis_num(dim): -1}))
 
 
-def add_up(statistics: Mapping[str, xr.DataArray], dims: tuple[Hashable, ...], weights: xr.DataArray) -> Sums:
-    """Weighted sums over ``dims``, in float64; NaN are left out together with their weights."""
-    total, weight = {}, {}
-    for name, statistic in statistics.items():
-        over = [d for d in dims if d in statistic.dims]
-        known = statistic.notnull()
-        by = weights if set(weights.dims) <= set(statistic.dims) else xr.DataArray(1.0)
-        total[name] = (statistic.where(known, 0.0) * by).sum(over, skipna=False, keep_attrs=False)
-        weight[name] = (known * by).sum(over, skipna=False, keep_attrs=False)
-    return Sums(total, weight)
+def add_up(
+    fields: Sequence[xr.DataArray],
+    names: Sequence[str],
+    statistics: Callable[..., Sequence[Floats]],
+    dims: tuple[Hashable, ...],
+    weights: xr.DataArray,
+) -> Sums:
+    """Weighted sums over ``dims`` of statistics of some fields, in float64, block by block.
+
+    Parameters
+    ----------
+    fields : sequence of DataArray
+        On the same labels; a dimension may be missing from some. Points at which any of them is NaN are left out,
+        together with their weights.
+    names : sequence of str
+        Of the statistics.
+    statistics : callable
+        Arrays of the fields' values, broadcast against each other, to one array for each name.
+    dims : tuple of str
+        To add up over.
+    weights : DataArray
+        Dimensions that the fields lack altogether are not used: then all points count alike.
+    """
+    axes = list(dict.fromkeys(d for field in fields for d in field.dims))
+    by = weights if set(weights.dims) <= set(axes) else xr.DataArray(1.0)
+    parts = [*fields, by]
+    layout = tuple(tuple(axes.index(d) for d in part.dims) for part in parts)
+    over = tuple(k for k, d in enumerate(axes) if d in dims)
+    kernel = partial(_block_sums, statistics=statistics, layout=layout, over=over, number=len(axes))
+    if any(part.chunks is not None for part in parts):
+        sums = _lazy_sums(kernel, parts, layout, over, len(axes), len(names) + 1)
+    else:
+        sums = kernel(*[part.to_numpy() for part in parts]).sum(axis=over)
+    kept = [d for d in axes if d not in dims]
+    coords = _kept_coordinates(fields, kept)
+    columns = [xr.DataArray(sums[..., k], coords, kept) for k in range(len(names) + 1)]
+    return Sums(dict(zip(names, columns[:-1], strict=True)), columns[-1])
+
+
+def _kept_coordinates(fields: Sequence[xr.DataArray], kept: list[Hashable]) -> dict[Hashable, xr.DataArray]:
+    coords: dict[Hashable, xr.DataArray] = {}
+    for field in fields:
+        coords |= {n: c for n, c in field.coords.items() if set(c.dims) <= set(kept) and n not in coords}
+    return coords
+
+
+def _block_sums(
+    *blocks: Any,
+    statistics: Callable[..., Sequence[Floats]],
+    layout: tuple[tuple[int, ...], ...],
+    over: tuple[int, ...],
+    number: int,
+) -> Floats:
+    """Add up over one block; reduced axes keep length 1, and the statistics and the weight come last."""
+    arrays = []
+    for block, axes in zip(blocks, layout, strict=True):
+        order = np.argsort(axes, kind="stable")
+        shape = [1] * number
+        for k in order:
+            shape[axes[k]] = block.shape[k]
+        arrays.append(np.transpose(block, order).reshape(shape))
+    *fields, weight = arrays
+    shape_of_all = np.broadcast_shapes(*[a.shape for a in arrays])
+    known = None
+    for a in fields:
+        missing = np.isnan(a) if a.dtype.kind == "f" else np.zeros((1,) * number, dtype=bool)
+        if missing.any():
+            known = ~missing if known is None else known & ~missing
+    values = statistics(*[a.astype(np.float64, copy=False) for a in fields])
+    # One pass over the numbers, without an array of products.
+    letters = "".join(chr(97 + k) for k in range(number))
+    kept = "".join(c for k, c in enumerate(letters) if k not in over)
+    rule = f"{letters},{letters}->{kept}"
+    out = []
+    for value in (*values, np.ones((1,) * number)):
+        if known is not None:
+            value = np.where(known, value, 0.0)
+        full = [np.broadcast_to(x, shape_of_all) for x in (value, weight)]
+        out.append(np.einsum(rule, *full))
+    shape = [1 if k in over else n for k, n in enumerate(shape_of_all)]
+    return np.stack(out, axis=-1).reshape((*shape, len(out)))
+
+
+def _lazy_sums(
+    kernel: Callable[..., Floats],
+    parts: Sequence[xr.DataArray],
+    layout: tuple[tuple[int, ...], ...],
+    over: tuple[int, ...],
+    number: int,
+    columns: int,
+) -> Any:
+    import dask.array
+
+    blockwise: Any = dask.array.blockwise
+    operands: list[Any] = []
+    for part, axes in zip(parts, layout, strict=True):
+        operands += [part.data, axes]
+    sums = blockwise(
+        kernel,
+        (*range(number), number),
+        *operands,
+        new_axes={number: columns},
+        adjust_chunks=dict.fromkeys(over, 1),
+        dtype=np.float64,
+        meta=np.empty((0,) * (number + 1)),
+    )
+    return sums.sum(axis=over) if over else sums

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,21 +14,20 @@ from xatmo._labels import restore_cyclic, restore_order
 from xatmo.errors import OptionError, UnitsError
 from xatmo.metrics._aggregate import Sums, Weights, add_up, resolve_weights
 from xatmo.metrics._pairs import Dims, axes_of, climatology_for, fields, match, reduced_dims
-from xatmo.typing import T, XarrayObject
+from xatmo.typing import Floats, T, XarrayObject
 from xatmo.units import conversion
 
-Statistics = Mapping[str, xr.DataArray]
+Means = Mapping[str, xr.DataArray]
 UnitsRule = Literal["same", "squared", "dB", "m", "1"]
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A prediction and its target on the same labels, NaN in both where either is missing.
+    """A prediction and its target on the same labels and in the same units.
 
     Attributes
     ----------
     prediction, target : DataArray
-        In float64.
     climatology : DataArray or None
         On the same labels.
     dims : tuple of str
@@ -43,6 +42,10 @@ class Pair:
     dims: tuple[Hashable, ...]
     options: Mapping[str, Any]
 
+    def fields(self) -> list[xr.DataArray]:
+        """Prediction, target, and the climatology if there is one."""
+        return [self.prediction, self.target] + ([] if self.climatology is None else [self.climatology])
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -54,26 +57,29 @@ class Metric:
         By which `verify` knows it.
     long_name : str
         Goes into the result's attributes.
+    means : tuple of str
+        Names of the statistics whose weighted means the formula needs.
     statistics : callable
-        ``Pair -> {name: DataArray}``: values at every point, whose weighted means the formula needs.
+        ``(*arrays) -> arrays``: values of the statistics at every point, in the order of ``means``, from values of the
+        fields.
     score : callable
         ``(means, Pair) -> DataArray``. Roots and ratios belong here, after averaging.
     units : {"same", "squared", "dB", "m", "1"}
         Units of the score, from those of the field.
     climatology : {"none", "optional", "required"}
         Whether the score uses a climatology.
-    pairwise : bool
-        Whether a point that is missing in one field is taken out of the other. Transforms over whole fields see
-        them as they are.
+    fields : callable
+        ``Pair -> DataArrays`` that the statistics are taken of, for scores that look at more than one point at a time.
     """
 
     name: str
     long_name: str
-    statistics: Callable[[Pair], Statistics]
-    score: Callable[[Statistics, Pair], xr.DataArray]
+    means: tuple[str, ...]
+    statistics: Callable[..., Sequence[Floats]]
+    score: Callable[[Means, Pair], xr.DataArray]
     units: UnitsRule = "same"
     climatology: Literal["none", "optional", "required"] = "none"
-    pairwise: bool = True
+    fields: Callable[[Pair], Sequence[xr.DataArray]] = Pair.fields
 
 
 @dataclass(frozen=True)
@@ -89,9 +95,9 @@ class Prepared:
     def sums(self, metric: Metric, keep: tuple[Hashable, ...] = ()) -> Sums:
         """Weighted sums over the reduced dimensions except those to keep."""
         dims = tuple(d for d in self.pair.dims if d not in keep)
-        return add_up(metric.statistics(self.pair), dims, self.weights)
+        return add_up(metric.fields(self.pair), metric.means, metric.statistics, dims, self.weights)
 
-    def finish(self, metric: Metric, means: Statistics) -> xr.DataArray:
+    def finish(self, metric: Metric, means: Means) -> xr.DataArray:
         """Apply the formula and label the result."""
         out = metric.score(means, self.pair).astype(self.dtype)
         axes = axes_of(self.like)
@@ -120,7 +126,7 @@ def prepare(
     options: Mapping[str, Any] | None = None,
     what: str,
 ) -> Prepared:
-    """Align, convert, mask and weigh one pair; lazy."""
+    """Align, convert and weigh one pair; lazy."""
     if metric.climatology == "required" and climatology is None:
         message = f"{what} compares with a climatology; pass climatology=, a mean over other years on the same grid"
         raise OptionError(message)
@@ -130,18 +136,10 @@ def prepare(
     aligned, matched, cyclic = match(prediction, target, what=what)
     base = None
     if climatology is not None and metric.climatology != "none":
-        base = climatology_for(climatology, aligned, matched).astype(np.float64)
+        base = climatology_for(climatology, aligned, matched)
     dims = reduced_dims(aligned, matched, dim, what=what)
     by = resolve_weights(aligned, dims, weights, what=what)
-    first, second = aligned.astype(np.float64), matched.astype(np.float64)
-    if metric.pairwise:
-        known = first.notnull() & second.notnull()
-        if base is not None:
-            known = known & base.notnull()
-        first, second = first.where(known), second.where(known)
-    first.attrs, second.attrs = aligned.attrs, matched.attrs
-    pair = Pair(first, second, base, dims, options or {})
-    return Prepared(pair, by, like, cyclic, dtype)
+    return Prepared(Pair(aligned, matched, base, dims, options or {}), by, like, cyclic, dtype)
 
 
 def evaluate(

@@ -15,9 +15,9 @@ import xarray as xr
 
 from xatmo.errors import OptionError
 from xatmo.metrics._aggregate import Weights
-from xatmo.metrics._metric import Metric, Pair, Statistics, evaluate
+from xatmo.metrics._metric import Means, Metric, Pair, evaluate
 from xatmo.metrics._pairs import Dims
-from xatmo.typing import T, XarrayObject
+from xatmo.typing import Floats, T, XarrayObject
 
 # A variance below this part of the mean square is rounding: the field is constant.
 _CONSTANT = 1e-13
@@ -55,16 +55,45 @@ _DOC = """
     """
 
 
-def _errors(pair: Pair) -> xr.DataArray:
-    return pair.prediction - pair.target
+Arrays = tuple[Floats, ...]
 
 
-def _moments(pair: Pair) -> Statistics:
+def _squared_error(p: Floats, t: Floats) -> Arrays:
+    error = p - t
+    return (np.square(error, out=error),)
+
+
+def _absolute_error(p: Floats, t: Floats) -> Arrays:
+    return (abs(p - t),)
+
+
+def _error(p: Floats, t: Floats) -> Arrays:
+    return (p - t,)
+
+
+def _moments(p: Floats, t: Floats, climatology: Floats | None = None) -> Arrays:
     """First and second moments of both fields, of the anomalies where there is a climatology."""
-    p, t = pair.prediction, pair.target
-    if pair.climatology is not None:
-        p, t = p - pair.climatology, t - pair.climatology
-    return {"p": p, "t": t, "pp": p * p, "tt": t * t, "pt": p * t}
+    if climatology is not None:
+        p, t = p - climatology, t - climatology
+    return p, t, p * p, t * t, p * t
+
+
+_MOMENTS = ("p", "t", "pp", "tt", "pt")
+
+
+def _error_and_spread(p: Floats, t: Floats, climatology: Floats | None = None) -> Arrays:
+    away = t if climatology is None else t - climatology
+    return (p - t) ** 2, away, away**2
+
+
+def _first(means: Means, _: Pair) -> xr.DataArray:
+    (mean,) = means.values()
+    return mean
+
+
+def _root(means: Means, _: Pair) -> xr.DataArray:
+    (mean,) = means.values()
+    return _sqrt(mean)
 
 
 def _sqrt(field: xr.DataArray) -> xr.DataArray:
@@ -77,30 +106,23 @@ def _variance(square: xr.DataArray, mean: xr.DataArray) -> xr.DataArray:
     return variance.where(variance > _CONSTANT * square)
 
 
-def _correlation(m: Statistics, _: Pair) -> xr.DataArray:
+def _correlation(m: Means, _: Pair) -> xr.DataArray:
     spread = _variance(m["pp"], m["p"]) * _variance(m["tt"], m["t"])
     return (m["pt"] - m["p"] * m["t"]) / _sqrt(spread)
 
 
-def _std_ratio(m: Statistics, _: Pair) -> xr.DataArray:
+def _std_ratio(m: Means, _: Pair) -> xr.DataArray:
     variance = (m["pp"] - m["p"] ** 2).clip(min=0)
     return _sqrt(variance / _variance(m["tt"], m["t"]))
 
 
-def _anomaly_correlation(m: Statistics, _: Pair) -> xr.DataArray:
+def _anomaly_correlation(m: Means, _: Pair) -> xr.DataArray:
     both = m["pp"] * m["tt"]
     return m["pt"] / _sqrt(both.where(both > 0))
 
 
-def _skill_statistics(pair: Pair) -> Statistics:
-    squared = _errors(pair) ** 2
-    if pair.climatology is not None:
-        return {"error": squared, "reference": (pair.target - pair.climatology) ** 2}
-    return {"error": squared, "t": pair.target, "tt": pair.target**2}
-
-
-def _skill(m: Statistics, _: Pair) -> xr.DataArray:
-    reference = m["reference"] if "reference" in m else _variance(m["tt"], m["t"])
+def _skill(m: Means, pair: Pair) -> xr.DataArray:
+    reference = _variance(m["tt"], m["t"]) if pair.climatology is None else m["tt"]
     return 1 - m["error"] / reference.where(reference > 0)
 
 
@@ -118,7 +140,8 @@ def target_range(pair: Pair, *, also: Sequence[Hashable] = ()) -> xr.DataArray:
             message = f"data_range={given!r}; wanted 'target' or a number in the units of the field"
             raise OptionError(message)
         over = [d for d in pair.target.dims if d in pair.dims or d in also]
-        span = pair.target.max(over) - pair.target.min(over)
+        known = pair.target.where(pair.prediction.notnull())
+        span = known.max(over) - known.min(over)
         return span.where(span > 0)
     if not float(given) > 0:
         message = f"data_range={given!r}; wanted a number above 0, in the units of the field"
@@ -126,7 +149,7 @@ def target_range(pair: Pair, *, also: Sequence[Hashable] = ()) -> xr.DataArray:
     return xr.DataArray(float(given))
 
 
-def _psnr(m: Statistics, pair: Pair) -> xr.DataArray:
+def _psnr(m: Means, pair: Pair) -> xr.DataArray:
     # An error of zero is an infinite ratio; 0/0 is no ratio.
     peak = target_range(pair)
     ratio = peak**2 / m["e"].where(m["e"] > 0)
@@ -136,15 +159,19 @@ def _psnr(m: Statistics, pair: Pair) -> xr.DataArray:
     return out
 
 
-MSE = Metric("mse", "mean square error", lambda p: {"e": _errors(p) ** 2}, lambda m, _: m["e"], "squared")
-RMSE = Metric("rmse", "root mean square error", lambda p: {"e": _errors(p) ** 2}, lambda m, _: _sqrt(m["e"]))
-MAE = Metric("mae", "mean absolute error", lambda p: {"e": abs(_errors(p))}, lambda m, _: m["e"])
-BIAS = Metric("bias", "mean error", lambda p: {"e": _errors(p)}, lambda m, _: m["e"])
-CORRELATION = Metric("correlation", "correlation", _moments, _correlation, "1")
-STD_RATIO = Metric("std_ratio", "ratio of standard deviations, prediction to target,", _moments, _std_ratio, "1")
-ACC = Metric("acc", "anomaly correlation", _moments, _anomaly_correlation, "1", climatology="required")
-SKILL = Metric("skill", "mean-square skill", _skill_statistics, _skill, "1", climatology="optional")
-PSNR = Metric("psnr", "peak signal-to-noise ratio", lambda p: {"e": _errors(p) ** 2}, _psnr, "dB")
+MSE = Metric("mse", "mean square error", ("e",), _squared_error, _first, "squared")
+RMSE = Metric("rmse", "root mean square error", ("e",), _squared_error, _root)
+MAE = Metric("mae", "mean absolute error", ("e",), _absolute_error, _first)
+BIAS = Metric("bias", "mean error", ("e",), _error, _first)
+CORRELATION = Metric("correlation", "correlation", _MOMENTS, _moments, _correlation, "1")
+STD_RATIO = Metric(
+    "std_ratio", "ratio of standard deviations, prediction to target,", _MOMENTS, _moments, _std_ratio, "1"
+)
+ACC = Metric("acc", "anomaly correlation", _MOMENTS, _moments, _anomaly_correlation, "1", climatology="required")
+SKILL = Metric(
+    "skill", "mean-square skill", ("error", "t", "tt"), _error_and_spread, _skill, "1", climatology="optional"
+)
+PSNR = Metric("psnr", "peak signal-to-noise ratio", ("e",), _squared_error, _psnr, "dB")
 
 
 def mse(prediction: T, target: XarrayObject, *, dim: Dims = None, weights: Weights = "area") -> T:

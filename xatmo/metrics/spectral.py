@@ -9,7 +9,7 @@ import xarray as xr
 
 from xatmo.errors import DimensionError, OptionError
 from xatmo.metrics._aggregate import in_one_chunk
-from xatmo.metrics._metric import Metric, Pair, Statistics, evaluate
+from xatmo.metrics._metric import Means, Metric, Pair, evaluate
 from xatmo.metrics._pairs import Dims, axes_of
 from xatmo.typing import Floats, SpectrumKind, T, XarrayObject
 
@@ -17,7 +17,7 @@ Criterion = Literal["skill", "power"]
 _AXES = ("degree", "wavenumber")
 
 
-def _statistics(pair: Pair) -> Statistics:
+def _spectra(pair: Pair) -> list[xr.DataArray]:
     from xatmo import spectral
 
     axes = axes_of(pair.prediction)
@@ -35,11 +35,15 @@ def _statistics(pair: Pair) -> Statistics:
     if settings["kind"] not in ("auto", "spherical", "isotropic"):
         message = f"effective_resolution: kind={settings['kind']!r}; wanted 'auto', 'spherical' or 'isotropic'"
         raise OptionError(message)
-    first = pair.prediction - pair.target if criterion == "skill" else pair.prediction
-    return {
-        "first": spectral.energy_spectrum(first.rename("first"), **settings),
-        "target": spectral.energy_spectrum(pair.target.rename("target"), **settings),
-    }
+    first = pair.prediction
+    if criterion == "skill":
+        first = first.astype(np.float64) - pair.target
+    fields = (first.rename("error" if criterion == "skill" else "prediction"), pair.target.rename("target"))
+    return [spectral.energy_spectrum(field, **settings) for field in fields]
+
+
+def _themselves(*spectra: Floats) -> tuple[Floats, ...]:
+    return spectra
 
 
 def crossing(curve: Floats, wavelength: Floats, threshold: float) -> Any:
@@ -77,7 +81,7 @@ def crossing(curve: Floats, wavelength: Floats, threshold: float) -> Any:
     return np.where(crossed, found, wavelength[-1])
 
 
-def _score(means: Statistics, pair: Pair) -> xr.DataArray:
+def _score(means: Means, pair: Pair) -> xr.DataArray:
     target = means["target"]
     axis = next(d for d in _AXES if d in target.dims)
     wavelength = np.asarray(target["wavelength"].values, dtype=np.float64)
@@ -95,7 +99,9 @@ def _score(means: Statistics, pair: Pair) -> xr.DataArray:
     return found
 
 
-EFFECTIVE_RESOLUTION = Metric("effective_resolution", "effective resolution", _statistics, _score, "m", pairwise=False)
+EFFECTIVE_RESOLUTION = Metric(
+    "effective_resolution", "effective resolution", ("first", "target"), _themselves, _score, "m", fields=_spectra
+)
 
 
 def effective_resolution(

@@ -12,7 +12,7 @@ from xatmo._labels import require_whole
 from xatmo.errors import DimensionError, OptionError
 from xatmo.grids import Grid
 from xatmo.metrics._aggregate import Weights
-from xatmo.metrics._metric import Metric, Pair, Statistics, evaluate
+from xatmo.metrics._metric import Means, Metric, Pair, evaluate
 from xatmo.metrics._pairs import Dims, axes_of
 from xatmo.metrics.pointwise import target_range
 from xatmo.typing import Floats, T, XarrayObject
@@ -41,6 +41,7 @@ def ssim_map(
     from skimage.metrics import structural_similarity
 
     reach = window // 2
+    prediction, target = (np.asarray(x, dtype=np.float64) for x in (prediction, target))
     if not np.isfinite(data_range):
         return np.full(prediction.shape, np.nan)
     missing = ~(np.isfinite(prediction) & np.isfinite(target))
@@ -66,7 +67,7 @@ def ssim_map(
     return inner[:, reach:-reach] if periodic else inner
 
 
-def _statistics(pair: Pair) -> Statistics:
+def _maps(pair: Pair) -> list[xr.DataArray]:
     lat, lon, periodic = _image_dims(pair)
     sigma = pair.options.get("sigma")
     window = 2 * int(_TRUNCATE * sigma + 0.5) + 1 if sigma is not None else int(pair.options.get("window", 7))
@@ -79,7 +80,7 @@ def _statistics(pair: Pair) -> Statistics:
         raise OptionError(message)
     for field in (pair.prediction, pair.target):
         require_whole(field, (lat, lon), what="ssim")
-    values = xr.apply_ufunc(
+    values: xr.DataArray = xr.apply_ufunc(
         ssim_map,
         pair.prediction,
         pair.target,
@@ -91,7 +92,7 @@ def _statistics(pair: Pair) -> Statistics:
         dask="parallelized",
         output_dtypes=[np.float64],
     )
-    return {"ssim": values}
+    return [values]
 
 
 def _image_dims(pair: Pair) -> tuple[Hashable, Hashable, bool]:
@@ -112,7 +113,15 @@ def _image_dims(pair: Pair) -> tuple[Hashable, Hashable, bool]:
     return axes.lat_dim, axes.lon_dim, Grid.of(pair.prediction).periodic
 
 
-SSIM = Metric("ssim", "structural similarity", _statistics, lambda m, _: m["ssim"], "1")
+def _itself(values: Floats) -> tuple[Floats]:
+    return (values,)
+
+
+def _mean(means: Means, _: Pair) -> xr.DataArray:
+    return means["ssim"]
+
+
+SSIM = Metric("ssim", "structural similarity", ("ssim",), _itself, _mean, "1", fields=_maps)
 
 
 def ssim(

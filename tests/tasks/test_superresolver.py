@@ -269,6 +269,18 @@ def test_an_interrupted_task_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyP
         SuperResolver(factor=2, channels=8, n_blocks=1).fit(ds, **{**QUICK, "max_steps": 6}, run_dir=tmp_path)
 
 
+@pytest.mark.slow
+def test_two_processes_train_one_task(tmp_path: Path) -> None:
+    ds = fields()
+    ds.to_netcdf(tmp_path / "fine.nc")
+    options = {**QUICK, "max_steps": 40, "devices": 2}
+    with xr.open_dataset(tmp_path / "fine.nc") as lazy:
+        task = SuperResolver(factor=2, scale_learning_rate=True, **TINY).fit(lazy, **options, validation=ds)
+    assert task.history["step"].max() == 40
+    assert task.history["learning_rate"].max() == pytest.approx(2e-3, rel=0.2)
+    assert ds.atmo.coarsen(2).atmo.superresolve(task)["t2m"].shape == ds["t2m"].shape
+
+
 def test_validation_needs_its_kind() -> None:
     ds = fields()
     coarse = ds.atmo.coarsen(2)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -83,6 +85,23 @@ def test_an_interrupted_run_goes_on_as_if_nothing_happened(tmp_path: Path) -> No
     assert source.given < 13  # it did not start anew
     assert [r["step"] for r in resumed.history] == [r["step"] for r in whole.history]
     assert [r["loss"] for r in resumed.history] == pytest.approx([r["loss"] for r in whole.history], rel=1e-6)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_leave_a_run_that_goes_on(tmp_path: Path, number: signal.Signals) -> None:
+    class Signalled(Numbers):
+        def batches(self, epoch: int, **kwargs: Any) -> Iterator[tuple[torch.Tensor, ...]]:
+            for batch in super().batches(epoch, **kwargs):
+                if self.given == 7:
+                    os.kill(os.getpid(), number)
+                yield batch
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt if number == signal.SIGINT else SystemExit):
+        run(Signalled(), run_dir=tmp_path)
+    assert signal.getsignal(signal.SIGINT) is before
+    assert torch.load(tmp_path / "last.ckpt")["global_step"] in (5, 6, 7)
+    assert same(run(run_dir=tmp_path)[1], run()[1])
 
 
 def test_a_finished_run_is_only_read(tmp_path: Path) -> None:

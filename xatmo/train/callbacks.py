@@ -157,7 +157,8 @@ class Keeper(Callback):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Leave a run that can be resumed. In a distributed run the others may be gone: then the last save counts."""
-        if isinstance(exception, KeyboardInterrupt) and trainer.world_size == 1 and trainer.global_step > self._saved:
+        asked = isinstance(exception, (KeyboardInterrupt, SystemExit))  # Ctrl-C, or SIGTERM between two steps
+        if asked and trainer.world_size == 1 and trainer.global_step > self._saved:
             self._save(trainer, "last.ckpt")
 
     def state_dict(self) -> dict[str, Any]:

@@ -158,8 +158,10 @@ def _fit(
                     ckpt_path=None if before is None else folder / LAST,
                     weights_only=None if before is None else True,
                 )
-            except SystemExit as error:  # Lightning exits after Ctrl-C
-                raise KeyboardInterrupt from error
+            except SystemExit as error:
+                if isinstance(error.__context__, KeyboardInterrupt):  # Lightning exits after Ctrl-C
+                    raise KeyboardInterrupt from error
+                raise  # a scheduler's SIGTERM
             except ProcessRaisedException as error:
                 if "KeyboardInterrupt" in str(error):
                     raise KeyboardInterrupt from error

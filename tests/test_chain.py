@@ -80,7 +80,7 @@ def test_cluster_of_two_processes_gives_the_numbers_of_numpy(model_path: Path) -
     ds = nature()
     expected = chain(ds, model_path)
     with (
-        LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster,
         Client(cluster),
     ):
         assert_same(chain(ds.chunk(time=2), model_path), expected)

@@ -222,6 +222,15 @@ def test_acc_and_skill_against_a_climatology():
         metrics.acc(p, t, climatology=base.isel(month=slice(1, None)))
 
 
+def test_lazy_climatology(no_compute):
+    t, p = field(0), field(1)
+    base = xr.DataArray(280 + np.arange(12.0), {"month": np.arange(1, 13)}, "month", attrs={"units": "K"})
+    base = base.broadcast_like(t.isel(time=0, drop=True)).assign_attrs(units="K")
+    with no_compute():
+        lazy = metrics.acc(p.chunk(time=2), t.chunk(time=3), climatology=base.chunk(month=1), dim="time")
+    xr.testing.assert_allclose(lazy, metrics.acc(p, t, climatology=base, dim="time"))
+
+
 def test_clear_errors(pair):
     p, t = pair
     with pytest.raises(CoordinateError, match="7 points in the prediction .* wanted the same labels"):

@@ -73,9 +73,10 @@ def test_ends_of_the_scale(pair):
 
 def test_crossing_of_curves():
     metres = np.array([8.0, 4, 2, 1])
-    curves = np.array([[1, 0.8, 0.5, 0.2], [1, 0.4, 0.9, 0.9], [0.4, 0.9, 0.9, 0.9], [1, 1, 1, 1], [1, np.nan, 0, 0]])
+    curves = np.array([[1, 0.8, 0.5, 0.2], [1, 0.4, 0.9, 0.9], [0.4, 0.9, 0.9, 0.9], [1, 1, 1, 1], [1, np.nan, 0, 0],
+                       [1, 1, 1 - 1e-15, 1 - 2e-15]])  # fmt: skip
     found = crossing(curves, metres, 0.5)
-    np.testing.assert_allclose(found, [2, 8 * 0.5 ** (0.5 / 0.6), np.inf, 1, np.nan])
+    np.testing.assert_allclose(found, [2, 8 * 0.5 ** (0.5 / 0.6), np.inf, 1, np.nan, 1])
 
 
 def test_lazy(pair, no_compute):

@@ -75,7 +75,7 @@ def crossing(curve: Floats, wavelength: Floats, threshold: float) -> Any:
     pick = [np.take_along_axis(curve, i[..., None], -1)[..., 0] for i in (before, after)]
     scale = np.log(wavelength)
     with np.errstate(invalid="ignore", divide="ignore"):
-        part = (pick[0] - threshold) / (pick[0] - pick[1])
+        part = np.where(crossed, (pick[0] - threshold) / (pick[0] - pick[1]), 0.0)
         found = np.exp(scale[before] + part * (scale[after] - scale[before]))
     found = np.where(after == 0, np.where(np.isnan(pick[1]), np.nan, np.inf), found)
     return np.where(crossed, found, wavelength[-1])

@@ -8,6 +8,7 @@ import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import xarray as xr
@@ -49,7 +50,6 @@ CALLS: dict[str, tuple[str, Callable[[Path, pytest.MonkeyPatch], object]]] = {
     "grib": ("cfgrib", lambda folder, patch: open_grib(folder)),
     "hdf5": ("hdf5plugin", open_filtered),
     "cloud": ("gcsfs", lambda folder, patch: xatmo.open_catalog("era5").open("arco")),
-    "maps": ("cartopy", lambda folder, patch: field().atmo.plot.map(coastlines=True)),
     "xesmf": (
         "xesmf",
         lambda folder, patch: field().atmo.regrid(xatmo.Grid.gaussian(8), method="bilinear", engine="xesmf"),
@@ -59,7 +59,7 @@ CALLS: dict[str, tuple[str, Callable[[Path, pytest.MonkeyPatch], object]]] = {
 
 def test_every_extra_for_users_is_covered() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    assert set(CALLS) == set(extras) - {"test", "lint", "docs"}
+    assert {*CALLS, "maps"} == set(extras) - {"test", "lint", "docs"}
 
 
 @pytest.mark.parametrize("extra", CALLS)
@@ -86,6 +86,14 @@ def test_without_ducc0_the_torch_engine_serves(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.undo()
     if optional.available("ducc0"):
         xr.testing.assert_allclose(there, da.atmo.to_spectral(engine="ducc0"), atol=1e-12)
+
+
+def test_without_cartopy_maps_have_no_coasts(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("cartopy", "cartopy.feature", "cmocean"):
+        monkeypatch.setitem(sys.modules, name, None)
+    ax = field().atmo.plot.map(coastlines=True)
+    assert not [line for line in ax.collections if type(line).__name__ == "LineCollection"]
+    plt.close(ax.figure)
 
 
 def test_available_does_not_import() -> None:

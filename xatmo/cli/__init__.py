@@ -156,8 +156,9 @@ def apply(
     ds = files.open_fields(input)
     if variable is not None:
         ds = files.one_variable(ds, variable, input).to_dataset(name=wanted[0] if len(wanted) == 1 else variable)
-    ds = ds[[name for name in ds.data_vars if name in wanted]] if set(wanted) <= set(ds.data_vars) else ds
-    result = files.in_pieces(ds).atmo.apply(loaded, batch_size=batch_size, device=device)
+    accessor = files.in_pieces(ds).atmo
+    refine_or_apply = accessor.superresolve if loaded.factor > 1 else accessor.apply
+    result = refine_or_apply(loaded, batch_size=batch_size, device=device)
     key = {"model": loaded.fingerprint, "input": files.identity(input), "variable": variable}
     files.write(result, output, key=key, overwrite=overwrite, note=typer.echo)
     typer.echo(f"wrote {output}")

@@ -261,7 +261,7 @@ def parameters_section(doc: str) -> dict[str, str]:
     for block in re.split(r"\n(?=\S)", match[1]) if match else []:
         head, _, body = block.partition("\n")
         names, _, kind = head.partition(" : ")
-        text = " ".join(body.split())
+        text = " ".join(body.split()).replace("``", "").replace("`", "")
         choices = kind if kind.startswith("{") else ""
         for name in names.split(","):
             found[name.strip().lstrip("*")] = f"{text} {choices}".strip()

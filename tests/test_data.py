@@ -109,7 +109,7 @@ def test_zarr_is_decoded_directly_also_after_slicing(how: str, tmp_path: Path) -
     assert source.edges == ((0, 5, 10, 12), (0, 8, 16, 20), (0, 10, 20, 30, 36))
     part = _sources.Source(field.isel(time=slice(2, None), lon=slice(5, 25)))
     if "dask" not in how:
-        assert isinstance(part._array, _sources._Shifted)
+        assert isinstance(part._array, LocalZarr)
         assert part.edges == ((0, 3, 8, 10), (0, 8, 16, 20), (0, 5, 15, 20))
     for slices in ((slice(0, 3), slice(0, 8), slice(0, 5)), (slice(1, 10), slice(3, 20), slice(2, 20))):
         np.testing.assert_array_equal(part.read(slices), counting()[2:, :, 5:25][slices])
@@ -161,7 +161,7 @@ def test_a_distributed_client_changes_nothing(tmp_path: Path) -> None:
     p = plan(SIZES, {"time": 3, "lat": 10, "lon": 18})
     alone = torch.cat(list(SampleStream(field, p, batch_size=5)))
     with (
-        distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster,
+        distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=":0") as cluster,
         distributed.Client(cluster),
     ):
         assert torch.equal(torch.cat(list(SampleStream(field, p, batch_size=5))), alone)
@@ -450,9 +450,9 @@ def test_decoded_chunks_alive_stay_within_the_memory(overlap: int, monkeypatch: 
     lock = threading.Lock()
     original = _sources.Source.read
 
-    def watched(self: _sources.Source, box: Any) -> Any:
+    def watched(self: _sources.Source, box: Any, buffers: Any) -> Any:
         nonlocal alive, most, reads
-        block = original(self, box).copy()
+        block = original(self, box, buffers).copy()
         with lock:
             alive, reads = alive + 1, reads + 1
             most = max(most, alive)
@@ -483,10 +483,10 @@ def test_small_data_are_read_once_for_all_epochs(monkeypatch: pytest.MonkeyPatch
     reads = 0
     original = _sources.Source.read
 
-    def counted(self: _sources.Source, box: Any) -> Any:
+    def counted(self: _sources.Source, box: Any, buffers: Any) -> Any:
         nonlocal reads
         reads += 1
-        return original(self, box)
+        return original(self, box, buffers)
 
     monkeypatch.setattr(_sources.Source, "read", counted)
     stream = SampleStream(counting().chunk(time=1), plan(SIZES, {"time": 1, "lat": 10, "lon": 12}))
@@ -560,7 +560,7 @@ def test_fields_on_other_points_are_refused() -> None:
 
 
 def test_what_goes_wrong_while_reading_comes_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(self: _sources.Source, box: Any) -> Any:
+    def broken(self: _sources.Source, box: Any, buffers: Any) -> Any:
         raise OSError("disk on fire")
 
     monkeypatch.setattr(_sources.Source, "read", broken)

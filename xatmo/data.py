@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from xatmo import cf
 from xatmo.errors import CoordinateError, DimensionError, MissingValueError, OptionError, XatmoError
-from xatmo.patches._ahead import Ahead, Buffers, placed_from
+from xatmo.patches._ahead import Ahead, placed_from
+from xatmo.patches._buffers import Buffers
 from xatmo.patches._schedule import Key, Layout, Pool, Schedule, batch_sizes
 from xatmo.patches._sources import Source
 from xatmo.patches.plan import Plan
@@ -282,17 +283,17 @@ class SampleStream(torch.utils.data.IterableDataset[Batch]):
         small = self._schedule.total_bytes() <= self.memory // 2
         with ThreadPoolExecutor(self.threads, thread_name_prefix="xatmo-read") as readers:
             try:
-                following = self._request(next(pools, None), chunks, readers)
+                following = self._request(next(pools, None), chunks, readers, buffers)
                 while following is not None:
                     (pool, at, stop), futures = following
                     chunks = {key: f.result() if isinstance(f, Future) else f for key, f in futures.items()}
                     if small:
                         self._kept = {**self._kept, **chunks}
-                    following = self._request(next(pools, None), chunks, readers)
+                    following = self._request(next(pools, None), chunks, readers, buffers)
                     while at < stop:
                         size = int(sizes[number])
                         if not filled:
-                            arrays = [buffers.get((size, *group.shape)) for group in self._groups]
+                            arrays = [buffers.get((size, *group.shape), np.float32) for group in self._groups]
                         take = min(size - filled, stop - at)
                         starts = pool.starts[at : at + take].tolist()
                         for array, group in zip(arrays, self._groups, strict=True):
@@ -305,14 +306,18 @@ class SampleStream(torch.utils.data.IterableDataset[Batch]):
                 readers.shutdown(cancel_futures=True)
 
     def _request(
-        self, placed: tuple[Pool, int, int] | None, chunks: dict[Key, Array], readers: ThreadPoolExecutor
+        self,
+        placed: tuple[Pool, int, int] | None,
+        chunks: dict[Key, Array],
+        readers: ThreadPoolExecutor,
+        buffers: Buffers,
     ) -> tuple[tuple[Pool, int, int], dict[Key, Any]] | None:
         """Have the chunks of a pool read, except those that are here."""
         if placed is None:
             return None
         here = {**self._kept, **chunks}
         return placed, {
-            key: here[key] if key in here else readers.submit(self._layouts[key[0]].read, key[1])
+            key: here[key] if key in here else readers.submit(self._layouts[key[0]].read, key[1], buffers)
             for key in sorted(placed[0].keys)
         }
 

@@ -1,39 +1,13 @@
-"""Make batches ahead of their use, in memory that is used again."""
+"""Make batches ahead of their use, in a thread."""
 
 from __future__ import annotations
 
 import queue
-import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from xatmo.patches._schedule import Pool
-
-Array = NDArray[Any]
-
-
-class Buffers:
-    """Arrays for batches, used again once nobody holds them: fresh memory costs more than filling it."""
-
-    def __init__(self, keep: int = 8) -> None:
-        self._arrays: dict[tuple[int, ...], list[Array]] = {}
-        self._keep = keep
-        alone = [np.empty(0)]
-        self._alone = sys.getrefcount(alone[0])  # what the list and the call themselves count for
-
-    def get(self, shape: tuple[int, ...]) -> Array:
-        known = self._arrays.setdefault(shape, [])
-        for k in range(len(known)):
-            if sys.getrefcount(known[k]) == self._alone:  # every tensor and view made of it is gone
-                return known[k]
-        array = np.empty(shape, dtype=np.float32)
-        if len(known) < self._keep:
-            known.append(array)
-        return array
 
 
 class Ahead:

@@ -8,7 +8,7 @@ shuffled inside their pool. Every chunk is read about once in an epoch, and ever
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xatmo.patches._buffers import Buffers
 from xatmo.patches._sources import Source
 from xatmo.patches.plan import Plan
 
@@ -28,6 +29,18 @@ Piece = tuple[int, slice, slice]
 _TOLERATED_REREADING = 1.15
 
 
+class _Pieces(dict[int, tuple[Piece, ...]]):
+    """Pieces of windows by their start, worked out when they are first asked for."""
+
+    def __init__(self, cut: Callable[[int], Iterator[Piece]]) -> None:
+        super().__init__()
+        self._cut = cut
+
+    def __missing__(self, start: int) -> tuple[Piece, ...]:
+        found = self[start] = tuple(self._cut(start))
+        return found
+
+
 class Axis:
     """One dimension of one field: which parts of which chunks a window takes."""
 
@@ -35,14 +48,11 @@ class Axis:
         self.edges = np.asarray(edges, dtype=np.int64)
         self.factor = factor
         self.length = length * factor
-        self._known: dict[int, tuple[Piece, ...]] = {}
+        self.known = _Pieces(self._cut)
 
     def pieces(self, start: int) -> tuple[Piece, ...]:
         """Chunk, part of the chunk, and part of the window; past the end a window continues at index 0."""
-        known = self._known.get(start)
-        if known is None:
-            known = self._known[start] = tuple(self._cut(start))
-        return known
+        return self.known[start]
 
     def _cut(self, start: int) -> Iterator[Piece]:
         at, done, n = start * self.factor, 0, int(self.edges[-1])
@@ -122,26 +132,30 @@ class Layout:
         axes = [axis for axis in self.axes if axis is not None]
         return 4 * self.channels * math.prod(axis.points(c) for c, axis in zip(key, axes, strict=True))
 
-    def read(self, key: tuple[int, ...]) -> Array:
+    def read(self, key: tuple[int, ...], buffers: Buffers | None = None) -> Array:
         """Read a chunk as ``(channels, *plan's dimensions)``, with length 1 along those that the field lacks."""
-        block = self.source.read(self.box(key)).transpose(self._order)
+        block = self.source.read(self.box(key), buffers).transpose(self._order)
         sizes = iter(block.shape[len(self._extra) :])
         return block.reshape(self.channels, *(next(sizes) if there else 1 for there in self.present))
 
     def copy(self, out: Array, starts: list[list[int]], chunks: dict[Key, Array], number: int) -> None:
         """Copy windows into ``out (windows, channels, *patch)``."""
         whole = slice(None)
-        every = ((0, whole, whole),)
+        there = [a for a, axis in enumerate(self.axes) if axis is not None]
+        known = [axis.known for axis in self.axes if axis is not None]
+        index = [whole] * (1 + len(self.axes))
         for target, start in zip(out, starts, strict=True):
-            cuts = [every if axis is None else axis.pieces(s) for axis, s in zip(self.axes, start, strict=True)]
-            if all(len(cut) == 1 for cut in cuts):
-                key = tuple(cut[0][0] for cut, axis in zip(cuts, self.axes, strict=True) if axis is not None)
-                target[...] = chunks[number, key][(whole, *(cut[0][1] for cut in cuts))]
+            cuts = [pieces[start[a]] for pieces, a in zip(known, there, strict=True)]
+            if sum(map(len, cuts)) == len(cuts):  # the window lies in one chunk, as most do
+                for a, ((_, part, _),) in zip(there, cuts, strict=True):
+                    index[1 + a] = part
+                target[...] = chunks[number, tuple([cut[0][0] for cut in cuts])][tuple(index)]
                 continue
             for parts in product(*cuts):
-                key = tuple(part[0] for part, axis in zip(parts, self.axes, strict=True) if axis is not None)
-                source = chunks[number, key][(whole, *(part[1] for part in parts))]
-                target[(whole, *(part[2] for part in parts))] = source
+                where = index.copy()
+                for a, (_, part, into) in zip(there, parts, strict=True):
+                    index[1 + a], where[1 + a] = part, into
+                target[tuple(where)] = chunks[number, tuple([part[0] for part in parts])][tuple(index)]
 
 
 @dataclass(frozen=True)

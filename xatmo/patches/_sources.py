@@ -16,7 +16,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xatmo.patches._zarr import local_zarr
+from xatmo.patches._buffers import Buffers
+from xatmo.patches._zarr import LocalZarr, local_zarr
 
 Array = NDArray[Any]
 
@@ -69,14 +70,17 @@ class Source:
         other.edges = tuple(tuple(accumulate(c, initial=0)) for c in _pieces(self.shape, self.dtype.itemsize))
         return other
 
-    def read(self, box: tuple[slice, ...]) -> Array:
-        """Numbers in a box, given as one slice per dimension. Floats wider than float32, and integers, become float32.
+    def read(self, box: tuple[slice, ...], buffers: Buffers | None = None) -> Array:
+        """Read a box, given as one slice per dimension. Floats wider than float32, and integers, become float32.
 
         Arrays in memory come back as views in their own type.
         """
         if self.in_memory:
             return np.asarray(self._array[box])
-        block = np.asarray(self._array[box]) if self._array is not None else _compute(self._dask[box])
+        if isinstance(self._array, LocalZarr):
+            block = self._array.read(box, buffers)
+        else:
+            block = np.asarray(self._array[box]) if self._array is not None else _compute(self._dask[box])
         if block.dtype.kind in "fiub" and block.dtype != np.float32:
             block = block.astype(np.float32)
         return block
@@ -133,23 +137,12 @@ def _opened(reader: Any, array: Any, variable: xr.Variable) -> tuple[Any, tuple[
         array = array.array
     direct = local_zarr(array) if first is not None and not decoded and array.dtype == variable.dtype else None
     if direct is not None and first is not None:
-        return (direct if not any(first) else _Shifted(direct, first)), _cut(variable.shape, direct.chunks, first)
+        return direct.part(first), _cut(variable.shape, direct.chunks, first)
     encoding = variable.encoding
     stored = encoding.get("shards") or encoding.get("chunks") or encoding.get("chunksizes")
     if isinstance(stored, (tuple, list)) and len(stored) == variable.ndim:
         return reader, _cut(variable.shape, stored, first or [0] * variable.ndim)
     return reader, _pieces(variable.shape, max(variable.dtype.itemsize, 1))
-
-
-class _Shifted:
-    """A part of an array, addressed from its own first point."""
-
-    def __init__(self, array: Any, first: list[int]) -> None:
-        self._array, self._first = array, first
-
-    def __getitem__(self, box: tuple[slice, ...]) -> Array:
-        moved = tuple(slice(s.start + f, s.stop + f) for s, f in zip(box, self._first, strict=True))
-        return np.asarray(self._array[moved])
 
 
 def _cut(shape: tuple[int, ...], stored: Sequence[int], first: Sequence[int]) -> tuple[tuple[int, ...], ...]:

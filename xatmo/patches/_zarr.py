@@ -6,13 +6,18 @@ xarray. Anything else is read through xarray.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import threading
+from collections.abc import Callable, Sequence
+from copy import copy
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from xatmo.patches._buffers import Buffers
 
 Array = NDArray[Any]
 Box = tuple[slice, ...]
@@ -27,37 +32,62 @@ class LocalZarr:
         Shape of a chunk.
     """
 
-    def __init__(self, folder: Path, array: Any, decode: Callable[[bytes, Array], None], dtype: np.dtype[Any]) -> None:
+    def __init__(self, folder: Path, array: Any, decode: Callable[[Any, Array], None], dtype: np.dtype[Any]) -> None:
         self._folder, self._key, self._decode, self._dtype = folder, array.metadata.encode_chunk_key, decode, dtype
         self._fill = 0 if array.fill_value is None else array.fill_value
+        self._first: tuple[int, ...] = (0,) * len(array.shape)
+        self._compressed = threading.local()
         self.chunks: tuple[int, ...] = tuple(array.chunks)
 
-    def __getitem__(self, box: Box) -> Array:
-        first = [s.start // c for s, c in zip(box, self.chunks, strict=True)]
-        last = [(s.stop - 1) // c for s, c in zip(box, self.chunks, strict=True)]
-        if first == last:
-            chunk = self._chunk(tuple(first))
-            return chunk[
-                tuple(slice(s.start % c, s.start % c + s.stop - s.start) for s, c in zip(box, self.chunks, strict=True))
-            ]
-        out = np.empty([s.stop - s.start for s in box], dtype=self._dtype.newbyteorder("="))
-        for index in product(*(range(a, b + 1) for a, b in zip(first, last, strict=True))):
-            source, target = [], []
-            for s, i, c in zip(box, index, self.chunks, strict=True):
-                low, high = max(s.start, i * c), min(s.stop, (i + 1) * c)
-                source.append(slice(low - i * c, high - i * c))
-                target.append(slice(low - s.start, high - s.start))
-            out[tuple(target)] = self._chunk(index)[tuple(source)]
-        return out
+    def part(self, first: Sequence[int]) -> LocalZarr:
+        """Give the same array, addressed from the point ``first``."""
+        other = copy(self)
+        other._first = tuple(first)
+        return other
 
-    def _chunk(self, index: tuple[int, ...]) -> Array:
+    def read(self, box: Box, buffers: Buffers | None = None) -> Array:
+        """Read a box; from one chunk it is a view."""
+        begin = [s.start + f for s, f in zip(box, self._first, strict=True)]
+        end = [s.stop + f for s, f in zip(box, self._first, strict=True)]
+        touched = [range(b // c, (e - 1) // c + 1) for b, e, c in zip(begin, end, self.chunks, strict=True)]
+        out: Array | None = None
+        for index in product(*touched):
+            source, target = [], []
+            for b, e, i, c in zip(begin, end, index, self.chunks, strict=True):
+                low, high = max(b, i * c), min(e, (i + 1) * c)
+                source.append(slice(low - i * c, high - i * c))
+                target.append(slice(low - b, high - b))
+            chunk = self._chunk(index, buffers)[tuple(source)]
+            if all(len(along) == 1 for along in touched):
+                return chunk
+            if out is None:
+                out = np.empty([e - b for b, e in zip(begin, end, strict=True)], dtype=chunk.dtype)
+            out[tuple(target)] = chunk
+        return np.empty(0, dtype=self._dtype) if out is None else out
+
+    def _chunk(self, index: tuple[int, ...], buffers: Buffers | None) -> Array:
+        out = np.empty(self.chunks, self._dtype) if buffers is None else buffers.get(self.chunks, self._dtype)
         try:
-            stored = (self._folder / self._key(index)).read_bytes()
+            with (self._folder / self._key(index)).open("rb", buffering=0) as file:
+                self._decode(self._stored(file), out)
         except FileNotFoundError:  # chunks that hold nothing but the fill value need not exist
-            return np.full(self.chunks, self._fill, dtype=self._dtype.newbyteorder("="))
-        out = np.empty(self.chunks, dtype=self._dtype)
-        self._decode(stored, out)
+            out[...] = self._fill
         return out if out.dtype.isnative else out.astype(self._dtype.newbyteorder("="))
+
+    def _stored(self, file: Any) -> memoryview:
+        """Read a file into memory that this thread uses again."""
+        size = os.fstat(file.fileno()).st_size
+        room: bytearray | None = getattr(self._compressed, "room", None)
+        if room is None or len(room) < size:
+            room = self._compressed.room = bytearray(size + size // 4)
+        view, done = memoryview(room)[:size], 0
+        while done < size:
+            read = file.readinto(view[done:])
+            if not read:
+                message = f"{file.name} ended after {done} of {size} bytes"
+                raise OSError(message)
+            done += read
+        return view
 
 
 def local_zarr(wrapper: Any) -> LocalZarr | None:
@@ -81,7 +111,7 @@ def local_zarr(wrapper: Any) -> LocalZarr | None:
         return None
 
 
-def _decoder(array: Any) -> tuple[Callable[[bytes, Array], None] | None, np.dtype[Any]]:
+def _decoder(array: Any) -> tuple[Callable[[Any, Array], None] | None, np.dtype[Any]]:
     metadata, dtype = array.metadata, np.dtype(array.dtype)
     if metadata.zarr_format == 2:
         if metadata.filters or metadata.order != "C":
@@ -105,17 +135,17 @@ def _decoder(array: Any) -> tuple[Callable[[bytes, Array], None] | None, np.dtyp
     return None, dtype
 
 
-def _with(codec: Any) -> Callable[[bytes, Array], None] | None:
+def _with(codec: Any) -> Callable[[Any, Array], None] | None:
     if codec is None:
 
-        def copy(stored: bytes, out: Array) -> None:
+        def copy_over(stored: Any, out: Array) -> None:
             out[...] = np.frombuffer(stored, dtype=out.dtype).reshape(out.shape)
 
-        return copy
+        return copy_over
     if not hasattr(codec, "decode"):
         return None
 
-    def decode(stored: bytes, out: Array) -> None:
+    def decode(stored: Any, out: Array) -> None:
         codec.decode(stored, out=out)
 
     return decode

@@ -364,9 +364,13 @@ def test_plain_arrays_for_networks() -> None:
         x = ds["q"].values
         out = forward(x, *(a[0] for a in numbers))
         np.testing.assert_array_equal(out, normalizer.normalize(ds)["q"])
+        np.testing.assert_array_equal(normalizer.normalize_array("q", x), out)
+        np.testing.assert_allclose(normalizer.denormalize_array("q", out), x, rtol=1e-9, atol=1e-15)
         np.testing.assert_allclose(backward(out, *(a[0] for a in numbers)), x, rtol=1e-9, atol=1e-15)
     levels = Normalizer.fit(ds[["t"]].assign(u=ds["t"] * 2), dim=("time", "lat", "lon"))
     assert levels.arrays()[0].shape == (2, 3)
+    with pytest.raises(DimensionError, match="the statistics of 't' are by level, which plain arrays do not"):
+        levels.normalize_array("t", np.zeros(3))
 
 
 def test_select_keeps_the_order_asked_for() -> None:

@@ -79,17 +79,18 @@ class _Accessor(Generic[T]):
         method: RegridMethod = "spectral",
         lmax: int | None = None,
         engine: str | None = None,
+        min_valid: float = 0.5,
     ) -> T:
         """Fields on another grid. See `xatmo.regrid.regrid`."""
         from xatmo import regrid
 
-        return regrid.regrid(self._obj, target, method=method, lmax=lmax, engine=engine)
+        return regrid.regrid(self._obj, target, method=method, lmax=lmax, engine=engine, min_valid=min_valid)
 
-    def coarsen(self, factor: int, *, method: str = "mean") -> T:
+    def coarsen(self, factor: int, *, method: str = "mean", min_valid: float = 0.5) -> T:
         """Coarse fields, ``factor`` times fewer rows and columns, area-weighted. See `xatmo.regrid.coarsen`."""
         from xatmo import regrid
 
-        return regrid.coarsen(self._obj, factor, method=method)
+        return regrid.coarsen(self._obj, factor, method=method, min_valid=min_valid)
 
     # ------------------------------------------------------------------ normalization
     def fit_normalizer(

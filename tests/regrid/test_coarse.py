@@ -225,7 +225,7 @@ def test_missing_values() -> None:
     # The polar half of a polar cell is less than half of its area.
     np.testing.assert_array_equal(gone, [[0, 1, 1]])
     np.testing.assert_array_equal(out.values[~np.isnan(out.values)], 1)
-    assert int(np.isnan(coarsen(da, 4, min_valid=0)).sum()) == 0
+    assert int(np.isnan(da.atmo.coarsen(4, min_valid=0)).sum()) == 0
     assert int(np.isnan(coarsen(da, 4, min_valid=1)).sum()) == 2
 
 
@@ -268,6 +268,40 @@ def test_spectral_is_exact_for_what_the_coarse_grid_resolves(name: str) -> None:
     np.testing.assert_allclose(out["t"].transpose(*DIMS).values, harmonic(Grid.of(out)), atol=1e-10)
     assert fine_grid(out) == fine
     assert out.attrs["history"].count("xatmo") == 1
+
+
+REAL = (
+    ("era5_windgust_0p25deg_global_2011-08-01.nc", (180, 360)),
+    ("eraint_uvz_monthly_jan_jul_0p75deg.nc", (60, 120)),
+    ("echam5_tsurf_6hourly_F48_2001-01-01_07.nc", (24, 48)),
+    ("ersstv5_sst_monthly_2deg_2010_2018.nc", (23, 45)),
+    ("gfs_uv10_1deg_6hourly_2016-11-20_22.nc", (45, 90)),
+    ("duacs_blacksea_0p125deg_2016-07-07.nc", (14, 30)),
+)
+
+
+@pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::xarray.SerializationWarning"
+)
+@pytest.mark.parametrize(("name", "shape"), REAL)
+def test_real_grids_come_back(name: str, shape: tuple[int, int], shared_data: Callable[[str], Path]) -> None:
+    from xatmo import cf
+
+    with xr.open_dataset(shared_data(name)) as ds:
+        axes = cf.horizontal(ds)
+        da = next(v for v in ds.data_vars.values() if set(axes.dims) <= set(v.dims) and v.dtype.kind == "f")
+        da = da.isel({d: 0 for d in da.dims if d not in axes.dims}).load()
+    out = coarsen(da, 4)
+    assert out.shape == shape
+    fine, found = Grid.of(da), fine_grid(out)
+    assert found is not None
+    np.testing.assert_array_equal(found.latitude, fine.latitude)
+    np.testing.assert_allclose(found.longitude, fine.longitude, rtol=0, atol=1e-9)
+    if not da.isnull().any():
+        bare = da.values[:, : fine.nlon].astype(float)
+        cells = coarsening(fine, 4).areas
+        values = out.values if fine.north_to_south else out.values[::-1]
+        assert (values * cells).sum() == pytest.approx((bare * fine.areas).sum(), rel=1e-7)
 
 
 # ---------------------------------------------------------------------- errors

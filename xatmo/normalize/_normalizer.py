@@ -352,6 +352,38 @@ class Normalizer:
         """
         return self._map(obj, self._physical, "denormalize")
 
+    def normalize_array(self, name: str, block: NDArray[Any]) -> NDArray[Any]:
+        """Normalize plain numbers of one variable, in the units of the statistics; float32 stays float32.
+
+        Raises
+        ------
+        VariableError
+            If the variable is unknown.
+        DimensionError
+            If its statistics are by level, say, and plain numbers have no levels.
+        """
+        return np.asarray(forward(np.asarray(block), *self._plain(name)))
+
+    def denormalize_array(self, name: str, block: NDArray[Any]) -> NDArray[Any]:
+        """Undo `normalize_array`.
+
+        Raises
+        ------
+        VariableError, DimensionError
+            As there.
+        """
+        return np.asarray(backward(np.asarray(block), *self._plain(name)))
+
+    def _plain(self, name: str) -> list[float]:
+        numbers = self.scaling(name)
+        if any(a.ndim for a in numbers):
+            message = (
+                f"the statistics of {name!r} are by {', '.join(map(str, numbers[0].dims))}, which plain arrays do not "
+                "have; fit them with dim=None, or select one level"
+            )
+            raise DimensionError(message)
+        return [float(a) for a in numbers]
+
     def _map(self, obj: T, function: Callable[[xr.DataArray, str], xr.DataArray], what: str) -> T:
         fields = _fields.numeric(obj)
         if isinstance(obj, xr.DataArray):

@@ -304,7 +304,9 @@ def test_a_channel_is_found_by_its_standard_name() -> None:
     made = Model(
         nn.Identity(), {}, *[(Channel("t2m", "K", {"standard_name": "air_temperature"}),)] * 2, patch_size={"lat": 8}
     )
-    assert inference.predict(da, made).name == "t2m"
+    assert inference.predict(da, made).name == "x"
+    assert list(inference.predict(da.to_dataset(), made)) == ["x"]
+    assert da.rename(None).atmo.apply(nn.Identity()).name is None
     other = da.rename("t2m").assign_attrs(standard_name="sea_surface_temperature")
     with pytest.raises(
         VariableError, match=r"needs the variables \['t2m'\]; 't2m' \(standard_name 'air_temperature'\) is missing"

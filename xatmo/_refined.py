@@ -59,8 +59,9 @@ class Refined:
         dim, name = self.axes.lon_dim, self.axes.lon
         out = field.isel({dim: [*range(field.sizes[dim]), 0]})
         chunks = field.chunksizes.get(dim)
-        if chunks:  # one more column, not one more chunk
-            out = out.chunk({dim: (*chunks[:-1], chunks[-1] + 1)})
+        if chunks:  # one more column, not one more chunk; but Zarr wants none larger than the first
+            joined = len(chunks) == 1 or chunks[-1] < chunks[0]
+            out = out.chunk({dim: (*chunks[:-1], chunks[-1] + 1) if joined else (*chunks, 1)})
         if self.factor == 1:
             return out.assign_coords({n: c for n, c in whole.coords.items() if dim in c.dims})
         longitude = np.append(self.longitude, self.longitude[0] + 360)

@@ -177,9 +177,10 @@ def predict(
     Returns
     -------
     Dataset or DataArray
-        What the model gives, float32 (float64 from a network in double precision), in the dimension order of the input;
-        a Dataset keeps its variables without latitude and longitude. Lazy where the input is, with one task per chunk
-        of the output, which reads what lies under it and its halo.
+        What the model gives, float32 (float64 from a network in double precision), in the dimension order of the
+        input; what goes in and comes out again keeps the caller's name. A Dataset keeps its variables without latitude
+        and longitude. Lazy where the input is, with one task per chunk of the output, which reads what lies under it
+        and its halo.
 
     Raises
     ------
@@ -204,13 +205,14 @@ def predict(
             )
             raise OptionError(message)
         as_dataset = obj.to_dataset(name=model.inputs[0].name if obj.name is None else obj.name)
-        field = _fields(as_dataset, model, options, output_chunks)[0].rename(model.outputs[0].name)
+        field = next(iter(_fields(as_dataset, model, options, output_chunks).values()))
+        if obj.name is None and field.name == model.inputs[0].name:
+            field = field.rename(None)
         return cf.add_history(_labels_history(field, obj), call)
     fields = _fields(obj, model, options, output_chunks)
     horizontal = set(cf.horizontal(obj).dims)
     kept = {n: v for n, v in obj.data_vars.items() if not horizontal & set(v.dims)}
-    named = {c.name: f for c, f in zip(model.outputs, fields, strict=True)}
-    return cf.add_history(xr.Dataset({**kept, **named}, attrs=obj.attrs), call)
+    return cf.add_history(xr.Dataset({**kept, **fields}, attrs=obj.attrs), call)
 
 
 # ---------------------------------------------------------------------- before anything runs
@@ -307,7 +309,9 @@ def _described(obj: xr.Dataset | xr.DataArray, module: torch.nn.Module) -> Model
 
 
 # ---------------------------------------------------------------------- labels around the job
-def _fields(ds: xr.Dataset, model: Model, options: _Options, output_chunks: Chunks | None) -> list[xr.DataArray]:
+def _fields(
+    ds: xr.Dataset, model: Model, options: _Options, output_chunks: Chunks | None
+) -> dict[Hashable, xr.DataArray]:
     ds = model.complete(ds)
     sources = _channels.match(ds, model.inputs, what="the model")
     chosen = ds[list(dict.fromkeys(s.variable for s in sources))]
@@ -336,7 +340,9 @@ def _fields(ds: xr.Dataset, model: Model, options: _Options, output_chunks: Chun
     else:
         data = list(_graph.at_once(job, layout, arrays))
     coords = refined.coords(xr.merge([bare.coords.to_dataset()]))
-    done = []
+    # What came under a name of the caller's leaves under it.
+    own = {c.name: s.variable for c, s in zip(model.inputs, sources, strict=True)}
+    done: dict[Hashable, xr.DataArray] = {}
     for channel, values in zip(model.outputs, data, strict=True):
         dims = layout.dims(options.members)
         field = xr.DataArray(values, dims=dims, coords={n: c for n, c in coords.items() if set(c.dims) <= set(dims)})
@@ -346,7 +352,8 @@ def _fields(ds: xr.Dataset, model: Model, options: _Options, output_chunks: Chun
             field = refined.close(field, chosen)
         units = {} if channel.units is None else {"units": channel.units}
         field = field.assign_attrs({**channel.attrs, **units})
-        done.append(_labels.changed_values(field, layout.template, reshaped=model.factor > 1))
+        name = own.get(channel.name, channel.name)
+        done[name] = _labels.changed_values(field.rename(name), layout.template, reshaped=model.factor > 1)
     return done
 
 

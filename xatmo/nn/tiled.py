@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import hashlib
 import importlib
@@ -13,7 +14,6 @@ import sys
 import threading
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -41,6 +41,7 @@ materialised: Counter[str] = Counter()
 _ready: OrderedDict[tuple[str, str], torch.nn.Module] = OrderedDict()
 _lock = threading.RLock()
 _random_lock = threading.Lock()
+_device_lock = threading.Lock()  # one batch at a time on a GPU, while other threads cut and blend
 _thread_lock = threading.Lock()
 _busy = [0, 0]  # tasks that share the cores now, and the number of threads that torch had before them
 
@@ -106,7 +107,7 @@ def resolve_device(device: str) -> str:
     return device
 
 
-@contextmanager
+@contextlib.contextmanager
 def _fair_threads(tasks: int) -> Iterator[None]:
     """Divide the threads that torch may use among the tasks that run beside this one."""
     if threading.current_thread() is threading.main_thread():
@@ -315,9 +316,11 @@ class TileJob:
                     for segments in itertools.product(*(a[1] for a in window)):
                         to, at = zip(*segments, strict=True)
                         array[(b, slice(None), *to)] = source[(slice(None), frame, *at)]
-                given = buffer[: len(todo)].to(device)
-                made = self._draw(network, given, extras, todo[0]) if stochastic else network(given)
-                fine = self._checked(made, len(todo)).to("cpu", buffer.dtype).numpy()
+                given = buffer[: len(todo)]
+                with contextlib.nullcontext() if device == "cpu" else _device_lock:
+                    on_device = given.to(device)
+                    made = self._draw(network, on_device, extras, todo[0]) if stochastic else network(on_device)
+                    fine = self._checked(made, len(todo)).to("cpu", buffer.dtype).numpy()
                 for b, (window, frame, member) in enumerate(todo):
                     weights = self._product(window)
                     for segments in itertools.product(*(a[2] for a in window)):

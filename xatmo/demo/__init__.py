@@ -72,7 +72,10 @@ def run(output: str | Path, *, quick: bool = False, field: xr.DataArray | None =
 
 def _table(title: str, rows: dict[str, dict[str, float]]) -> Table:
     columns = list(next(iter(rows.values())))
-    table = Table("", *columns, title=title)
+    table = Table(title=title)
+    table.add_column("", no_wrap=True)
+    for column in columns:
+        table.add_column(column, justify="right")
     for name, scores in rows.items():
         table.add_row(name, *["" if math.isnan(scores[c]) else f"{scores[c]:.4g}" for c in columns])
     return table

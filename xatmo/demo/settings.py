@@ -50,9 +50,9 @@ class Settings:
 
 FULL: Final = Settings(
     truncation=85, days=60, spin_up=20, nlat=180, factor=4, channels=48, n_blocks=6, patch=24, max_steps=1500,
-    max_time="00:02:30", sea_days=20, sea_step=0.2,
+    max_time="00:02:20", sea_days=20, sea_step=0.2,
 )  # fmt: skip
 QUICK: Final = Settings(
-    truncation=42, days=20, spin_up=12, nlat=96, factor=4, channels=32, n_blocks=4, patch=16, max_steps=300,
+    truncation=42, days=20, spin_up=12, nlat=128, factor=4, channels=32, n_blocks=4, patch=16, max_steps=300,
     max_time="00:00:15", sea_days=10, sea_step=0.25,
 )  # fmt: skip

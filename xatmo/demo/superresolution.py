@@ -16,7 +16,7 @@ from xatmo.demo.outcome import Outcome, Step
 from xatmo.demo.settings import Settings
 from xatmo.errors import DimensionError, MissingValueError
 
-METRICS = ["rmse", "mae", "correlation", "ssim"]
+METRICS = ["rmse", "mae", "ssim"]
 
 
 def run(settings: Settings, own: xr.DataArray | None, folder: Path, step: Step) -> Outcome:
@@ -39,9 +39,9 @@ def run(settings: Settings, own: xr.DataArray | None, folder: Path, step: Step) 
         }
         made = {name: da.compute() for name, da in made.items()}
         scores = {name: _scores(da, test, spinning=own is None) for name, da in made.items()}
-        spectra = {"truth": test, **made}
-        spectra = {name: _mean_spectrum(da) for name, da in spectra.items()}
-    title = f"{fine.name}, {settings.factor} times finer, {where}"
+        lmax = settings.truncation if own is None else None  # above it the truth holds nothing
+        spectra = {name: _mean_spectrum(da, lmax) for name, da in {"truth": test, **made}.items()}
+    title = f"{fine.attrs.get('long_name', fine.name)}, {settings.factor} times finer, {where}"
     files = {"model": folder / "model", "training": folder / "training.csv"}
     with step("drawing"):
         last = {name: _last(da) for name, da in {"truth": test, **made}.items()}
@@ -127,12 +127,12 @@ def _scores(prediction: xr.DataArray, target: xr.DataArray, *, spinning: bool) -
 
 
 def _planetary_vorticity(like: xr.DataArray) -> xr.DataArray:
-    sine: xr.DataArray = np.sin(np.radians(like[cf.horizontal(like).lat]))
-    return 2 * EARTH_ROTATION * sine
+    lat = like[cf.horizontal(like).lat]
+    return lat.copy(data=2 * EARTH_ROTATION * np.sin(np.radians(lat.values)))
 
 
-def _mean_spectrum(da: xr.DataArray) -> xr.DataArray:
-    spectrum = da.atmo.energy_spectrum()
+def _mean_spectrum(da: xr.DataArray, lmax: int | None) -> xr.DataArray:
+    spectrum = da.atmo.energy_spectrum(lmax=lmax)
     found: xr.DataArray = spectrum.mean(
         [d for d in spectrum.dims if d not in ("degree", "wavenumber")], keep_attrs=True
     )

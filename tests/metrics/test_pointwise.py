@@ -190,6 +190,30 @@ def test_other_dimensions_stay(pair):
     assert score.dims == ("member",)
     assert float(score[1] - score[0]) == pytest.approx(1)
     assert metrics.bias(members, t, dim=["member", "time"]).dims == ("latitude", "longitude")
+    everything = [*t.dims, "member"]
+    assert metrics.psnr(members, t, dim=everything).dims == ()
+    by_hand = metrics.mse(members, t, dim=everything).item()
+    assert by_hand == pytest.approx((metrics.mse(p, t).item() + metrics.mse(members[1], t).item()) / 2)
+
+
+def test_labels_of_other_kinds_match(pair):
+    cftime = pytest.importorskip("cftime")
+    p, t = pair
+    expected = metrics.rmse(p, t).item()
+    seconds = t.assign_coords(time=t["time"].values.astype("datetime64[s]"))
+    assert metrics.rmse(p, seconds).item() == pytest.approx(expected)
+    shuffled = t.isel(time=[3, 1, 0, 2, 7, 6, 5, 4])
+    assert metrics.rmse(p, shuffled).item() == pytest.approx(expected)
+    days = [cftime.Datetime360Day(2000, 2, 23 + k) for k in range(8)]
+    first, second = p.assign_coords(time=days), shuffled.assign_coords(time=[days[k] for k in (3, 1, 0, 2, 7, 6, 5, 4)])
+    assert metrics.rmse(first, second).item() == pytest.approx(expected)
+    with pytest.raises(CoordinateError, match="labels of 'time'"):
+        metrics.rmse(first, second.assign_coords(time=[days[0]] * 8))
+    bare = [x.drop_vars("time") for x in (p, t)]
+    assert metrics.rmse(*bare).item() == pytest.approx(expected)
+    assert metrics.rmse(p, bare[1]).item() == pytest.approx(expected)
+    spelled = t.assign_attrs(units="kelvin")
+    assert metrics.rmse(p, spelled).item() == pytest.approx(expected)
 
 
 def test_datasets_pair_by_name(pair):

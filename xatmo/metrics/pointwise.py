@@ -139,8 +139,8 @@ def target_range(pair: Pair, *, also: Sequence[Hashable] = ()) -> xr.DataArray:
         if given != "target":
             message = f"data_range={given!r}; wanted 'target' or a number in the units of the field"
             raise OptionError(message)
-        over = [d for d in pair.target.dims if d in pair.dims or d in also]
         known = pair.target.where(pair.prediction.notnull())
+        over = [d for d in known.dims if d in pair.dims or d in also]
         span = known.max(over) - known.min(over)
         return span.where(span > 0)
     if not float(given) > 0:

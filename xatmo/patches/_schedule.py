@@ -119,7 +119,7 @@ class Layout:
 
     def box(self, key: tuple[int, ...]) -> tuple[slice, ...]:
         """Slices of a chunk in the field's own order of dimensions."""
-        at = dict.fromkeys(self._extra, slice(None))
+        at = {d: slice(0, self._sizes[d]) for d in self._extra}
         axes = [axis for axis in self.axes if axis is not None]
         for d, c, axis in zip(self._shared, key, axes, strict=True):
             at[d] = slice(int(axis.edges[c]), int(axis.edges[c + 1]))

@@ -17,6 +17,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xatmo.patches._buffers import Buffers
+from xatmo.patches._dask import DaskChunks
 from xatmo.patches._zarr import LocalZarr, local_zarr
 
 Array = NDArray[Any]
@@ -43,8 +44,7 @@ class Source:
         self.dims: tuple[Hashable, ...] = da.dims
         self.shape: tuple[int, ...] = da.shape
         self.dtype = da.dtype
-        self._array: Any = None  # something that slices and np.asarray turn into numbers
-        self._dask: Any = None
+        self._array: Any  # something that slices and np.asarray turn into numbers
         self.in_memory = bool(getattr(da.variable, "_in_memory", False))
         chunks: Sequence[Sequence[int]]
         if self.in_memory:
@@ -53,16 +53,17 @@ class Source:
         elif da.chunks is None:
             self._array, chunks = _opened(_Lazy(da.variable), da.variable._data, da.variable)
         else:
-            chunks, self._dask = da.chunks, da.data
             stored = stored_array(da.data)
             if stored is not None:
                 self._array, chunks = _opened(stored, stored, da.variable)
+            else:
+                self._array, chunks = DaskChunks(da.data), da.chunks
         self.edges = tuple(tuple(accumulate(c, initial=0)) for c in chunks)
 
     @property
     def direct(self) -> bool:
         """Whether chunks are read without a Dask scheduler."""
-        return self._array is not None
+        return not isinstance(self._array, DaskChunks)
 
     def in_pieces(self) -> Source:
         """Give the same field, an array in memory, as chunks of a few megabytes."""
@@ -77,10 +78,8 @@ class Source:
         """
         if self.in_memory:
             return np.asarray(self._array[box])
-        if isinstance(self._array, LocalZarr):
-            block = self._array.read(box, buffers)
-        else:
-            block = np.asarray(self._array[box]) if self._array is not None else _compute(self._dask[box])
+        direct = isinstance(self._array, LocalZarr)
+        block = self._array.read(box, buffers) if direct else np.asarray(self._array[box])
         if block.dtype.kind in "fiub" and block.dtype != np.float32:
             block = block.astype(np.float32)
         return block
@@ -111,14 +110,6 @@ def stored_array(array: Any) -> Any:
     found = getattr(found, "value", found)  # newer graphs wrap data in a node
     ours = type(found).__module__.startswith("xarray.") and getattr(found, "shape", None) == array.shape
     return found if ours else None
-
-
-def _compute(array: Any) -> Array:
-    """Compute a piece: by the scheduler that the caller chose, else in this thread (there are several of us)."""
-    from dask.base import get_scheduler
-
-    chosen = get_scheduler()  # type: ignore[no-untyped-call]
-    return np.asarray(array.compute() if chosen is not None else array.compute(scheduler="synchronous"))
 
 
 def _opened(reader: Any, array: Any, variable: xr.Variable) -> tuple[Any, tuple[tuple[int, ...], ...]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from copy import copy
 from itertools import product
 from pathlib import Path
@@ -32,12 +32,19 @@ class LocalZarr:
         Shape of a chunk.
     """
 
-    def __init__(self, folder: Path, array: Any, decode: Callable[[Any, Array], None], dtype: np.dtype[Any]) -> None:
-        self._folder, self._key, self._decode, self._dtype = folder, array.metadata.encode_chunk_key, decode, dtype
+    def __init__(self, folder: Path, array: Any, codec: Any, dtype: np.dtype[Any]) -> None:
+        self._folder, self._metadata, self._codec, self._dtype = folder, array.metadata, codec, dtype
         self._fill = 0 if array.fill_value is None else array.fill_value
         self._first: tuple[int, ...] = (0,) * len(array.shape)
         self._compressed = threading.local()
         self.chunks: tuple[int, ...] = tuple(array.chunks)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_compressed": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._compressed = threading.local()
 
     def part(self, first: Sequence[int]) -> LocalZarr:
         """Give the same array, addressed from the point ``first``."""
@@ -68,8 +75,12 @@ class LocalZarr:
     def _chunk(self, index: tuple[int, ...], buffers: Buffers | None) -> Array:
         out = np.empty(self.chunks, self._dtype) if buffers is None else buffers.get(self.chunks, self._dtype)
         try:
-            with (self._folder / self._key(index)).open("rb", buffering=0) as file:
-                self._decode(self._stored(file), out)
+            with (self._folder / self._metadata.encode_chunk_key(index)).open("rb", buffering=0) as file:
+                stored = self._stored(file)
+            if self._codec is None:
+                out[...] = np.frombuffer(stored, dtype=out.dtype).reshape(out.shape)
+            else:
+                self._codec.decode(stored, out=out)
         except FileNotFoundError:  # chunks that hold nothing but the fill value need not exist
             out[...] = self._fill
         return out if out.dtype.isnative else out.astype(self._dtype.newbyteorder("="))
@@ -103,20 +114,24 @@ def local_zarr(wrapper: Any) -> LocalZarr | None:
             or array.dtype.kind not in "fiu"
         ):
             return None
-        decode, dtype = _decoder(array)
-        if decode is None or array.dtype != wrapper.dtype or array.shape != wrapper.shape:
+        known, codec, dtype = _codec(array)
+        if not known or array.dtype != wrapper.dtype or array.shape != wrapper.shape:
             return None
-        return LocalZarr(Path(array.store.root) / array.path, array, decode, dtype)
+        return LocalZarr(Path(array.store.root) / array.path, array, codec, dtype)
     except (ImportError, AttributeError, TypeError, KeyError):  # other versions keep their parts elsewhere
         return None
 
 
-def _decoder(array: Any) -> tuple[Callable[[Any, Array], None] | None, np.dtype[Any]]:
+def _codec(array: Any) -> tuple[bool, Any, np.dtype[Any]]:
+    """Tell whether an array's encoding is understood, what decompresses it (None: nothing), and the stored type."""
     metadata, dtype = array.metadata, np.dtype(array.dtype)
     if metadata.zarr_format == 2:
-        if metadata.filters or metadata.order != "C":
-            return None, dtype
-        return _with(metadata.compressor), dtype
+        known = not metadata.filters and metadata.order == "C"
+        return (
+            known and (metadata.compressor is None or hasattr(metadata.compressor, "decode")),
+            metadata.compressor,
+            dtype,
+        )
     from numcodecs import GZip
     from numcodecs.blosc import Blosc
     from numcodecs.zstd import Zstd
@@ -124,28 +139,12 @@ def _decoder(array: Any) -> tuple[Callable[[Any, Array], None] | None, np.dtype[
 
     first, *rest = metadata.codecs
     if not isinstance(first, BytesCodec) or len(rest) > 1:
-        return None, dtype
+        return False, None, dtype
     endian = str(getattr(first.endian, "value", first.endian))
     dtype = dtype.newbyteorder({"little": "<", "big": ">"}.get(endian, "="))
     if not rest:
-        return _with(None), dtype
+        return True, None, dtype
     for ours, theirs in ((Zstd, ZstdCodec), (Blosc, BloscCodec), (GZip, GzipCodec)):
         if isinstance(rest[0], theirs):
-            return _with(ours()), dtype
-    return None, dtype
-
-
-def _with(codec: Any) -> Callable[[Any, Array], None] | None:
-    if codec is None:
-
-        def copy_over(stored: Any, out: Array) -> None:
-            out[...] = np.frombuffer(stored, dtype=out.dtype).reshape(out.shape)
-
-        return copy_over
-    if not hasattr(codec, "decode"):
-        return None
-
-    def decode(stored: Any, out: Array) -> None:
-        codec.decode(stored, out=out)
-
-    return decode
+            return True, ours(), dtype
+    return False, None, dtype

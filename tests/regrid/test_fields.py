@@ -125,6 +125,36 @@ def test_lazy(method: str, no_compute: Callable[[], AbstractContextManager[None]
     np.testing.assert_array_equal(out["u"].values, regrid(ds, TARGET, method=method)["u"].values)
 
 
+def test_bilinear_and_nearest_against_xarray() -> None:
+    da = field("float64")
+    inside = Grid.from_latlon(np.linspace(83, -77, 23), np.linspace(3, 350, 41))  # between nodes, away from the seam
+    where = {"latitude": inside.latitude, "longitude": inside.longitude}
+    np.testing.assert_allclose(regrid(da, inside, method="bilinear").values, da.interp(where).values, atol=1e-12)
+    np.testing.assert_array_equal(regrid(da, inside, method="nearest").values, da.sel(where, method="nearest").values)
+
+
+def test_one_thread_off_the_main_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    from xatmo.regrid import _kernels
+
+    seen: list[int] = []
+    call = _kernels.Applier.__call__
+
+    def spy(self: _kernels.Applier, block: np.ndarray, *, threads: int = 1) -> np.ndarray:
+        seen.append(threads)
+        return call(self, block, threads=threads)
+
+    monkeypatch.setattr(_kernels.Applier, "__call__", spy)
+    monkeypatch.setenv("OMP_NUM_THREADS", "64")
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(regrid, field(), TARGET, method="bilinear").result()
+        pool.submit(regrid, field(), TARGET, method="bilinear", threads=3).result()
+    regrid(field(), TARGET, method="bilinear")
+    regrid(field().chunk(time=1), TARGET, method="bilinear", threads=3).compute()
+    assert seen == [1, 3, _kernels.thread_count(), 1, 1]
+
+
 @pytest.mark.slow
 def test_two_processes_give_the_same_numbers() -> None:
     from distributed import Client, LocalCluster

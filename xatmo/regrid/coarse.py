@@ -87,7 +87,8 @@ def coarsening(fine: Grid, factor: int) -> Coarsening:
       ``Grid.regular((nlat - 1) // factor, ..., poles=False)``, and fine rows on an edge count half on each side.
     - Otherwise blocks start at the northernmost row and the last one is partial: nothing is lost.
 
-    Columns go in blocks from the first, the last one partial where ``factor`` does not divide.
+    Columns go in blocks from the first as stored, the last one partial where ``factor`` does not divide. Fields stored
+    from another longitude give the same coarse cells if that is on an edge of the blocks.
 
     Parameters
     ----------

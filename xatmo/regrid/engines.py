@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
@@ -31,7 +32,7 @@ class Job:
     min_valid : float
         Least valid part of a target cell (conservative).
     threads : int or None
-        Threads for arrays in memory; None: all CPUs. Under Dask each block gets one.
+        Threads for arrays in memory; None: all CPUs, or one off the main thread. Under Dask each block gets one.
     sign : float
         -1 for components of horizontal vectors, whose axes turn round where a meridian passes a pole.
     """
@@ -77,7 +78,11 @@ def builtin(field: xr.DataArray, job: Job) -> xr.DataArray:
 
 def with_weights(field: xr.DataArray, weights: Weights, job: Job) -> xr.DataArray:
     """Apply weights lazily, whatever made them."""
-    threads = 1 if field.chunks is not None else (job.threads or thread_count())
+    # Off the main thread someone else is already running things side by side: Dask, most often.
+    alone = field.chunks is None and threading.current_thread() is threading.main_thread()
+    threads = job.threads or (thread_count() if alone else 1)
+    if field.chunks is not None:
+        threads = 1
     kernel: Callable[[NDArray[Any]], NDArray[Any]]
     if job.method == "nearest":
         gaps = bool((weights.coverage < 0.5).any())

@@ -49,7 +49,8 @@ def regrid(
         that part is at least this, else NaN. 0 keeps every cell that has anything valid, 1 only the complete ones.
     threads : int, optional
         For NumPy arrays: threads that share the fields out. All the CPUs of this process unless given, or
-        ``OMP_NUM_THREADS`` if smaller. Under Dask one thread works on each block.
+        ``OMP_NUM_THREADS`` if smaller; one if called from a thread other than the main one. Under Dask one thread works
+        on each block.
 
     Returns
     -------

@@ -18,13 +18,11 @@ from torch import nn
 import xatmo  # noqa: F401  (registers .atmo)
 from xatmo import inference, regrid
 from xatmo.errors import (
-    ChunkError,
     CoordinateError,
     DimensionError,
     GridError,
     MissingValueError,
     OptionError,
-    UnitsError,
     VariableError,
 )
 from xatmo.grids import Grid
@@ -565,85 +563,6 @@ def test_members_are_draws_that_do_not_depend_on_chunks() -> None:
         inference.predict(da, model(Conv()), members=3)
     with pytest.raises(OptionError, match="members=0 came; wanted at least 1"):
         inference.predict(da, made, members=0)
-
-
-# ---------------------------------------------------------------------- what is refused
-def test_bare_modules_are_described_by_what_they_do() -> None:
-    ds = xr.Dataset({"a": field(name="a"), "b": field(name="b"), "c": 1.0})
-    out = ds.atmo.apply(Conv(2, 1))
-    assert set(out) == {"output", "c"}
-    assert set(ds.atmo.apply(Conv(2, 3))) == {"output_0", "output_1", "output_2", "c"}
-    assert out.output.attrs == {}
-    assert ds.a.atmo.superresolve(Conv(factor=2)).name == "a"
-    with pytest.raises(OptionError, match=r"the module cannot read 2 channels \['a', 'b'\] on 24 x 32 cells"):
-        ds.atmo.apply(Conv(3))
-    with pytest.raises(OptionError, match=r"the module turned \(1, 1, 24, 32\) into \(1, 1, 22, 30\)"):
-        ds.a.atmo.apply(nn.Conv2d(1, 1, 3))
-
-
-def test_wrong_options_and_data_are_refused() -> None:
-    da, made = field(), model(Conv())
-    with pytest.raises(OptionError, match="nan='skip' came; wanted 'raise' or 'mask'"):
-        inference.predict(da, made, nan="skip")
-    with pytest.raises(OptionError, match="device='abacus' came"):
-        inference.predict(da, made, device="abacus")
-    with pytest.raises(OptionError, match="batch_size=0 came"):
-        inference.predict(da, made, batch_size=0)
-    with pytest.raises(OptionError, match="window 'gauss' came"):
-        inference.predict(da, made, window="gauss")
-    with pytest.raises(OptionError, match="overlap 12 came"):
-        inference.predict(da, made, overlap={"lat": 12})
-    with pytest.raises(DimensionError, match="patch_size names 'depth'; the model works along"):
-        inference.predict(da, made, patch_size={"depth": 3})
-    with pytest.raises(DimensionError, match="output_chunks names 'depth'"):
-        inference.predict(da, made, output_chunks={"depth": 3})
-    with pytest.raises(OptionError, match="output_chunks=.* came for 'time' of 3 points"):
-        inference.predict(da, made, output_chunks={"time": (2, 2)})
-    with pytest.raises(
-        VariableError, match=r"needs the variables \['t'\]; 't' is missing. There are: 'x' \(no standard_name\)"
-    ):
-        inference.predict(da.rename("x"), made)
-    with pytest.raises(UnitsError, match="variable 't' has no units; the network was trained in 'K'"):
-        inference.predict(da.drop_attrs(), made)
-    with pytest.raises(UnitsError, match="variable 't' cannot serve the channel 't'"):
-        inference.predict(da.assign_attrs(units="m"), made)
-    with pytest.raises(DimensionError, match="the model needs real numbers on"):
-        inference.predict(
-            xr.Dataset({"t": da, "u": da.isel(latitude=0, drop=True)}), model(Conv(2, 1), ("t", "u"), ("t",))
-        )
-    with pytest.raises(OptionError, match=r"the model gives \['a', 'b'\]; pass a Dataset"):
-        inference.predict(da, model(Conv(1, 2), outputs=("a", "b")))
-    timed = model(Conv(2, 1), ("t", "u"), ("t",), patch_size={"time": 2, "lat": 8, "lon": 8})
-    with pytest.raises(CoordinateError, match="time coordinate: none"):
-        inference.predict(xr.Dataset({"t": da, "u": da}).isel(time=0, drop=True), timed)
-    days = da.assign_coords(time=np.array(["2020-01-01", "2020-01-02", "2020-01-03"], "datetime64[ns]"))
-    levels = days.isel(time=0, drop=True).expand_dims(level=[1, 2], run=[1])
-    with pytest.raises(
-        DimensionError, match=r"variable 't' has dimensions \('level', 'run', .*\); the model needs \('time'"
-    ):
-        inference.predict(xr.Dataset({"t": levels, "u": days}), timed)
-
-
-def test_what_the_network_gives_is_checked() -> None:
-    with pytest.raises(
-        OptionError, match=r"the network gave \(\d+, 1, 10, 10\) for windows of \[12, 12\] cells; wanted"
-    ):
-        inference.predict(field(), model(nn.Conv2d(1, 1, 3)))
-
-
-def test_unknown_chunk_sizes_are_refused() -> None:
-    values = dask.array.zeros((24, 48), chunks=12)
-    values._chunks = ((np.nan, np.nan), (12,) * 4)
-    da = xr.DataArray(
-        dask.array.zeros((24, 48), chunks=12),
-        Grid.regular(24, 48, poles=False).coords(),
-        ("latitude", "longitude"),
-        "t",
-        {"units": "K"},
-    )
-    da.variable._data = values
-    with pytest.raises((ChunkError, ValueError)):
-        inference.predict(da, model(Conv()))
 
 
 @pytest.mark.gpu

@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from xatmo import _tiles, cf
-from xatmo.errors import ChunkError, DimensionError, OptionError
+from xatmo.errors import DimensionError, OptionError
 
 if TYPE_CHECKING:
     from xatmo.nn.tiled import TileJob
@@ -122,12 +122,6 @@ def lazy(
         a.data if a.chunks is not None else da.from_array(a.values, chunks=-1)  # type: ignore[no-untyped-call]
         for a in arrays
     ]
-    for array, block in zip(arrays, blocks, strict=True):
-        if any(math.isnan(n) for sizes in block.chunks for n in sizes):
-            message = (
-                f"variable {array.name!r} has chunks of unknown size; call .compute_chunk_sizes() on its data first"
-            )
-            raise ChunkError(message)
     edges = _edges(job, layout, arrays, output_chunks, cyclic=cyclic)
     cuts = [list(itertools.pairwise(edges[d])) for d in layout.inner]
     n_extras = len(layout.extras)

@@ -190,8 +190,6 @@ def predict(
         If a variable lacks a dimension, or an option names an unknown one.
     OptionError
         If an option, or what the network gives, cannot be used.
-    ChunkError
-        If chunk sizes are unknown.
     MissingValueError
         At compute, if the input or the network's output is not finite.
     """

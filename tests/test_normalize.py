@@ -153,6 +153,8 @@ def test_robust_withstands_outliers_and_ties() -> None:
     low, middle, high = np.quantile(x, [0.25, 0.5, 0.75])
     assert float(found["median"]) == pytest.approx(middle, abs=2e-6 * (high - low))
     assert float(found["iqr"]) == pytest.approx(high - low, rel=4e-6)
+    mask = Normalizer.fit(xr.DataArray((random.random(1000) < 0.3) * 7.1, dims="x", name="f"), method="robust")
+    assert [float(a) for a in mask.statistics("f").values()] == [0.0, 7.1]
     rain = np.where(random.random(1000) < 0.6, 0, random.exponential(size=1000))
     found = Normalizer.fit(xr.DataArray(rain, dims="x", name="f"), method="robust").statistics("f")
     assert float(found["median"]) == pytest.approx(0, abs=1e-6)

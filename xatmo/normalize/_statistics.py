@@ -221,6 +221,10 @@ def field_quantiles(
     return out
 
 
+Counts = Mapping[tuple[float, float], tuple[Array, float, float]]
+"""By bracket: how many values each bin holds, the least and the largest value."""
+
+
 class _Search:
     """Brackets around the order statistics from which some quantiles of one field are interpolated."""
 
@@ -252,31 +256,35 @@ class _Search:
         size = max(max(abs(low), abs(high)) for low, high, _ in self.found.values())
         return width <= max(0.5 * QUANTILE_TOLERANCE * spread, 4 * np.finfo(np.float64).eps * size)
 
-    def narrow(self, counts: Mapping[tuple[float, float], Array]) -> None:
+    def narrow(self, counts: Counts) -> None:
         for rank, (low, high, before) in self.found.items():
             if high <= low:
                 continue
-            total = before + np.cumsum(counts[low, high])
+            inside, least, most = counts[low, high]
+            total = before + np.cumsum(inside)
             at = int(np.searchsorted(total, rank, side="right"))
             edges = np.linspace(low, high, _BINS + 1)
             start = before if at == 0 else int(total[at - 1])
-            narrower = (float(edges[at]), float(edges[at + 1]), start)
-            # Floats between the edges have run out: the two edges are neighbours.
-            self.found[rank] = narrower if narrower[:2] != (low, high) else (low, low, before)
+            # No value of the bracket lies outside the least and the largest in it: ties are found exactly.
+            narrower = max(float(edges[at]), least), min(float(edges[at + 1]), most)
+            # Floats between the edges may have run out: then the two edges are neighbours.
+            self.found[rank] = (*narrower, start) if narrower != (low, high) else (low, low, before)
 
 
-def count_all(x: Array, brackets: Sequence[tuple[float, float]]) -> dict[tuple[float, float], Array]:
-    """Histograms of the values inside each bracket."""
+def count_all(x: Array, brackets: Sequence[tuple[float, float]]) -> Counts:
+    """Histogram, least and largest of the values inside each bracket."""
     out = {}
     for low, high in brackets:
-        total = np.zeros(_BINS, np.int64)
+        total, least, most = np.zeros(_BINS, np.int64), np.inf, -np.inf
         flat = np.ravel(x)
-        for start in range(0, max(flat.size, 1), _SLAB):
+        edges: Any = np.linspace(low, high, _BINS + 1) if _tight(low, high) else _BINS
+        for start in range(0, flat.size, _SLAB):
             slab = flat[start : start + _SLAB]
             inside = slab[(slab >= low) & (slab <= high)].astype(np.float64)
-            total += np.histogram(inside, bins=np.linspace(low, high, _BINS + 1) if _tight(low, high) else _BINS,
-                                  range=(low, high))[0]  # fmt: skip
-        out[low, high] = total
+            if inside.size:
+                total += np.histogram(inside, bins=edges, range=(low, high))[0]
+                least, most = min(least, float(inside.min())), max(most, float(inside.max()))
+        out[low, high] = total, least, most
     return out
 
 
@@ -285,8 +293,12 @@ def _tight(low: float, high: float) -> bool:
     return high - low < 1e-9 * max(abs(low), abs(high))
 
 
-def _add(parts: Sequence[Mapping[tuple[float, float], Array]]) -> dict[tuple[float, float], Array]:
-    return {key: np.sum([p[key] for p in parts], axis=0) for key in parts[0]}
+def _add(parts: Sequence[Counts]) -> Counts:
+    keys = parts[0]
+    return {
+        k: (np.sum([p[k][0] for p in parts], axis=0), min(p[k][1] for p in parts), max(p[k][2] for p in parts))
+        for k in keys
+    }
 
 
 def _tree(data: Any, function: Callable[[Array], Any]) -> Any:

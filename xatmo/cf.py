@@ -196,7 +196,7 @@ def wind_pair(
             message = f"no variable {missing[0]!r} in this Dataset; it has {sorted(map(str, ds.data_vars))}"
             raise VariableError(message)
         return u, v
-    standard = {str(ds[n].attrs.get("standard_name", "")): n for n in ds.data_vars}
+    standard = {str(ds.variables[n].attrs.get("standard_name", "")): n for n in ds.data_vars}
     for east, north in WIND_STANDARD_NAMES:
         if east in standard and north in standard:
             return standard[east], standard[north]
@@ -214,7 +214,7 @@ def wind_pair(
 
 def _other_quantity(ds: xr.Dataset, east: str, north: str) -> bool:
     """Tell whether names that look like a pair carry standard names of something else (vo: vorticity at ECMWF)."""
-    names = (str(ds[n].attrs.get("standard_name", "")) for n in (east, north))
+    names = (str(ds.variables[n].attrs.get("standard_name", "")) for n in (east, north))
     wanted = (("eastward", "x_"), ("northward", "y_"))
     return any(n and not any(w in n for w in words) for n, words in zip(names, wanted, strict=True))
 

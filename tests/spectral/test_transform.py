@@ -295,3 +295,21 @@ def test_coefficients_without_coordinates() -> None:
 def test_grids_are_worked_out_once(field: Fields) -> None:
     first, second = (_fields.Source.of(field(POLES)) for _ in range(2))
     assert first.grid is second.grid
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # a cluster's own
+def test_same_numbers_from_two_worker_processes(field: Fields) -> None:
+    from distributed import Client, LocalCluster
+
+    da = field(POLES)
+    da[2, 3, 4] = np.nan
+    lazy = da.chunk(time=1)
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        Client(cluster),
+    ):
+        out = lazy[:2].atmo.regrid(Grid.gaussian(12)).compute()
+        with pytest.raises(MissingValueError, match="1 missing or infinite values"):
+            lazy.atmo.to_spectral().compute()
+    np.testing.assert_allclose(out, da[:2].atmo.regrid(Grid.gaussian(12)), atol=1e-12)

@@ -6,6 +6,8 @@ scale is a factor on every ring, and ``mstart`` lets ducc0 read and write dense 
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -16,6 +18,8 @@ from xatmo.spectral import _threads
 from xatmo.typing import Complexes, Floats
 
 _ROOT = float(np.sqrt(4 * np.pi))
+_SCRATCH_BYTES = 64_000_000
+_scratch = threading.local()
 _GEOMETRY = {"gaussian": "GL", "regular": "CC"}
 
 
@@ -149,10 +153,44 @@ def analysis(field: Floats, grid: Grid, lmax: int) -> Complexes:
     return _finish(out, lmax)
 
 
+def power(field: Floats, grid: Grid, lmax: int, sums: Callable[[Complexes], Floats]) -> Floats:
+    """Power by degree of a scalar field, ``(..., lmax + 1)``; the coefficients themselves are not kept."""
+    lead = field.shape[:-2]
+    out = np.empty((*lead, lmax + 1), field.dtype)
+    field = _down(field, grid)
+    with _threads.share() as threads:
+        for index in np.ndindex(*lead):
+            one = _room_again("scalar", *_like(grid, lmax, field))
+            _analyse(field[index][None], grid, 0, one, threads)
+            out[index] = sums(_finish(one, lmax))
+    return out
+
+
+def power_vector(
+    u: Floats, v: Floats, grid: Grid, lmax: int, sums: Callable[[Complexes], Floats]
+) -> tuple[Floats, Floats]:
+    """Power by degree of the rotational and divergent parts, ``(..., lmax + 1)`` each."""
+    lead = u.shape[:-2]
+    out = np.zeros((2, *lead, lmax + 1), u.dtype)
+    u, v = _down(u, grid), _down(v, grid)
+    shape, dtype = _like(grid, lmax, u)
+    with _threads.share() as threads:
+        for index in np.ndindex(*lead if lmax else (0,)):
+            both = _room_again("vector", (2, *shape), dtype)
+            _analyse(_pair(u[index], v[index]), grid, 1, both, threads)
+            out[(slice(None), *index)] = sums(_finish(both, lmax))
+    return out[1], out[0]
+
+
+def _like(grid: Grid, lmax: int, field: Floats) -> tuple[tuple[int, int], np.dtype[Any]]:
+    """Shape (order, degree) and type of coefficients, with the degrees that ducc0 needs on top."""
+    return (lmax + 1, _exact_degree(grid, lmax) + 1), np.dtype("c8" if field.dtype == np.float32 else "c16")
+
+
 def _room(lead: tuple[int, ...], grid: Grid, lmax: int, field: Floats) -> Complexes:
-    """Zeros for coefficients in (order, degree), with the degrees that ducc0 needs on top."""
-    dtype = np.complex64 if field.dtype == np.float32 else np.complex128
-    return np.zeros((*lead, lmax + 1, _exact_degree(grid, lmax) + 1), dtype=dtype)
+    """Zeros for the coefficients of many fields; see `_like`."""
+    shape, dtype = _like(grid, lmax, field)
+    return np.zeros((*lead, *shape), dtype=dtype)
 
 
 def _finish(out: Complexes, lmax: int) -> Complexes:
@@ -176,12 +214,21 @@ def _stack(fields: list[Floats], lead: tuple[int, ...], grid: Grid, dtype: Any) 
     return out if grid.north_to_south else out[..., ::-1, :]
 
 
+def _room_again(name: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray[Any, Any]:
+    """Give this thread's array for intermediate numbers, zeros at first: fresh memory is slow to come by."""
+    array: np.ndarray[Any, Any] | None = getattr(_scratch, name, None)
+    if array is None or array.shape != shape or array.dtype != dtype:
+        array = np.zeros(shape, dtype)
+        setattr(_scratch, name, array if array.nbytes <= _SCRATCH_BYTES else None)
+    return array
+
+
 def _pair(u: Floats, v: Floats) -> Floats:
-    """Stack the components as ducc0 wants them, southward and eastward.
+    """Stack the components as ducc0 wants them, southward and eastward, in this thread's scratch array.
 
     Its first ("gradient") coefficient is then minus the divergent one, its second ("curl") minus the rotational one.
     """
-    pair = np.empty((2, *u.shape), dtype=u.dtype)
+    pair: Floats = _room_again("pair", (2, *u.shape), u.dtype)
     np.negative(v, out=pair[0])
     pair[1] = u
     return pair

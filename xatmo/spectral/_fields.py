@@ -186,18 +186,20 @@ def wavelength(lmax: int, radius: float = EARTH_RADIUS) -> np.ndarray[Any, Any]:
 
 
 @lru_cache(maxsize=16)
-def degree_coords(lmax: int, radius: float = EARTH_RADIUS) -> dict[str, xr.Variable]:
-    """Coordinates ``degree`` and ``wavelength`` for degrees 0 to ``lmax``."""
+def degree_coords(lmax: int, radius: float = EARTH_RADIUS) -> xr.Coordinates:
+    """Coordinates ``degree`` and ``wavelength`` for degrees 0 to ``lmax``, with the index made once."""
     degree = xr.Variable(DEGREE, np.arange(lmax + 1), {"long_name": "degree of the spherical harmonic", "units": "1"})
     attrs = {"long_name": "wavelength, 2 pi a / sqrt(n (n + 1))", "units": "m", "radius": radius}
-    return {DEGREE: degree, "wavelength": xr.Variable(DEGREE, wavelength(lmax, radius), attrs)}
+    return xr.Coordinates({DEGREE: degree, "wavelength": xr.Variable(DEGREE, wavelength(lmax, radius), attrs)})
 
 
 @lru_cache(maxsize=16)
-def order_coords(lmax: int) -> dict[str, xr.Variable]:
-    """Coordinate ``order`` for orders 0 to ``lmax``."""
+def spectral_coords(lmax: int) -> xr.Coordinates:
+    """Coordinates ``degree``, ``wavelength`` and ``order`` for degrees and orders 0 to ``lmax``."""
     attrs = {"long_name": "order of the spherical harmonic (zonal wavenumber)", "units": "1"}
-    return {ORDER: xr.Variable(ORDER, np.arange(lmax + 1), attrs)}
+    order = xr.Coordinates({ORDER: xr.Variable(ORDER, np.arange(lmax + 1), attrs)})
+    both: xr.Coordinates = degree_coords(lmax).merge(order).coords
+    return both
 
 
 def coefficient_attrs(da: xr.DataArray, lmax: int) -> dict[str, Any]:

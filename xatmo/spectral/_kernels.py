@@ -120,6 +120,15 @@ def _coefficients(coefficients: Any) -> Complexes:
     return array
 
 
+def _alike(first: Any, second: Any) -> tuple[Any, Any]:
+    """Bring two arrays to one shape and type."""
+    if first.shape == second.shape and first.dtype == second.dtype:
+        return first, second
+    dtype = np.result_type(first, second)
+    first, second = np.broadcast_arrays(first, second)
+    return first.astype(dtype, copy=False), second.astype(dtype, copy=False)
+
+
 def analysis(field: Any, grid: Grid, lmax: int | None = None, engine: SpectralEngine | None = None) -> Complexes:
     """Coefficients of a scalar field.
 
@@ -215,10 +224,7 @@ def analysis_vector(
     >>> np.round(vorticity[1, 0].real * np.sqrt(3), 6)
     np.float64(2.0)
     """
-    u, v = _fields(u, grid), _fields(v, grid)
-    if u.shape != v.shape or u.dtype != v.dtype:
-        dtype = np.result_type(u, v)
-        u, v = (np.asarray(x, dtype) for x in np.broadcast_arrays(u, v))
+    u, v = _alike(_fields(u, grid), _fields(v, grid))
     lmax = resolve_lmax(grid, lmax)
     if choose_engine(engine) == "ducc0":
         from xatmo.spectral import _ducc
@@ -246,10 +252,7 @@ def synthesis_vector(
     -------
     u, v : array (..., nlat, nlon)
     """
-    rotational, divergent = _coefficients(rotational), _coefficients(divergent)
-    if rotational.shape != divergent.shape or rotational.dtype != divergent.dtype:
-        dtype = np.result_type(rotational, divergent)
-        rotational, divergent = (np.asarray(x, dtype) for x in np.broadcast_arrays(rotational, divergent))
+    rotational, divergent = _alike(_coefficients(rotational), _coefficients(divergent))
     if choose_engine(engine) == "ducc0":
         from xatmo.spectral import _ducc
 
@@ -292,3 +295,27 @@ def power(coefficients: Complexes) -> Floats:
         total = 2 * total - block[0].astype(np.float64) ** 2
         out[index] = total.reshape(-1, 2).sum(axis=1)
     return out.astype(parts.dtype, copy=False)
+
+
+def field_power(field: Any, grid: Grid, lmax: int | None = None, engine: SpectralEngine | None = None) -> Floats:
+    """Power by degree of a scalar field, ``(..., lmax + 1)``: `power` of its `analysis`, without keeping the latter."""
+    field, lmax = _fields(field, grid), resolve_lmax(grid, lmax)
+    if choose_engine(engine) == "ducc0":
+        from xatmo.spectral import _ducc
+
+        return _ducc.power(field, grid, lmax, power)
+    return power(analysis(field, grid, lmax, "torch"))
+
+
+def wind_power(
+    u: Any, v: Any, grid: Grid, lmax: int | None = None, engine: SpectralEngine | None = None
+) -> tuple[Floats, Floats]:
+    """Power by degree of the rotational and the divergent wind: `power` of `analysis_vector`."""
+    u, v = _alike(_fields(u, grid), _fields(v, grid))
+    lmax = resolve_lmax(grid, lmax)
+    if choose_engine(engine) == "ducc0":
+        from xatmo.spectral import _ducc
+
+        return _ducc.power_vector(u, v, grid, lmax, power)
+    rotational, divergent = analysis_vector(u, v, grid, lmax, "torch")
+    return power(rotational), power(divergent)

@@ -52,11 +52,11 @@ def _wind_block(u: Any, v: Any, *, function: Callable[[Any, Any], Any], scale: t
 
 
 def _degree_power(field: Any, *, grid: Any, lmax: int, engine: Any) -> Floats:
-    return _kernels.power(_kernels.analysis(field, grid, lmax, engine))
+    return _kernels.field_power(field, grid, lmax, engine)
 
 
 def _degree_energy(u: Any, v: Any, *, grid: Any, lmax: int, engine: Any) -> tuple[Floats, Floats, Floats]:
-    rotational, divergent = (_kernels.power(c) / 2 for c in _kernels.analysis_vector(u, v, grid, lmax, engine))
+    rotational, divergent = (power / 2 for power in _kernels.wind_power(u, v, grid, lmax, engine))
     return rotational + divergent, rotational, divergent
 
 
@@ -78,14 +78,8 @@ class _Kind:
         *,
         parts: int = 3,
     ) -> None:
-        self.core, self.size, self.coords, self.power, self.kinetic, self.parts = (
-            core,
-            size,
-            coords,
-            power,
-            kinetic,
-            parts,
-        )
+        self.core, self.size, self.coords = core, size, coords
+        self.power, self.kinetic, self.parts = power, kinetic, parts
 
     def label(self, out: xr.DataArray, like: xr.DataArray, attrs: dict[str, Any], call: str) -> xr.DataArray:
         out = restore_order(out.assign_coords(self.coords(like)), like)
@@ -300,9 +294,8 @@ def energy_spectrum(
 def _pair(
     ds: xr.Dataset, u: Hashable | None, v: Hashable | None, source: Source
 ) -> tuple[xr.DataArray, xr.DataArray] | None:
-    if u is None and v is None and cf.wind_pair(ds, required=False) is None:
-        return None
-    return components(ds, u, v, source.axes.dims)
+    pair = cf.wind_pair(ds, u=u, v=v, required=False)
+    return None if pair is None else components(ds, *pair, source.axes.dims)
 
 
 def _kinetic(
@@ -319,8 +312,9 @@ def _kinetic(
         dtypes=[_fields.float_type(*fields)] * this.parts,
         what="energy_spectrum",
     )
-    done = {}
-    for (name, long_name), result in zip(_PARTS, results, strict=False):
-        attrs = {"long_name": long_name, "units": "m2 s-2"}
-        done[name] = this.label(result, fields[0], attrs, call)
-    return xr.Dataset(done, attrs=ds.attrs)
+    whole = this.label(results[0], fields[0], {}, call)
+    done = {
+        name: (whole.dims, result.transpose(*whole.dims).data, {"long_name": text, "units": "m2 s-2", **whole.attrs})
+        for (name, text), result in zip(_PARTS, results, strict=False)
+    }
+    return xr.Dataset(done, coords=whole.coords, attrs=ds.attrs)

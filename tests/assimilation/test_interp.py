@@ -255,6 +255,7 @@ def test_result_says_what_it_is(interp):
     assert out["ssh_error"].attrs["standard_name"] == "sea_surface_height standard_error"
     assert out.attrs["title"] == "twin"
     assert f"{interp.__name__}(obs='ssh'" in out.attrs["history"]
+    assert "posterior standard deviation" in out["ssh_error"].attrs["comment"]
     assert out["lat"].attrs == ds["lat"].attrs
     assert "history" not in ds.attrs
     assert set(interp(ds, "ssh", **SCALES).data_vars) == {"ssh"}
@@ -492,3 +493,53 @@ def test_too_many_observations_at_once(monkeypatch):
     monkeypatch.setattr(xatmo.assimilation._kernels, "MOST_AT_ONCE", 20)
     with pytest.raises(OptionError, match="observations at once came; at most 20"):
         optimal_interp(sparse(fraction=0.5), "ssh", **SCALES)
+
+
+@BOTH
+def test_too_little_noise_is_named(interp, monkeypatch):
+    ds = sparse(shape=(1, 20, 20), fraction=0.9)
+    scales = {**SCALES, "length_scale": 5e6 if interp is optimal_interp else 5e5, "noise_std": 1e-12}
+    if interp is optimal_interp:
+        with pytest.raises(OptionError, match=r"not positive definite to rounding: noise_std is too small"):
+            interp(ds, "ssh", **scales)
+    else:
+        monkeypatch.setattr(_analysis, "DENSE", 0)
+        monkeypatch.setattr(_analysis, "_MOST_STEPS", 1)
+        with pytest.raises(OptionError, match="did not converge in 1 steps"):
+            interp(ds, "ssh", **scales)
+
+
+def test_too_large_grids_are_refused(monkeypatch):
+    from xatmo.assimilation import spde
+
+    monkeypatch.setattr(spde, "_MOST_BYTES", 1000)
+    monkeypatch.setattr(_analysis, "_TABLE_BYTES", 0)
+    with pytest.raises(OptionError, match="too large for the exact prior; select a smaller box, or coarsen"):
+        fourdvar_interp(sparse(), "ssh", **SCALES)
+
+
+def test_scales_refuse_other_dimensions_and_names():
+    ds = sparse()
+    with pytest.raises(DimensionError, match="select one of each of"):
+        xatmo.assimilation.estimate_scales(ds.expand_dims(member=2), "ssh")
+    with pytest.raises(OptionError, match="covariance='cubic' came; wanted 'gaussian', 'matern' or 'spde'"):
+        xatmo.assimilation.estimate_scales(ds, "ssh", covariance="cubic")
+    given = xatmo.assimilation.estimate_scales(ds, "ssh", **SCALES)
+    assert (given.length_scale, given.time_scale) == (60e3, 3 * DAY)
+
+
+@pytest.mark.slow
+def test_real_sea_level_from_few_observations(shared_data):
+    """Daily maps of the Mediterranean, 3 percent of the sea observed: beats the mean; errors are of the right size."""
+    with xr.open_dataset(shared_data("duacs_adt_med_daily_0p125deg_2005-04_05.nc")) as opened:
+        truth = opened["adt"].isel(time=slice(0, 10)).sel(latitude=slice(32, 37), longitude=slice(17, 27)).load()
+    sea = truth.notnull().all("time")
+    rng = np.random.default_rng(0)
+    noisy = truth + 0.02 * rng.standard_normal(truth.shape)
+    seen = noisy.where(xr.zeros_like(truth, dtype=bool) | (rng.random(truth.shape) < 0.03))
+    out = fourdvar_interp(seen.rename("adt").to_dataset(), "adt", domain=sea, noise_std=0.02, uncertainty=True)
+    assert out["adt"].notnull().equals(sea.broadcast_like(truth).transpose(*truth.dims))
+    wrong = out["adt"] - truth
+    rms = float(np.sqrt((wrong**2).mean()))
+    assert rms < 0.4 * float(truth.std())
+    assert 0.5 < float(np.sqrt(((wrong / out["adt_error"]) ** 2).mean())) < 2

@@ -30,6 +30,12 @@ PRIORS = {
     "globe": lambda: SPDE.on_sphere(
         np.linspace(90, -90, 9), 45.0, 8, 3, 1.0, length_scale=3e6, time_scale=4.0, periodic=True
     ),
+    "uniform": lambda: SPDE.on_plane(
+        (4, 5, 6), (1.0, 1.0, 1.0), length_scale=2.0, time_scale=4.0, padding=(1, 2), memory="uniform"
+    ),
+    "uniform, one time": lambda: SPDE.on_plane(
+        (1, 5, 6), (1.0, 1.0, 1.0), length_scale=2.0, time_scale=4.0, padding=(1, 2), memory="uniform"
+    ),
     "one time": lambda: SPDE.on_plane((1, 5, 6), (1.0, 1.0, 1.0), length_scale=2.0, time_scale=4.0, padding=(1, 1)),
 }
 
@@ -155,6 +161,18 @@ def test_radial_covariance_agrees_with_the_grid():
         assert np.allclose(prior.covariance(here, other), radial(3.0 * np.arange(6), np.array(lag)), atol=0.01)
 
 
+def test_uniform_memory_is_separable():
+    prior = SPDE.on_plane(
+        (9, 41, 41), (1.0, 1.0, 1.0), length_scale=8.0, time_scale=4.0, padding=(20, 60), memory="uniform"
+    )
+    here = np.array(0), np.array(20), np.array(20)
+    apart = 4 * np.arange(5)
+    now = prior.covariance(here, (np.zeros(5, int), np.full(5, 20), 20 - apart))
+    later = prior.covariance(here, (np.full(5, 4), np.full(5, 20), 20 - apart))
+    assert np.allclose(later, now * np.exp(-1))
+    assert np.allclose(now, matern(prior.kappa * apart, 1.0), atol=0.02)
+
+
 def test_padding_keeps_the_boundary_away():
     wide = SPDE.on_plane((1, 20, 20), (1.0, 1.0, 1.0), length_scale=5.0, time_scale=4.0, padding=(40, 80))
     chosen = SPDE.on_plane((1, 20, 20), (1.0, 1.0, 1.0), length_scale=5.0, time_scale=4.0)
@@ -176,6 +194,7 @@ def test_pickles_and_stays_small():
         ({"alpha": 2}, "alpha=2 came; wanted an even number, at least 4"),
         ({"alpha": 5}, "alpha=5 came"),
         ({"substeps": 0}, "substeps=0"),
+        ({"memory": "short"}, "memory='short' came; wanted 'diffusive' or 'uniform'"),
         ({"padding": (-1, 2)}, "padding=.* not negative"),
     ],
 )

@@ -20,6 +20,24 @@ MOST_AT_ONCE = 20_000
 _BLOCK = 2_000_000
 
 
+def factorise(matrix: Array) -> Array:
+    """Lower Cholesky factor; the matrix is overwritten.
+
+    Raises
+    ------
+    OptionError
+        If rounding makes the matrix indefinite.
+    """
+    try:
+        return cast(Array, cholesky(matrix, lower=True, overwrite_a=True, check_finite=False))
+    except np.linalg.LinAlgError as error:
+        message = (
+            f"the covariance of {len(matrix)} observations is not positive definite to rounding: noise_std is too "
+            "small beside signal_std. Give a larger noise_std"
+        )
+        raise OptionError(message) from error
+
+
 def points(latitude: Array, longitude: Array, metric: str) -> Array:
     """Coordinates whose Euclidean distance is the metric's: metres through the sphere, or degrees on the plane."""
     if metric == "degrees":
@@ -78,7 +96,7 @@ def interpolate(
         raise OptionError(message)
     matrix = covariance(distances(where, where), when[:, None] - when)
     matrix[np.arange(n), np.arange(n)] += noise_std**2
-    factor = cholesky(matrix, lower=True, overwrite_a=True, check_finite=False)
+    factor = factorise(matrix)
     half = solve_triangular(factor, values, lower=True, check_finite=False)
     weights = solve_triangular(factor, half, lower=True, trans="T", check_finite=False)
     in_time = covariance.time(times[:, None] - when)

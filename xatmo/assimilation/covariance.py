@@ -9,7 +9,7 @@ from typing import Any, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from xatmo.assimilation.spde import evolution_scale, matern, matern_scale
+from xatmo.assimilation.spde import SPDE, evolution_scale, matern, matern_scale
 from xatmo.errors import OptionError
 
 Array = NDArray[np.float64]
@@ -21,7 +21,10 @@ _N_WAVENUMBER, _SHORTEST = 1600, 120.0
 class Covariance(Protocol):
     """What the interpolation asks of a covariance."""
 
-    signal_std: float
+    @property
+    def signal_std(self) -> float:
+        """Standard deviation."""
+        ...
 
     def __call__(self, distance: Array, lag: Array) -> Array:
         """Covariance at a distance and a time lag, in the units of the scales; the arrays broadcast."""
@@ -151,6 +154,14 @@ def _hankel() -> tuple[Array, Array, Array]:
     weight = np.gradient(wavenumber) * wavenumber
     distance = _FARTHEST * np.linspace(0, 1, _N_DISTANCE) ** 2
     return wavenumber, weight, j0(np.outer(distance, wavenumber))
+
+
+def radial_covariance(prior: SPDE) -> Covariance:
+    """Give the covariance of a prior on an unbounded plane, continuous in space."""
+    p = prior
+    if p.memory == "uniform":
+        return Matern(p.length_scale, p.time_scale, p.signal_std, nu=p.alpha / 2 - 1)
+    return Diffusion(p.length_scale, p.time_scale, p.signal_std, p.time_step, p.alpha, p.substeps)
 
 
 def make(kind: str, **scales: Any) -> Covariance:

@@ -15,7 +15,7 @@ from xatmo.assimilation import _analysis, _kernels, observations
 from xatmo.assimilation.covariance import Gaussian, Matern, make
 from xatmo.assimilation.likelihood import Scales, estimate
 from xatmo.assimilation.observations import Nodes
-from xatmo.assimilation.spde import SPDE, Index
+from xatmo.assimilation.spde import SPDE, Index, Memory
 from xatmo.constants import EARTH_RADIUS
 from xatmo.errors import CoordinateError, DimensionError, MissingValueError, OptionError
 
@@ -107,6 +107,7 @@ class _Variational(_Problem):
 
     alpha: int
     substeps: int
+    memory: Memory
     longitude_step: float
     step: float
     place: NDArray[np.intp]  # of every time on the equally spaced times of the prior
@@ -123,6 +124,10 @@ class _Variational(_Problem):
             return _kernels.distances(where[one], where[other])
 
         def covariance(length: float, time: float, signal: float) -> Any:
+            if self.memory == "uniform":
+                return make(
+                    "matern", length_scale=length, time_scale=time, signal_std=signal, nu=self.alpha / 2 - 1
+                )  # fmt: skip
             return make(
                 "spde", length_scale=length, time_scale=time, signal_std=signal, time_step=self.step,
                 alpha=self.alpha, substeps=self.substeps,
@@ -146,7 +151,7 @@ class _Variational(_Problem):
             nodes.latitude, self.longitude_step, nodes.longitude.size, int(self.place.max()) + 1, self.step,
             length_scale=cast(float, scales.length_scale), time_scale=cast(float, scales.time_scale),
             signal_std=cast(float, scales.signal_std), alpha=self.alpha, substeps=self.substeps,
-            periodic=nodes.periodic,
+            memory=self.memory, periodic=nodes.periodic,
         )  # fmt: skip
 
 
@@ -272,7 +277,14 @@ def optimal_interp(
         uncertainty=uncertainty,
     )  # fmt: skip
     return observations.dataset(
-        ds, got, results, _original(ds, obs, got.field), cyclic=cyclic, uncertainty=uncertainty, call=call
+        ds,
+        got,
+        results,
+        _original(ds, obs, got.field),
+        cyclic=cyclic,
+        uncertainty=uncertainty,
+        call=call,
+        how="posterior standard deviation, exact for the covariance and windows used",
     )
 
 
@@ -292,6 +304,7 @@ def fourdvar_interp(
     uncertainty: bool = False,
     alpha: int = 4,
     substeps: int = 1,
+    memory: Memory = "diffusive",
 ) -> xr.Dataset:
     """Interpolate sparse observations by minimising a variational cost.
 
@@ -328,6 +341,9 @@ def fourdvar_interp(
         Even, at least 4.
     substeps : int
         Implicit Euler steps between two times.
+    memory : {"diffusive", "uniform"}
+        Whether small scales are forgotten sooner, or all scales at one rate, which makes the covariance separable:
+        Matern in space, exponential in time. See `SPDE`.
 
     Returns
     -------
@@ -376,7 +392,16 @@ def fourdvar_interp(
         scales = replace(scales, time_scale=_DAY)  # of no effect
     step, place = _steps(got.nodes.time)
     problem = _Variational(
-        got.nodes, scales, uncertainty, False, alpha, substeps, _longitude_step(got.nodes.longitude), step, place
+        got.nodes,
+        scales,
+        uncertainty,
+        False,
+        alpha,
+        substeps,
+        memory,
+        _longitude_step(got.nodes.longitude),
+        step,
+        place,
     )
     if scales.length_scale is not None and scales.time_scale is not None:  # a wrong option is an error at once
         problem.prior(replace(scales, noise_std=1.0, signal_std=1.0))
@@ -384,10 +409,17 @@ def fourdvar_interp(
     call = cf.describe_call(
         "fourdvar_interp", obs=_name(obs), mask=_name(mask), prior=prior, length_scale=length_scale,
         time_scale=time_scale, noise_std=noise_std, signal_std=signal_std, background=_name(background),
-        domain=_name(domain), uncertainty=uncertainty, alpha=alpha, substeps=substeps,
+        domain=_name(domain), uncertainty=uncertainty, alpha=alpha, substeps=substeps, memory=memory,
     )  # fmt: skip
     return observations.dataset(
-        ds, got, results, _original(ds, obs, got.field), cyclic=cyclic, uncertainty=uncertainty, call=call
+        ds,
+        got,
+        results,
+        _original(ds, obs, got.field),
+        cyclic=cyclic,
+        uncertainty=uncertainty,
+        call=call,
+        how=_analysis.HOW_ERRORS,
     )
 
 
@@ -444,7 +476,7 @@ def estimate_scales(
         if covariance == "spde":
             step, place = _steps(got.nodes.time)
             width = _longitude_step(got.nodes.longitude)
-            problem = _Variational(got.nodes, scales, False, False, 4, 1, width, step, place)
+            problem = _Variational(got.nodes, scales, False, False, 4, 1, "diffusive", width, step, place)
         else:
             problem = _Covariance(got.nodes, scales, False, False, covariance, metric, {})
         index, seen, _ = problem.innovations(values, observed, first)

@@ -417,7 +417,7 @@ def duration(name: str, value: Any) -> float | None:
 
 def dataset(
     ds: xr.Dataset, got: Gathered, results: list[xr.DataArray], like: xr.DataArray, *, cyclic: bool, uncertainty: bool,
-    call: str,
+    call: str, how: str,
 ) -> xr.Dataset:  # fmt: skip
     """Label the analysis and its error; restore dimension order and cyclic column; add history."""
     made = {}
@@ -433,6 +433,8 @@ def dataset(
     if uncertainty:
         error = made[f"{got.name}_error"]
         error.attrs = {"long_name": f"standard error of {got.attrs.get('long_name', got.name)}"}
+        if how:
+            error.attrs["comment"] = how
         if "units" in got.attrs:
             error.attrs["units"] = got.attrs["units"]
         if "standard_name" in got.attrs:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,10 +22,12 @@ from xatmo.constants import EARTH_RADIUS
 from xatmo.errors import CoordinateError, OptionError
 
 Array = NDArray[np.float64]
+Memory: TypeAlias = Literal["diffusive", "uniform"]
 Index = tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]
 
 # Correlation with images beyond the boundary falls below 1e-3 when they are five length scales away.
 _PADDING_SCALES = 2.5
+_MOST_BYTES = 2e9
 
 
 class _Modes(NamedTuple):
@@ -72,6 +74,10 @@ class SPDE:
         Even, at least 4: the white-driven field would have infinite variance below.
     substeps : int
         Implicit Euler steps between two times. More make the small scales those of the continuous equation.
+    memory : {"diffusive", "uniform"}
+        How fast scales are forgotten. ``"diffusive"``: the equation above, small scales first. ``"uniform"``: all at
+        the rate 1/time_scale, driven by noise that is Matern in space: a separable covariance, Matern in space (of
+        smoothness alpha/2 - 1) times exp(-lag / time_scale), with a precision as sparse.
 
     Examples
     --------
@@ -96,6 +102,7 @@ class SPDE:
     signal_std: float = 1.0
     alpha: int = 4
     substeps: int = 1
+    memory: Memory = "diffusive"
 
     def __post_init__(self) -> None:
         for name in ("length_scale", "time_scale", "signal_std", "time_step"):
@@ -105,6 +112,9 @@ class SPDE:
                 f"alpha={self.alpha!r} came; wanted an even number, at least 4 (white noise drives the equation, so "
                 "that the variance would be infinite below)"
             )
+            raise OptionError(message)
+        if self.memory not in ("diffusive", "uniform"):
+            message = f"memory={self.memory!r} came; wanted 'diffusive' or 'uniform'"
             raise OptionError(message)
         if self.substeps < 1 or self.n_time < 1:
             message = f"substeps={self.substeps!r}, n_time={self.n_time!r} came; wanted at least 1"
@@ -122,6 +132,7 @@ class SPDE:
         signal_std: float = 1.0,
         alpha: int = 4,
         substeps: int = 1,
+        memory: Memory = "diffusive",
         padding: tuple[int, int] | None = None,
         periodic: bool = False,
     ) -> SPDE:
@@ -132,7 +143,7 @@ class SPDE:
         shape : (n_time, n_row, n_column)
         spacing : (time, row, column)
             Distances between nodes, in the units of ``time_scale`` and ``length_scale``.
-        length_scale, time_scale, signal_std, alpha, substeps
+        length_scale, time_scale, signal_std, alpha, substeps, memory
             See `SPDE`.
         padding : (rows at each end, columns in all), optional
             Chosen from the length scale unless given.
@@ -146,7 +157,7 @@ class SPDE:
         return cls(
             n_time, step, np.full(n, dx), np.full(n, dy), np.full(n - 1, dx), np.full(n - 1, dy),
             n_column + pad_column, slice(pad_row, pad_row + n_row), slice(0, n_column),
-            length_scale, time_scale, signal_std, alpha, substeps,
+            length_scale, time_scale, signal_std, alpha, substeps, memory,
         )  # fmt: skip
 
     @classmethod
@@ -163,6 +174,7 @@ class SPDE:
         signal_std: float = 1.0,
         alpha: int = 4,
         substeps: int = 1,
+        memory: Memory = "diffusive",
         padding: tuple[int, int] | None = None,
         periodic: bool = False,
         radius: float = EARTH_RADIUS,
@@ -180,7 +192,7 @@ class SPDE:
             In the unit of ``time_scale``.
         length_scale : float
             Metres.
-        time_scale, signal_std, alpha, substeps, padding, periodic
+        time_scale, signal_std, alpha, substeps, memory, padding, periodic
             See `SPDE.on_plane`.
         radius : float
             Metres.
@@ -197,7 +209,7 @@ class SPDE:
             message = f"latitude with {lat.size} rows came; wanted at least 2, increasing or decreasing throughout"
             raise CoordinateError(message)
         dy = np.radians(np.abs(np.diff(lat)).mean()) * radius
-        dx = np.radians(longitude_step) * radius * max(float(np.cos(np.radians(lat)).max()), 0.05)
+        dx = np.radians(longitude_step) * radius * max(float(np.cos(np.radians(lat)).min()), 0.05)
         pad_row, pad_column = _padding(length_scale, dy, dx, padding, periodic=periodic)
         if not periodic:  # padding may not go further than around
             pad_column = min(pad_column, max(int(360 / longitude_step) - n_longitude, 0))
@@ -215,7 +227,7 @@ class SPDE:
         return cls(
             n_time, time_step, area / height, height, face, np.radians(np.diff(rows)) * radius,
             n_longitude + pad_column, slice(below.size, below.size + lat.size), slice(0, n_longitude),
-            length_scale, time_scale, signal_std, alpha, substeps,
+            length_scale, time_scale, signal_std, alpha, substeps, memory,
         )  # fmt: skip
 
     # ------------------------------------------------------------------ derived numbers
@@ -238,6 +250,10 @@ class SPDE:
     def damping(self) -> float:
         """1/theta: the rate at which the largest scales are forgotten."""
         return evolution_scale(self.alpha) / self.time_scale
+
+    @property
+    def _uniform_decay(self) -> float:
+        return float(np.exp(-self.time_step / self.substeps / self.time_scale))
 
     # ------------------------------------------------------------------ sparse matrices
     def operator(self) -> Any:
@@ -263,7 +279,8 @@ class SPDE:
 
         With the step matrix M = I + dt/theta operator^(alpha/2) and the areas W: blocks W M M + W on the diagonal
         (W M M for the first and the last time, so that the field is stationary from the start: P0^-1 = W (M M - I)
-        solves the discrete Lyapunov equation), -W M beside it; scaled by rows to a variance of ``signal_std ** 2``.
+        solves the discrete Lyapunov equation), -W M beside it. With uniform memory: the precision of a first-order
+        autoregression in time times W operator^(alpha/2). Scaled by rows to a variance of ``signal_std ** 2``.
 
         Returns
         -------
@@ -278,17 +295,24 @@ class SPDE:
         power = base
         for _ in range(self.alpha // 2 - 1):
             power = power @ base
-        step = sp.eye(n_row * n_column) + (self.time_step / self.substeps * self.damping) * power
         area = sp.diags(np.repeat(self.width * self.height, n_column))
-        beside = area @ step
-        own = step.T @ beside
+        neighbour = sp.eye(steps, k=1) + sp.eye(steps, k=-1) if steps > 1 else None
         inside = np.ones(steps)
         inside[[0, -1]] = 0
-        if steps == 1:  # one time: the stationary covariance alone
-            full = own - area
+        if self.memory == "uniform":
+            decay = self._uniform_decay
+            in_time = sp.diags(1 + decay**2 * inside)
+            if neighbour is not None:
+                in_time = (in_time - decay * neighbour) / (1 - decay**2)
+            full = sp.kron(in_time, area @ power)
         else:
-            neighbour = sp.eye(steps, k=1) + sp.eye(steps, k=-1)
-            full = sp.kron(sp.eye(steps), own) + sp.kron(sp.diags(inside), area) - sp.kron(neighbour, beside)
+            step = sp.eye(n_row * n_column) + (self.time_step / self.substeps * self.damping) * power
+            beside = area @ step
+            own = step.T @ beside
+            if neighbour is None:  # one time: the stationary covariance alone
+                full = own - area
+            else:
+                full = sp.kron(sp.eye(steps), own) + sp.kron(sp.diags(inside), area) - sp.kron(neighbour, beside)
         # Here the noise is W^-1/2 z in space, as in the modes: `scale` turns that field into the one wanted.
         factor = self._modes.scale * np.sqrt(self.width * self.height)
         inverse = sp.diags(np.tile(np.repeat(1 / factor, n_column), steps))
@@ -303,7 +327,7 @@ class SPDE:
         times[0] = 1
         if n_column % 2 == 0:
             times[-1] = 1
-        covariance = times[:, None] * (np.log(m.variance) + (steps - 1) * 2 * np.log(m.decay))
+        covariance = times[:, None] * (np.log(m.variance) + (steps - 1) * np.log(m.variance * (1 - m.decay**2)))
         return float(-covariance.sum() - 2 * steps * n_column * np.log(m.scale).sum())
 
     # ------------------------------------------------------------------ modes
@@ -311,6 +335,12 @@ class SPDE:
     def _eigen(self) -> tuple[Array, Array]:
         """Eigenvalues (wavenumber, mode) of the operator and its eigenvectors (wavenumber, row, mode)."""
         n = self.n_column
+        if 8 * (n // 2 + 1) * self.width.size**2 > _MOST_BYTES:
+            message = (
+                f"a grid of {self.width.size} x {n} nodes (padding included) is too large for the exact prior; select "
+                "a smaller box, or coarsen it first, for instance with .atmo.coarsen"
+            )
+            raise OptionError(message)
         ring = 2 - 2 * np.cos(2 * np.pi * np.arange(n // 2 + 1) / n)
         root = np.sqrt(self.width * self.height)
         rows = np.asarray(_rows_stiffness(self.face_width, self.gap).toarray())
@@ -320,9 +350,13 @@ class SPDE:
 
     def _recursion(self, substeps: int) -> _Modes:
         values, vectors = self._eigen
-        rate = self.time_step / self.substeps * self.damping * values ** (self.alpha // 2)
-        decay = 1 / (1 + rate)
-        variance = 1 / (rate * (2 + rate))
+        if self.memory == "uniform":
+            decay = np.full(values.shape, self._uniform_decay)
+            variance = values ** -(self.alpha // 2)
+        else:
+            rate = self.time_step / self.substeps * self.damping * values ** (self.alpha // 2)
+            decay = 1 / (1 + rate)
+            variance = 1 / (rate * (2 + rate))
         count = np.full(values.shape[0], 2.0)
         count[0] = 1
         if self.n_column % 2 == 0:
@@ -402,7 +436,7 @@ class SPDE:
             If the table would take more than 2 GB.
         """
         lags, n_row, apart = self.table_shape
-        if 8 * lags * n_row**2 * apart > 2e9:
+        if 8 * lags * n_row**2 * apart > _MOST_BYTES:
             message = (
                 f"a table of covariances for {lags} times, {n_row} rows and {apart} columns is too large; "
                 "select a smaller box or period"

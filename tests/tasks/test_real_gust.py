@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,18 +18,22 @@ def test_wind_gust_beats_bicubic_by_eight_percent(shared_data: Callable[[str], P
     path = shared_data("era5_windgust_0p25deg_global_2011-08-01.nc")
     gust = xr.open_dataset(path)["i10fg"].isel(latitude=slice(0, 720)).astype("float32").load()
     unseen = dict(longitude=slice(1080, 1440))
-    task = xatmo.SuperResolver(factor=4).fit(
-        gust.isel(longitude=slice(0, 1080)), max_time="00:05:00", accelerator="cpu", progress=False
-    )
-    coarse = gust.atmo.coarsen(4).isel(longitude=slice(270, 360))
-    fine = coarse.atmo.superresolve(task)
+    start = time.process_time()
+    task = xatmo.SuperResolver(factor=4).fit(gust.isel(longitude=slice(0, 1080)), accelerator="cpu", progress=False)
+    seconds = time.process_time() - start
+    coarse = gust.atmo.coarsen(4)
+    fine = coarse.isel(longitude=slice(270, 360)).atmo.superresolve(task)
     target = gust.isel(**unseen)
-    bicubic = coarse.atmo.regrid(target, method="bicubic")
+    bicubic = coarse.atmo.regrid(gust, method="bicubic").isel(**unseen)
 
     def rmse(field: xr.DataArray) -> float:
         return float(np.sqrt(np.mean((field.values - target.values) ** 2)))
 
     assert fine.shape == target.shape
-    ratio = rmse(fine) / 0.717
-    print(f"super-resolved {rmse(fine):.4f} m/s, {ratio:.4f} of bicubic (here {rmse(bicubic):.4f} m/s)")
+    ratio = rmse(fine) / 0.717  # m/s, of bicubic interpolation
+    steps = task.history["step"].max()
+    print(
+        f"{steps} steps, {seconds:.0f} core-seconds: {rmse(fine):.4f} m/s, {ratio:.4f} of bicubic's 0.717 (here {rmse(bicubic):.4f}) m/s"
+    )
     assert ratio <= 0.92
+    assert seconds <= 600  # five minutes on two cores, however busy the machine is with other things

@@ -59,9 +59,9 @@ def barotropic(
     linear terms exact, advection by fourth-order Runge-Kutta. Waves, vortices and jets of 10 to 60 m s-1 form. Above
     the stirred degrees kinetic energy falls as about n^-4 at T63, n^-3.8 at T85 and n^-3.6 at T127.
 
-    Computed at once, not lazily: with ducc0 a season at T63 takes some ten seconds; with the torch engine, made for many
-    fields at a time, several times as long. The same seed gives the same fields; chaos
-    magnifies rounding, so other processors or engines give other weather of the same climate after some weeks.
+    Computed at once, not lazily: with ducc0 a season at T63 takes some ten seconds; with the torch engine, made for
+    many fields at a time, several times as long. The same seed gives the same fields; chaos magnifies rounding, so other
+    processors or engines give other weather of the same climate after some weeks.
 
     Parameters
     ----------

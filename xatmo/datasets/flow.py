@@ -60,8 +60,8 @@ def barotropic(
     the stirred degrees kinetic energy falls as about n^-4 at T63, n^-3.8 at T85 and n^-3.6 at T127.
 
     Computed at once, not lazily: with ducc0 a season at T63 takes some ten seconds; with the torch engine, made for
-    many fields at a time, several times as long. The same seed gives the same fields; chaos magnifies rounding, so other
-    processors or engines give other weather of the same climate after some weeks.
+    many fields at a time, several times as long. The same seed gives the same fields; chaos magnifies rounding, so
+    other processors or engines give other weather of the same climate after some weeks.
 
     Parameters
     ----------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -57,17 +58,33 @@ def test_whole_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
 
 
 def test_splits_hold_out_what_is_scored() -> None:
-    times = own(times=20)
-    train, test, where = superresolution._split(times, TINY)
-    assert train.time.max() < test.time.min() - np.timedelta64(1, "D")
+    train, context, kept, where = superresolution._split(own(times=20), TINY)
+    assert train.time.max() < context.time.min() - np.timedelta64(1, "D")
+    assert context.isel(kept).shape == context.shape
     assert where == "on times not trained on"
-    train, test, where = superresolution._split(own(40, 136), TINY)
-    assert test.sizes["longitude"] == 32
-    assert train.sizes["longitude"] == 104
+    train, context, kept, where = superresolution._split(own(40, 136), TINY)
+    test = context.isel(kept)
+    assert (train.sizes["longitude"], test.sizes["longitude"], context.sizes["longitude"]) == (104, 32, 136)
     assert not set(train.longitude.values) & set(test.longitude.values)
     assert where.startswith("between 275.294 and")
     with pytest.raises(DimensionError, match="wanted at least 32 rows and 128 columns"):
         superresolution._split(own(24, 48), TINY)
+
+
+def test_box_is_scored_away_from_its_edges() -> None:
+    box = own(40, 136).isel(latitude=slice(3, 38), longitude=slice(0, 130))
+    _, context, kept, _ = superresolution._split(box, TINY)
+    test = context.isel(kept)
+    assert context.shape == (1, 32, 128)
+    assert test.shape == (1, 24, 28)
+    assert np.isfinite(context.atmo.coarsen(4).atmo.regrid(context, method="bicubic").isel(kept)).all()
+
+
+@pytest.mark.slow
+def test_own_field(tmp_path: Path) -> None:
+    outcome = superresolution.run(replace(TINY, max_steps=2), own(65, 128), tmp_path, lambda what: nullcontext())
+    assert outcome.title.startswith("gust, 4 times finer, between 270 and")
+    assert all(np.isfinite(row["rmse"]) for row in outcome.scores.values())
 
 
 def test_missing_values_are_refused(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,8 @@ METRICS = ["rmse", "mae", "ssim"]
 def run(settings: Settings, own: xr.DataArray | None, folder: Path, step: Step) -> Outcome:
     """Regrid, coarsen, train, super-resolve, score and plot."""
     fine = _generated(settings, step) if own is None else _prepared(own, settings.factor, step)
-    train, test, where = _split(fine, settings)
+    train, context, kept, where = _split(fine, settings)
+    test = context.isel(kept)
     with step(f"training a super-resolution network on {' x '.join(f'{n} {d}' for d, n in train.sizes.items())}"):
         task = xatmo.SuperResolver(settings.factor, channels=settings.channels, n_blocks=settings.n_blocks)
         task.fit(
@@ -31,13 +33,13 @@ def run(settings: Settings, own: xr.DataArray | None, folder: Path, step: Step) 
         task.save(folder / "model")
         task.history.to_csv(folder / "training.csv", index=False)
     with step(f"super-resolving {where}, spectra and scores"):
-        coarse = test.atmo.coarsen(settings.factor)
+        coarse = context.atmo.coarsen(settings.factor)
         made = {
-            "coarse (nearest)": coarse.atmo.regrid(test, method="nearest"),
-            "bicubic": coarse.atmo.regrid(test, method="bicubic"),
+            "coarse (nearest)": coarse.atmo.regrid(context, method="nearest"),
+            "bicubic": coarse.atmo.regrid(context, method="bicubic"),
             "super-resolved": coarse.atmo.superresolve(task),
         }
-        made = {name: da.compute() for name, da in made.items()}
+        made = {name: da.isel(kept).compute() for name, da in made.items()}
         scores = {name: _scores(da, test, spinning=own is None) for name, da in made.items()}
         lmax = settings.truncation if own is None else None  # above it the truth holds nothing
         spectra = {name: _mean_spectrum(da, lmax) for name, da in {"truth": test, **made}.items()}
@@ -90,29 +92,34 @@ def _time_dims(da: xr.DataArray) -> list[str]:
     return [str(d) for d in da.dims if d == "time" or da[d].dtype.kind == "M"]
 
 
-def _split(fine: xr.DataArray, settings: Settings) -> tuple[xr.DataArray, xr.DataArray, str]:
-    """Hold out the last fifth of the time after a gap, or the last quarter of the columns where there are few times."""
+def _split(fine: xr.DataArray, settings: Settings) -> tuple[xr.DataArray, xr.DataArray, dict[Hashable, slice], str]:
+    """Hold out the last fifth of the time after a gap, or the last quarter of the columns where there are few times.
+
+    Returns what to train on, what to make coarse and fine again, the part of that on which to score, and where that is.
+    Fields on a box are scored one coarse cell away from its edges, where nothing can be interpolated.
+    """
+    factor, (lat, lon) = settings.factor, cf.horizontal(fine).dims
+    fine = fine.isel({d: slice(0, fine.sizes[d] - fine.sizes[d] % factor) for d in (lat, lon)})
+    edge = 0 if fine.atmo.grid.is_global else factor
+    inner: dict[Hashable, slice] = {d: slice(edge, fine.sizes[d] - edge) for d in (lat, lon)}
     times = _time_dims(fine)
     if times and fine.sizes[times[0]] >= 10:
         n = fine.sizes[times[0]]
         first = n - max(n // 5, 1)
-        gap = max(n // 20, 1)
-        train = fine.isel({times[0]: slice(0, first - gap)})
-        return train, fine.isel({times[0]: slice(first, None)}), "on times not trained on"
-    lat, lon = cf.horizontal(fine).dims
-    columns = settings.factor * (fine.sizes[lon] // (4 * settings.factor))
-    rows = fine.sizes[lat] - fine.sizes[lat] % settings.factor
-    whole = fine.sizes[lon] - fine.sizes[lon] % settings.factor
-    if min(columns, rows) < 8 * settings.factor:
+        train = fine.isel({times[0]: slice(0, first - max(n // 20, 1))})
+        return train, fine.isel({times[0]: slice(first, None)}), inner, "on times not trained on"
+    rows, columns = fine.sizes[lat], fine.sizes[lon]
+    held_out = factor * (columns // (4 * factor))
+    if min(held_out, rows) < 8 * factor:
         message = (
-            f"the field has {fine.sizes[lat]} x {fine.sizes[lon]} points and fewer than 10 times; wanted at least "
-            f"{8 * settings.factor} rows and {32 * settings.factor} columns to train on three quarters and test on one"
+            f"the field has {rows} x {columns} points and fewer than 10 times; wanted at least {8 * factor} rows and "
+            f"{32 * factor} columns, to train on three quarters and score the last"
         )
         raise DimensionError(message)
-    train = fine.isel({lat: slice(0, rows), lon: slice(0, whole - columns)})
-    test = fine.isel({lat: slice(0, rows), lon: slice(whole - columns, whole)})
-    east = test[lon].values
-    return train, test, f"between {east[0]:g} and {east[-1]:g} E, not trained on"
+    kept = inner | {lon: slice(columns - held_out, columns - edge)}
+    west, east = fine[lon].values[kept[lon]][[0, -1]]
+    train = fine.isel({lon: slice(0, columns - held_out)})
+    return train, fine, kept, f"between {west:g} and {east:g} E, not trained on"
 
 
 # ---------------------------------------------------------------------- scores

@@ -196,7 +196,7 @@ def test_two_processes_give_the_same_numbers() -> None:
 
     ds = dataset()
     with (
-        LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster,
         Client(cluster),
     ):
         for method in METHODS:

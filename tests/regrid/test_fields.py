@@ -164,7 +164,7 @@ def test_two_processes_give_the_same_numbers() -> None:
     da = field()
     da[0, 10:14, 20:26] = np.nan
     with (
-        LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster,
         Client(cluster),
     ):
         for method in METHODS:

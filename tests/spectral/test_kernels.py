@@ -242,6 +242,14 @@ def test_read_only_and_strided_input(engine: Any) -> None:
     np.testing.assert_allclose(_kernels.synthesis(expected, grid, engine).shape, (2, *grid.shape))
 
 
+def test_parts_of_different_memory_order(engine: Any, random_coefficients: Any) -> None:
+    first, second = (random_coefficients(6, seed=s, wind=True) for s in (1, 2))
+    grid = Grid.gaussian(8)
+    expected = _kernels.synthesis_vector(first, second, grid, engine)
+    for pair in ((np.asfortranarray(first), second), (first, np.asfortranarray(second))):
+        np.testing.assert_allclose(_kernels.synthesis_vector(*pair, grid, engine), expected, atol=1e-13)
+
+
 def test_no_fields_at_all(engine: Any) -> None:
     grid = Grid.gaussian(8)
     assert _kernels.synthesis(np.empty((0, 4, 4), complex), grid, engine).shape == (0, 8, 16)

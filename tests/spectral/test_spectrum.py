@@ -229,6 +229,12 @@ class TestZonal:
             box_of().atmo.energy_spectrum(kind="zonal")
 
 
+def test_units_of_squares() -> None:
+    from xatmo.spectral.spectrum import squared_units
+
+    assert [squared_units(u) for u in ("1", "m s-1", "Pa", "W m**-2", "")] == ["1", "m2 s-2", "Pa2", "(W m**-2)2", ""]
+
+
 class TestErrors:
     def test_kind(self, field: Fields) -> None:
         with pytest.raises(OptionError, match="kind='radial' came; wanted one of"):

@@ -114,6 +114,15 @@ def test_one_part_alone(wind: Winds) -> None:
     assert float(abs(again["d"]).max()) < 1e-11 * scale
 
 
+def test_names_given(wind: Winds) -> None:
+    between = wind(POLES).atmo.vorticity_divergence()
+    renamed = between.rename(vo="a", d="b").drop_attrs(deep=True)
+    for name in ("latitude", "longitude"):
+        renamed[name].attrs = between[name].attrs
+    out = renamed.atmo.wind(vorticity="a", divergence="b")
+    np.testing.assert_allclose(out["u"], between.atmo.wind()["u"], atol=1e-12)
+
+
 def test_radius(wind: Winds) -> None:
     ds = wind(POLES)
     small = ds.atmo.vorticity_divergence(radius=EARTH_RADIUS / 2)

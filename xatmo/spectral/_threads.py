@@ -16,11 +16,12 @@ _chosen: int | None = None
 
 
 def set_threads(number: int | None) -> None:
-    """Set how many threads each transform uses in this process; None chooses by itself again.
+    """Set how many threads each transform on ducc0 uses in this process; None chooses by itself again.
 
     Left alone, the transforms that run at the same moment share the cores that the process may use (inside a
     ``distributed`` worker: the threads that this worker was given). One transform alone takes them all. The environment
-    variable ``XATMO_THREADS`` does the same as this function and reaches worker processes too.
+    variable ``XATMO_THREADS`` does the same as this function and reaches worker processes too. The torch engine has its
+    own setting, ``torch.set_num_threads``.
 
     Parameters
     ----------

@@ -182,9 +182,9 @@ def squared_units(units: str) -> str:
     ('m2 s-2', 'K2', '(kg/m^2)2')
     """
     parts = [re.fullmatch(r"([A-Za-z%]+)(-?\d+)?", token) for token in units.split()]
-    if units == "1":
+    if units in ("1", ""):  # dimensionless
         return units
-    if not parts or not all(parts):
+    if not all(parts):
         return f"({units})2"
     return " ".join(f"{p[1]}{2 * int(p[2] or 1)}" for p in parts if p)
 

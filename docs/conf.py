@@ -47,12 +47,13 @@ html_show_sourcelink = False
 
 
 def plain(app, what, name, obj, options, lines):
-    """Read docstrings as text: numbered sources are no link targets, a lone asterisk is an asterisk."""
+    """Read docstrings as text: numbered sources are no link targets, an asterisk before a name opens no emphasis."""
     for i, line in enumerate(lines):
         line = re.sub(r"\[(\d+)\]_", r"[\1]", line)
         line = re.sub(r"^\.\. (\[\d+\])", r"\1", line)
-        bare = re.sub(r"``.*?``", "", line)
-        lines[i] = line.replace("*", r"\*") if bare.count("*") == 1 and "``" not in line else line
+        parts = re.split(r"(``.*?``)", line)
+        parts[::2] = [re.sub(r"(?<![\w*\\])\*(?=\w)(?![^*\s]*\w\*)", r"\\*", part) for part in parts[::2]]
+        lines[i] = "".join(parts)
 
 
 def setup(app):

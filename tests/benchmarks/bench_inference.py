@@ -66,16 +66,16 @@ def _bare(model: Model, da: xr.DataArray, patch: int, stride: int, batch: int) -
 
 def rows(quick: bool = False) -> list[Row]:
     """Threaded, with whole windows and with overlapping ones; and on two processes."""
-    repeats = 3 if quick else 5
+    repeats = 2 if quick else 5
     found = []
     # One window per field: what labels, graph and scheduler cost.
-    da, model = _field(8 if quick else 16, 512, 512, whole=False), _model(512)
+    da, model = _field(4 if quick else 8, 512, 512, whole=False), _model(512)
     lazy = inference.predict(da.chunk(time=1), model)
     ours, peer = in_turn(lazy.compute, _bare(model, da, 512, 512, 1), repeats=repeats)
     name = "tiled inference, {} x 512 x 512, one window each, threaded"
     found.append(Row(name.format(len(da)), ours * 1e3, peer * 1e3, "bare torch loop", wanted="<= 1.1"))
     # Overlapping windows on a globe.
-    globe, model = _field(2 if quick else 6, 360, 720, whole=True), _model(PATCH)
+    globe, model = _field(2 if quick else 3, 360, 720, whole=True), _model(PATCH)
     lazy = inference.predict(globe.chunk(time=1), model, overlap={"lat": OVERLAP, "lon": OVERLAP})
     batch = max(1, 2**17 // PATCH**2)
     bare = _bare(model, globe, PATCH, PATCH - OVERLAP, batch)
@@ -92,11 +92,13 @@ def _distributed(model: Model, repeats: int, *, quick: bool) -> Row:
     import dask.array
     from distributed import Client, LocalCluster
 
-    times = 8 if quick else 24
+    times = 4 if quick else 12
     values = dask.array.random.default_rng(0).standard_normal((times, 360, 720), chunks=(1, 360, 720), dtype=np.float32)
     da = _field(1, 360, 720, whole=True).isel(time=[0] * times).copy(data=values)
     with (
-        LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
+        LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50
+        ) as cluster,
         Client(cluster) as client,
     ):
         lazy = inference.predict(da, model, overlap={"lat": OVERLAP, "lon": OVERLAP})

@@ -27,7 +27,7 @@ def run(settings: Settings, folder: Path, step: Step) -> Outcome:
     count = int(seen["ssh"].count())
     made = {}
     with step(f"optimal interpolation of {count} observations"):
-        made["optimal interpolation"] = seen.atmo.optimal_interp("ssh", **SCALES, uncertainty=True).compute()
+        made["optimal interpolation (Gaussian)"] = seen.atmo.optimal_interp("ssh", **SCALES, uncertainty=True).compute()
     with step(f"variational interpolation of {count} observations"):
         made["variational (SPDE)"] = seen.atmo.fourdvar_interp("ssh", **SCALES, uncertainty=True).compute()
     scores = {"mean of the observations": _scores(xr.full_like(truth, float(seen["ssh"].mean())), truth, None)}

@@ -27,7 +27,7 @@ TOLERANCE = 1e-9
 """Preconditioned residual, relative, at which conjugate gradients stop."""
 _NEIGHBOURS = 40
 _TILE = (4, 10, 10)
-_REACH_LENGTH, _REACH_TIME = 2.0, 2.5
+_REACH_LENGTH, _REACH_TIME = 3.0, 4.0
 _MOST_NEAR = 500
 _TABLE_BYTES = 2e9
 _MOST_STEPS = 2000

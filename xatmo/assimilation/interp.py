@@ -334,8 +334,8 @@ def fourdvar_interp(
     uncertainty : bool
         Whether to give the posterior standard deviation too. It is exact up to 3000 observations if their number
         squared times the nodes is at most 3e11. Above, every tile of 4 times and 10 x 10 nodes uses the nearest 500
-        observations within two length scales and two and a half time scales: an upper bound, too large by less than
-        0.1 percent on average and 1 percent at most on a season of altimeter tracks. For grids whose covariances do
+        observations within three length scales and four time scales: an upper bound, on simulated altimeter tracks too
+        large by less than 0.1 percent on average and 1 percent at most. For grids whose covariances do
         not fit 2 GB it comes from 64 conditional samples: 9 percent sampling error.
     alpha : int
         Even, at least 4.

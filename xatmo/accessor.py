@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias
 
 import xarray as xr
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from xatmo.plot import PlotAccessor
     from xatmo.tasks import Task
 
-    ModelLike = Task | torch.nn.Module | str | Path
+    ModelLike: TypeAlias = Task | torch.nn.Module | str | Path
 
 
 class _Accessor(Generic[T]):
@@ -120,7 +120,7 @@ class _Accessor(Generic[T]):
         *,
         overlap: Mapping[Hashable, int] | None = None,
         periodic: Sequence[Hashable] | None = None,
-    ) -> Patches:
+    ) -> Patches[T]:
         """Windows that cover every point. See `xatmo.patches.patches`."""
         from xatmo import patches
 
@@ -185,12 +185,12 @@ class _Accessor(Generic[T]):
         return PlotAccessor(self._obj)
 
 
-@xr.register_dataarray_accessor("atmo")
+@xr.register_dataarray_accessor("atmo")  # type: ignore[no-untyped-call]
 class DataArrayAtmo(_Accessor[xr.DataArray]):
     """``da.atmo``: the methods that one field allows."""
 
 
-@xr.register_dataset_accessor("atmo")
+@xr.register_dataset_accessor("atmo")  # type: ignore[no-untyped-call]
 class DatasetAtmo(_Accessor[xr.Dataset]):
     """``ds.atmo``: the methods of one field for every variable, and those that need several."""
 

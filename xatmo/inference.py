@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from xatmo.typing import T
 if TYPE_CHECKING:
     from xatmo.tasks import Task
 
-    ModelLike = Task | Model | torch.nn.Module | str | Path
+    ModelLike: TypeAlias = Task | Model | torch.nn.Module | str | Path
 
 WHOLE = 256
 """Cells of the largest window for a network without a training patch; smaller fields go through whole."""

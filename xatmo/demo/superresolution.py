@@ -43,7 +43,7 @@ def run(settings: Settings, own: xr.DataArray | None, folder: Path, step: Step) 
         scores = {name: _scores(da, test, spinning=own is None) for name, da in made.items()}
         lmax = settings.truncation if own is None else None  # above it the truth holds nothing
         spectra = {name: _mean_spectrum(da, lmax) for name, da in {"truth": test, **made}.items()}
-    title = f"{fine.attrs.get('long_name', fine.name)}, {settings.factor} times finer, {where}"
+    title = f"{fine.attrs.get('long_name', fine.name)}, {settings.factor} times finer,\n{where}"
     files = {"model": folder / "model", "training": folder / "training.csv"}
     with step("drawing"):
         last = {name: _last(da) for name, da in {"truth": test, **made}.items()}

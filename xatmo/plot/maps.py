@@ -11,6 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
 from matplotlib.collections import LineCollection
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from xatmo import cf
 from xatmo.errors import DimensionError, OptionError
@@ -350,7 +351,9 @@ def _panels(field: xr.DataArray, n: int, columns: int | None) -> np.ndarray[Any,
     wide = np.ptp(grid.longitude_bounds) > 1.4 * np.ptp(grid.latitude_bounds)
     columns = min(n, columns or (2 if wide or n == 4 else 4))
     rows = -(-n // columns)
-    _, axes = plt.subplots(rows, columns, figsize=_size(field, columns, rows), layout="constrained", squeeze=False)
+    # A map keeps its shape and so does not fill its place: without room between rows, titles touch the labels above.
+    layout = ConstrainedLayoutEngine(h_pad=0.09)
+    _, axes = plt.subplots(rows, columns, figsize=_size(field, columns, rows), layout=layout, squeeze=False)
     for ax in axes.ravel()[n:]:
         ax.remove()
     made: np.ndarray[Any, Any] = axes.ravel()[:n]

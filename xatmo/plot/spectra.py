@@ -221,13 +221,13 @@ def _from_km(dim: str) -> Any:
 
 
 def _limits(ax: Axes, drawn: Sequence[tuple[Floats, Floats]]) -> None:
-    """Twelve decades at most: a truncated field's rounding noise must not squeeze everything else."""
+    """Eight decades at most: a truncated field's rounding noise must not squeeze everything else."""
     filled = [(x, y) for x, y in drawn if x.size]
     if not filled:
         return
     low, high = min(x.min() for x, _ in filled), max(x.max() for x, _ in filled)
     top = max(y.max() for _, y in filled)
-    bottom = max(min(y.min() for _, y in filled), top * 1e-12)
+    bottom = max(min(y.min() for _, y in filled), top * 1e-8)
     ax.set_xlim(low * 0.95, high * 1.05)
     ax.set_ylim(bottom / 2, top * 4)
 

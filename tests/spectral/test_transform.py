@@ -313,3 +313,23 @@ def test_same_numbers_from_two_worker_processes(field: Fields) -> None:
         with pytest.raises(MissingValueError, match="1 missing or infinite values"):
             lazy.atmo.to_spectral().compute()
     np.testing.assert_allclose(out, da[:2].atmo.regrid(Grid.gaussian(12)), atol=1e-12)
+
+
+def test_results_do_not_share_their_coordinates(field: Fields) -> None:
+    """Coordinates are made once and given many times; changing them on one result must not reach the next."""
+
+    def results() -> list[xr.DataArray]:
+        coefficients = field(POLES).atmo.to_spectral()
+        return [coefficients, coefficients.atmo.to_grid(POLES), field(POLES).atmo.energy_spectrum()]
+
+    expected = [{n: dict(c.attrs) for n, c in da.coords.items()} for da in results()]
+    for da in results():
+        for name in list(da.coords):
+            da.coords[name].attrs["spoiled"] = True
+            da[name].attrs.clear()
+            if name == "wavelength":
+                da[name].values[:] = 0
+    for da, attrs in zip(results(), expected, strict=True):
+        assert {n: dict(c.attrs) for n, c in da.coords.items()} == attrs
+        if "wavelength" in da.coords:
+            assert float(da["wavelength"][1]) > 1e7

@@ -66,7 +66,7 @@ class Target:
 
     nodes: Nodes
     dims: tuple[Hashable, Hashable]
-    coords: Mapping[Hashable, xr.DataArray]
+    coords: Mapping[Any, xr.DataArray]
 
     @classmethod
     def of(cls, target: Grid | XarrayObject, like: cf.Horizontal | None = None) -> Target:
@@ -79,13 +79,7 @@ class Target:
         """
         if isinstance(target, Grid):
             axes = cf.Horizontal("latitude", "longitude", "latitude", "longitude") if like is None else like
-            lat, lon = target.coords().values()
-            coords = {
-                axes.lat: lat.rename(latitude=axes.lat_dim),
-                axes.lon: lon.rename(longitude=axes.lon_dim),
-            }
-            coords = {name: c.reset_coords(drop=True) for name, c in coords.items()}
-            return cls(Nodes(interned(target)), axes.dims, coords)
+            return cls(Nodes(interned(target)), axes.dims, own(_grid_coords(target, axes)))
         other: Any = target
         if not isinstance(other, xr.Dataset | xr.DataArray):
             message = f"a {type(target).__name__} came as target grid; wanted a Grid, or an object with coordinates"
@@ -105,6 +99,18 @@ class Target:
     def sizes(self) -> dict[Hashable, int]:
         """Sizes of the new dimensions."""
         return dict(zip(self.dims, self.nodes.shape, strict=True))
+
+
+@lru_cache(maxsize=16)
+def _grid_coords(grid: Grid, axes: cf.Horizontal) -> xr.Coordinates:
+    """Coordinates of a grid under the names of ``axes``, with the indexes made once."""
+    lat, lon = grid.coords().values()
+    return xr.Coordinates(
+        {
+            axes.lat: xr.Variable(axes.lat_dim, lat.values, lat.attrs),
+            axes.lon: xr.Variable(axes.lon_dim, lon.values, lon.attrs),
+        }
+    )
 
 
 def require_real(da: xr.DataArray, *, what: str) -> None:
@@ -187,7 +193,7 @@ def wavelength(lmax: int, radius: float = EARTH_RADIUS) -> np.ndarray[Any, Any]:
 
 @lru_cache(maxsize=16)
 def degree_coords(lmax: int, radius: float = EARTH_RADIUS) -> xr.Coordinates:
-    """Coordinates ``degree`` and ``wavelength`` for degrees 0 to ``lmax``, with the index made once."""
+    """Coordinates ``degree`` and ``wavelength`` for degrees 0 to ``lmax``, made once: see `own`."""
     degree = xr.Variable(DEGREE, np.arange(lmax + 1), {"long_name": "degree of the spherical harmonic", "units": "1"})
     attrs = {"long_name": "wavelength, 2 pi a / sqrt(n (n + 1))", "units": "m", "radius": radius}
     return xr.Coordinates({DEGREE: degree, "wavelength": xr.Variable(DEGREE, wavelength(lmax, radius), attrs)})
@@ -200,6 +206,11 @@ def spectral_coords(lmax: int) -> xr.Coordinates:
     order = xr.Coordinates({ORDER: xr.Variable(ORDER, np.arange(lmax + 1), attrs)})
     both: xr.Coordinates = degree_coords(lmax).merge(order).coords
     return both
+
+
+def own(coords: xr.Coordinates) -> xr.Coordinates:
+    """Copy coordinates that are made once, so that no result can spoil the next."""
+    return coords.copy(deep=True)
 
 
 def coefficient_attrs(da: xr.DataArray, lmax: int) -> dict[str, Any]:

@@ -93,7 +93,7 @@ def _spherical(source: Source, lmax: int | None, engine: SpectralEngine | None) 
     return _Kind(
         source.axes.dims,
         {DEGREE: top + 1},
-        lambda da: _fields.degree_coords(top),
+        lambda da: _fields.own(_fields.degree_coords(top)),
         partial(_degree_power, **options),
         partial(_degree_energy, **options),
     )

@@ -113,7 +113,7 @@ def to_spectral(obj: T, *, lmax: int | None = None, engine: SpectralEngine | Non
             dtypes=[_fields.complex_type(field)],
             what="to_spectral",
         )
-        out = out.assign_coords(_fields.spectral_coords(top))
+        out = out.assign_coords(_fields.own(_fields.spectral_coords(top)))
         out.attrs = _fields.coefficient_attrs(da, top)
         out = restore_order(out, da)
         return cf.add_history(changed_values(out, da, reshaped=True), call)

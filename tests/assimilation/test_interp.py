@@ -385,6 +385,10 @@ def test_tracks_are_averaged_over_cells(interp, no_compute):
     with no_compute():
         lazy = interp(ds.drop_vars("sla"), track.chunk(), **SCALES)["sla"]
     assert np.allclose(lazy, expected)
+    by_time = track.swap_dims(num="time")  # as altimeter products are: the dimension has the grid's name
+    again = interp(ds.drop_vars("sla"), by_time, **SCALES)["sla"]
+    assert again.dims == ("time", "lat", "lon")
+    assert np.allclose(again, expected)
     with pytest.raises(CoordinateError, match="has no time coordinate"):
         interp(ds, track.drop_vars("time"), **SCALES)
     latitude = np.where(np.arange(n) > 0, track["latitude"], np.nan)

@@ -287,7 +287,7 @@ def bin_track(track: xr.DataArray, grid: xr.Dataset) -> xr.DataArray:
         If the track lacks times that the grid has, or coordinates are not finite.
     """
     dim = track.dims[0]
-    target = grid.drop_dims([d for d in [dim] if d in grid.dims])
+    target = grid.drop_dims([dim]) if _is_the_tracks_own(dim, track, grid) else grid
     axes = cf.horizontal(target)
     lat, lon = target[axes.lat], target[axes.lon]
     names = [n for n in cf._candidates(target, "time") if target[n].ndim == 1]
@@ -304,16 +304,26 @@ def bin_track(track: xr.DataArray, grid: xr.Dataset) -> xr.DataArray:
         coords[names[0]] = time.variable
     else:
         found.pop("time")
-    along = [track[kinds[0]].reset_coords(drop=True) for kinds in found.values()]
+    # On a name of its own: the track's dimension may be called "time", as the grid's is.
+    along = [xr.DataArray(a.variable.data, dims="_track") for a in (track, *(track[k[0]] for k in found.values()))]
     shape = tuple(target.sizes[d] for d in dims)
     when = None if time is None else _as_seconds(time.values)
     bins = _Bins(lat.values, np.asarray(unwrap_longitude(lon.values)), when)
     out = xr.apply_ufunc(
-        bins, track.drop_vars(list(track.coords)), *along, input_core_dims=[[dim]] * (1 + len(along)),
+        bins, *along, input_core_dims=[["_track"]] * len(along),
         output_core_dims=[list(dims)], dask="parallelized", output_dtypes=[np.float64],
         dask_gufunc_kwargs={"output_sizes": dict(zip(dims, shape, strict=True))},
     )  # fmt: skip
     return cast(xr.DataArray, out.assign_coords(coords).rename(track.name).assign_attrs(track.attrs))
+
+
+def _is_the_tracks_own(dim: Hashable, track: xr.DataArray, grid: xr.Dataset) -> bool:
+    """Tell whether the Dataset's dimension is the one that the track lies along, not a gridded one of the same name."""
+    if dim not in grid.dims or grid.sizes[dim] != track.sizes[dim]:
+        return False
+    if dim in grid.coords and dim in track.coords and not grid[dim].equals(track[dim]):
+        return False
+    return not any(dim in v.dims and v.ndim > 1 for v in grid.data_vars.values())
 
 
 _TRACK_KINDS = ("latitude", "longitude", "time")

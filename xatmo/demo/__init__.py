@@ -66,7 +66,7 @@ def run(output: str | Path, *, quick: bool = False, field: xr.DataArray | None =
         console.print(_table(title, rows))
     console.print(f"{time.perf_counter() - started:.0f} s in all. Written:", highlight=False)
     for path in files.values():
-        console.print(f"  {path}", highlight=False)
+        console.print(f"  {path}", highlight=False, markup=False, soft_wrap=True)  # whole, to copy
     return files
 
 

@@ -33,7 +33,7 @@ def main() -> int:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    console = Console() if sys.stdout.isatty() else Console(width=170)
     title = "Medians of calls in turn" + (", small sizes" if chosen.quick else "")
     table = Table("work", "xatmo", "peer", "peer's name", "ratio", "wanted", "", title=title)
     missed = failed = 0

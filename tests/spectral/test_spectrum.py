@@ -232,7 +232,13 @@ class TestZonal:
 def test_units_of_squares() -> None:
     from xatmo.spectral.spectrum import squared_units
 
-    assert [squared_units(u) for u in ("1", "m s-1", "Pa", "W m**-2", "")] == ["1", "m2 s-2", "Pa2", "(W m**-2)2", ""]
+    assert [squared_units(u) for u in ("1", "m s-1", "Pa", "W m**-2", "")] == ["1", "m2 s-2", "Pa2", "W2 m-4", ""]
+    assert [squared_units(u) for u in ("m/s", "m.s-1", "10 m", "kg m / s^2")] == [
+        "m2 s-2",
+        "m2 s-2",
+        "(10 m)2",
+        "(kg m / s^2)2",
+    ]
 
 
 class TestErrors:

@@ -174,19 +174,20 @@ def _kind(source: Source, kind: str, lmax: int | None, engine: SpectralEngine | 
 
 # ---------------------------------------------------------------------- labelled
 def squared_units(units: str) -> str:
-    """Units of a square.
+    """Units of a square in CF's spelling, however the powers came: ``s-1``, ``s**-1``, ``s^-1`` or ``/s``.
 
     Examples
     --------
-    >>> squared_units("m s-1"), squared_units("K"), squared_units("kg/m^2")
-    ('m2 s-2', 'K2', '(kg/m^2)2')
+    >>> squared_units("m s-1"), squared_units("m s**-1"), squared_units("K"), squared_units("kg/m^2")
+    ('m2 s-2', 'm2 s-2', 'K2', 'kg2 m-4')
     """
-    parts = [re.fullmatch(r"([A-Za-z%]+)(-?\d+)?", token) for token in units.split()]
-    if units in ("1", ""):  # dimensionless
+    if units.strip() in ("1", ""):  # dimensionless
         return units
+    plain = re.sub(r"\*\*|\^", "", units.strip())
+    parts = [re.fullmatch(r"(/?)([A-Za-z%]+)(-?\d+)?", t) for t in re.split(r"[\s*.]+|(?=/)", plain) if t]
     if not all(parts):
         return f"({units})2"
-    return " ".join(f"{p[1]}{2 * int(p[2] or 1)}" for p in parts if p)
+    return " ".join(f"{p[2]}{(-2 if p[1] else 2) * int(p[3] or 1)}" for p in parts if p)
 
 
 def _power_attrs(da: xr.DataArray) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from xatmo import Grid, metrics
+from xatmo import Grid, datasets, metrics
 from xatmo.constants import EARTH_RADIUS
 from xatmo.errors import DimensionError, MissingValueError, OptionError
 from xatmo.metrics.spectral import crossing
@@ -77,6 +77,61 @@ def test_crossing_of_curves():
                        [1, 1, 1 - 1e-15, 1 - 2e-15]])  # fmt: skip
     found = crossing(curves, metres, 0.5)
     np.testing.assert_allclose(found, [2, 8 * 0.5 ** (0.5 / 0.6), np.inf, 1, np.nan, 1])
+
+
+def test_crossing_starts_where_it_is_told():
+    metres = np.array([8.0, 4, 2, 1])
+    curve = np.array([0.0, 1.0, 0.5, 0.25])
+    # Longer waves than the start are not judged; where the start fails, the crossing is looked for among them.
+    np.testing.assert_allclose([crossing(curve, metres, 0.75, i) for i in range(4)], [np.inf, *[8**0.5] * 3])
+    many = crossing(np.broadcast_to(curve, (2, 4, 4)), metres, 0.75, np.arange(4))
+    np.testing.assert_allclose(many, np.broadcast_to([np.inf, *[8**0.5] * 3], (2, 4)))
+    assert crossing(np.array([np.nan, 1, 1, 1]), metres, 0.5, 1) == 1
+    assert np.isnan(crossing(np.array([1, np.nan, 0, 0]), metres, 0.5, 3))
+    assert np.isnan(crossing(np.full(4, np.nan), metres, 0.5, 2))
+    assert crossing(np.zeros(4), metres, 0.5, 3) == np.inf
+
+
+@pytest.mark.parametrize("longest", [0.0, 1e-9])
+def test_walks_from_the_peak_whatever_the_longest_waves_hold(longest):
+    """As relative vorticity: next to nothing, or nothing, at degree 1; an error at every degree, half at degree 12."""
+    grid, degree = Grid.gaussian(32), np.arange(32)
+    rng = np.random.default_rng(1)
+    coef = np.tril(rng.normal(size=(32, 32)) + 1j * rng.normal(size=(32, 32)))
+    coef[:, 0] = coef[:, 0].real
+    power = np.abs(coef[:, 0]) ** 2 + 2 * (np.abs(coef[:, 1:]) ** 2).sum(-1)
+    wanted = np.exp(-(((degree - 6) / 8.0) ** 2))
+    wanted[1] = longest
+    target = coef * np.sqrt(wanted / power)[:, None]
+    wrong = np.where(degree == 12, 0.5 * wanted[12], 1e-3)
+    error = coef * np.sqrt(wrong / power)[:, None]
+    t, p = (
+        xr.DataArray(_kernels.synthesis(x, grid), grid.coords(), ("latitude", "longitude"))
+        for x in (target, target + error)
+    )
+    assert metrics.effective_resolution(p, t).item() == pytest.approx(wavelength(12), rel=1e-6)
+    assert metrics.effective_resolution(p + 5, t + 3).item() == pytest.approx(wavelength(12), rel=1e-6)  # not degree 0
+
+
+def test_every_kept_time_has_its_own_peak(pair, no_compute):
+    _, t = pair
+    band = [t.isel(time=0).atmo.truncate(5), t.isel(time=0) - t.isel(time=0).atmo.truncate(20)]
+    target = 1e-3 * t.isel(time=[0, 1]) + xr.concat(band, t.time[:2])
+    prediction = target + 0.1 * xr.concat(band[:1] * 2, t.time[:2])
+    score = metrics.effective_resolution(prediction, target, dim=("latitude", "longitude"))
+    # One error at large scales: a hundredth of the first field, far above the second there; it stops neither.
+    np.testing.assert_allclose(score, wavelength(31))
+    with no_compute():
+        lazy = metrics.effective_resolution(
+            prediction.chunk(time=1), target.chunk(time=2), dim=("latitude", "longitude")
+        )
+    xr.testing.assert_allclose(lazy, score)
+
+
+def test_relative_vorticity_of_a_real_flow():
+    flow = datasets.barotropic(42, days=4, spin_up=6, variables=["vo"])["vo"].isel(time=slice(-3, None))
+    smooth = flow.atmo.truncate(20)
+    assert wavelength(21) < metrics.effective_resolution(smooth, flow).item() < wavelength(20)
 
 
 def test_lazy(pair, no_compute):

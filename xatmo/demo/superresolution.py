@@ -6,12 +6,10 @@ import math
 from collections.abc import Hashable
 from pathlib import Path
 
-import numpy as np
 import xarray as xr
 
 import xatmo
 from xatmo import cf, datasets
-from xatmo.constants import EARTH_ROTATION
 from xatmo.demo import figures
 from xatmo.demo.outcome import Outcome, Step
 from xatmo.demo.settings import Settings
@@ -40,7 +38,7 @@ def run(settings: Settings, own: xr.DataArray | None, folder: Path, step: Step) 
             "super-resolved": coarse.atmo.superresolve(task),
         }
         made = {name: da.isel(kept).compute() for name, da in made.items()}
-        scores = {name: _scores(da, test, spinning=own is None) for name, da in made.items()}
+        scores = {name: _scores(da, test) for name, da in made.items()}
         lmax = settings.truncation if own is None else None  # above it the truth holds nothing
         spectra = {name: _mean_spectrum(da, lmax) for name, da in {"truth": test, **made}.items()}
     title = f"{fine.attrs.get('long_name', fine.name)}, {settings.factor} times finer,\n{where}"
@@ -123,19 +121,10 @@ def _split(fine: xr.DataArray, settings: Settings) -> tuple[xr.DataArray, xr.Dat
 
 
 # ---------------------------------------------------------------------- scores
-def _scores(prediction: xr.DataArray, target: xr.DataArray, *, spinning: bool) -> dict[str, float]:
-    scores = prediction.atmo.verify(target, metrics=METRICS)
+def _scores(prediction: xr.DataArray, target: xr.DataArray) -> dict[str, float]:
+    scores = prediction.atmo.verify(target, metrics=[*METRICS, "effective_resolution"])
     found = {name: float(scores[name]) for name in METRICS}
-    # Degree 1 of relative vorticity, the air's solid rotation, holds next to nothing: any error there is larger. Of
-    # absolute vorticity it is the planet's; the error is the same.
-    planetary = _planetary_vorticity(target) if spinning else 0.0
-    resolved = (prediction + planetary).atmo.verify(target + planetary, metrics="effective_resolution")
-    return {**found, "effective resolution (km)": float(resolved["effective_resolution"]) / 1e3}
-
-
-def _planetary_vorticity(like: xr.DataArray) -> xr.DataArray:
-    lat = like[cf.horizontal(like).lat]
-    return lat.copy(data=2 * EARTH_ROTATION * np.sin(np.radians(lat.values)))
+    return {**found, "effective resolution (km)": float(scores["effective_resolution"]) / 1e3}
 
 
 def _mean_spectrum(da: xr.DataArray, lmax: int | None) -> xr.DataArray:

@@ -46,8 +46,11 @@ def _themselves(*spectra: Floats) -> tuple[Floats, ...]:
     return spectra
 
 
-def crossing(curve: Floats, wavelength: Floats, threshold: float) -> Any:
-    """Wavelength at which a curve first falls below a threshold, going from long waves to short ones.
+def crossing(curve: Floats, wavelength: Floats, threshold: float, start: Any = 0) -> Any:
+    """Wavelength at which a curve falls below a threshold next to where one starts.
+
+    From the start towards short waves, the first wave that fails; where the start fails itself, towards long waves, the
+    first that passes.
 
     Parameters
     ----------
@@ -56,21 +59,32 @@ def crossing(curve: Floats, wavelength: Floats, threshold: float) -> Any:
     wavelength : array (n,)
         In metres, falling.
     threshold : float
+    start : int array (...)
+        Index at which to start; the longest wave unless given.
 
     Returns
     -------
     array (...)
-        Interpolated linearly in the logarithm of the wavelength. Infinite where even the longest wave is below the
-        threshold; the shortest wavelength where none is; NaN where the curve has a NaN before it crosses.
+        Interpolated linearly in the logarithm of the wavelength. Infinite where no wave from the longest to the start
+        passes; the shortest wavelength where none fails from the start on; NaN where the curve has a NaN before it
+        crosses.
 
     Examples
     --------
     >>> crossing(np.array([1.0, 0.75, 0.25]), np.array([4e6, 2e6, 1e6]), 0.5)
     array(1414213.56)
+    >>> crossing(np.array([0.0, 0.75, 0.25]), np.array([4e6, 2e6, 1e6]), 0.5, start=1)
+    array(1414213.56)
     """
+    n = curve.shape[-1]
+    start = np.broadcast_to(start, curve.shape[:-1])
     below = ~(curve >= threshold)  # a NaN counts as below, and shows in the result
-    crossed = below.any(-1)
-    after = np.where(crossed, below.argmax(-1), curve.shape[-1] - 1)
+    later = below & (np.arange(n) >= start[..., None])
+    longer = ~below & (np.arange(n) < start[..., None])
+    fails = np.take_along_axis(below, start[..., None], -1)[..., 0]
+    crossed = fails | later.any(-1)
+    upward = np.where(longer.any(-1), n - longer[..., ::-1].argmax(-1), 0)  # the wave after the last that passes
+    after = np.where(fails, upward, np.where(crossed, later.argmax(-1), n - 1))
     before = np.maximum(after - 1, 0)
     pick = [np.take_along_axis(curve, i[..., None], -1)[..., 0] for i in (before, after)]
     scale = np.log(wavelength)
@@ -82,17 +96,24 @@ def crossing(curve: Floats, wavelength: Floats, threshold: float) -> Any:
 
 
 def _score(means: Means, pair: Pair) -> xr.DataArray:
-    target = means["target"]
-    axis = next(d for d in _AXES if d in target.dims)
-    wavelength = np.asarray(target["wavelength"].values, dtype=np.float64)
+    axis = next(d for d in _AXES if d in means["target"].dims)
+    wavelength = np.asarray(means["target"]["wavelength"].values, dtype=np.float64)
     use = np.flatnonzero(np.isfinite(wavelength))  # not the mean
     use = use[np.argsort(-wavelength[use])]
-    ratio = means["first"] / target
-    curve = in_one_chunk(1 - ratio if pair.options.get("criterion", "skill") == "skill" else ratio, axis)
+    skill = pair.options.get("criterion", "skill") == "skill"
+    threshold = float(pair.options.get("threshold", 0.5))
+
+    def from_peak(first: Floats, target: Floats) -> Any:
+        first, target = first[..., use], target[..., use]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            ratio = first / target
+        return crossing(1 - ratio if skill else ratio, wavelength[use], threshold, target.argmax(-1))
+
     found: xr.DataArray = xr.apply_ufunc(
-        lambda values: crossing(values[..., use], wavelength[use], float(pair.options.get("threshold", 0.5))),
-        curve,
-        input_core_dims=[[axis]],
+        from_peak,
+        in_one_chunk(means["first"], axis),
+        in_one_chunk(means["target"], axis),
+        input_core_dims=[[axis], [axis]],
         dask="parallelized",
         output_dtypes=[np.float64],
     )
@@ -116,8 +137,11 @@ def effective_resolution(
 ) -> T:
     """Wavelength in metres down to which a prediction is right.
 
-    From long waves to short ones, the first wavelength at which the criterion falls below the threshold. Spectra are
-    averaged over the other dimensions of ``dim`` before the ratio is taken, and interpolated linearly in the logarithm
+    From the wave that holds most of the target's power (the mean, degree 0, aside) to shorter ones, the first
+    wavelength at which the criterion falls below the threshold. Longer waves than that peak are not judged: degree 1 of
+    relative vorticity or of wind, for instance, holds next to nothing, so that any error there is larger. Only where
+    the peak itself fails are they, from the peak on, until one passes. Spectra are averaged over the other dimensions
+    of ``dim`` before the ratio is taken and the peak is looked for; the ratio is interpolated linearly in the logarithm
     of the wavelength.
 
     Parameters
@@ -139,8 +163,9 @@ def effective_resolution(
     Returns
     -------
     Dataset or DataArray
-        As the prediction came; lazy where it is. Infinite where even the longest wave fails; the shortest wavelength of
-        the spectrum where every wave passes; NaN where the target has no power at a wave longer than the crossing.
+        As the prediction came; lazy where it is. Infinite where the peak and every longer wave fail; the shortest
+        wavelength of the spectrum where the peak and every shorter wave pass; NaN where the target has no power at a
+        wave between the peak and the crossing, or none at all.
 
     Raises
     ------

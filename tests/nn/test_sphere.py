@@ -225,3 +225,15 @@ class TestErrors:
         assert transform.synthesis(torch.zeros(8, 8)).shape == (9, nlon)
         with pytest.raises(OptionError, match="allows synthesis only at lmax=7"):
             transform.analysis(torch.zeros(9, nlon))
+
+
+def test_first_use_without_gradients_does_not_spoil_training() -> None:
+    transform = SphericalHarmonics.gaussian(8, 16, lmax=7, dtype=torch.float64)
+    u = torch.randn(8, 16, dtype=torch.float64)
+    with torch.inference_mode():
+        expected = transform.analysis_vector(u, u)[0]
+    u.requires_grad_(True)
+    got = transform.analysis_vector(u, u)[0]
+    got.abs().square().sum().backward()
+    assert torch.allclose(got.detach(), expected)
+    assert u.grad is not None

@@ -103,6 +103,7 @@ class SphericalHarmonics(nn.Module):
         self._set_longitudes(columns)
         self._set_weights(down, weights)
         self._set_tables(down)
+        self._factors: dict[torch.device, tuple[Tensor, Tensor, Tensor, Tensor]] = {}
 
     @classmethod
     def gaussian(cls, nlat: int, nlon: int, lmax: int, *, dtype: torch.dtype = torch.float32) -> SphericalHarmonics:
@@ -365,6 +366,12 @@ class SphericalHarmonics(nn.Module):
         ``a^2 = (n + m)(n - m + 1)``, ``b^2 = (n - m)(n + m + 1)``, ``c^2 = (2 n + 1) / (2 n - 1)``,
         ``d^2 = (n + m)(n + m - 1)``, ``e^2 = (n - m)(n - m - 1)``; the latter two factors are for degrees 1 and up.
         """
+        if device not in self._factors:
+            with torch.inference_mode(False):  # what is kept must serve training, too
+                self._factors[device] = self._make_vector_factors(device)
+        return self._factors[device]
+
+    def _make_vector_factors(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         n = torch.arange(self.lmax + 1, dtype=torch.float64, device=device)
         m = n[:, None]
         s = torch.sqrt(n * (n + 1)).clamp(min=1)

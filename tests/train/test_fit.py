@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -140,9 +142,29 @@ def test_a_truncated_checkpoint_is_one_line(tmp_path: Path) -> None:
 def test_validation_keeps_the_best_weights(tmp_path: Path) -> None:
     result, _ = run(run_dir=tmp_path, validation=Numbers(3))
     losses = [r["validation_loss"] for r in result.history if r["validation_loss"] == r["validation_loss"]]
-    assert len(losses) == 2  # after 5 and 10 of 13 steps
+    assert len(losses) == 3  # after 5 and 10 of 13 steps, and at the end
     assert result.best_validation_loss == pytest.approx(min(losses))
     assert (tmp_path / "best.ckpt").exists()
+
+
+def test_a_run_shorter_than_an_epoch_is_validated(tmp_path: Path) -> None:
+    result, weights = run(Numbers(30), run_dir=tmp_path, validation=Numbers(3))
+    assert result.history[-1]["validation_loss"] == pytest.approx(result.best_validation_loss)
+    assert not math.isnan(result.history[-1]["loss"])
+    with pytest.raises(KeyboardInterrupt):
+        run(Numbers(30, fail_at=9), run_dir=tmp_path / "b", validation=Numbers(3))
+    again, resumed = run(Numbers(30), run_dir=tmp_path / "b", validation=Numbers(3))
+    assert same(weights, resumed)
+    assert again.best_validation_loss == pytest.approx(result.best_validation_loss)
+
+
+def test_numbers_of_numpy_are_numbers(tmp_path: Path) -> None:
+    whole = np.int64(3)
+    settings = replace(SETTINGS, max_steps=whole, seed=whole, devices=np.int32(1), patience=whole)
+    module = objective()
+    module.optimizer_settings = OptimizerSettings(learning_rate=np.float32(0.1), weight_decay=np.float64(0.5))
+    assert fit(module, Numbers(), settings, progress=False, run_dir=tmp_path).steps == 3
+    assert type(settings.max_steps) is int
 
 
 def test_patience_stops_early() -> None:
@@ -182,6 +204,7 @@ def test_missing_targets_do_not_spread() -> None:
         ({"accelerator": "abacus"}, "accelerator='abacus'; possible are"),
         ({"max_time": "5 minutes"}, "max_time='5 minutes'; wanted 'HH:MM:SS'"),
         ({"patience": 0}, "patience=0"),
+        ({"seed": -1}, "seed=-1; wanted a whole number of at least 0"),
     ],
 )
 def test_settings_are_checked(change: dict[str, Any], text: str) -> None:
@@ -194,6 +217,8 @@ def test_settings_are_checked(change: dict[str, Any], text: str) -> None:
     [
         ({"optimizer": "magic"}, "optimizer='magic'; possible are"),
         ({"learning_rate": -1.0}, "learning_rate=-1.0; wanted a positive number"),
+        ({"weight_decay": -1.0}, "weight_decay=-1.0; wanted a number that is not negative"),
+        ({"weight_decay": "much"}, "weight_decay='much'"),
         ({"schedule": "steps"}, "schedule='steps'; possible are"),
         ({"warmup": 1.0}, "warmup=1.0"),
     ],

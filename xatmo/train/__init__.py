@@ -8,6 +8,6 @@ from __future__ import annotations
 from xatmo.train.batches import Batches
 from xatmo.train.fit import FitResult, fit
 from xatmo.train.objectives import Supervised
-from xatmo.train.settings import OptimizerSettings, TrainSettings
+from xatmo.train.settings import OptimizerSettings, TrainSettings, whole
 
-__all__ = ["Batches", "FitResult", "OptimizerSettings", "Supervised", "TrainSettings", "fit"]
+__all__ = ["Batches", "FitResult", "OptimizerSettings", "Supervised", "TrainSettings", "fit", "whole"]

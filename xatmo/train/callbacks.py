@@ -121,6 +121,8 @@ class Keeper(Callback):
             raise KeyboardInterrupt
         if trainer.global_step % self.every == 0:
             self._save(trainer, "last.ckpt")
+        if trainer.global_step == trainer.max_steps:
+            trainer.val_check_batch = 1  # the last weights are validated too, wherever in an epoch the run ends
 
     def on_validation_batch_end(
         self,

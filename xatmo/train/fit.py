@@ -74,7 +74,7 @@ def fit(
         One that has ``optimizer_settings`` and ``network``, such as `Supervised`.
     train, validation : Batches
         With a validation source the weights of the lowest validation loss are kept, otherwise the last ones. It is
-        read once per epoch.
+        read once per epoch, and at the end.
     settings : TrainSettings
     run_dir : str or Path, optional
         Where checkpoints (``last.ckpt``, ``best.ckpt``), ``history.csv`` and ``run.json`` go. None: a temporary

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any
 
 import torch
@@ -49,7 +50,8 @@ class OptimizerSettings:
         """Refuse what cannot be used."""
         _one_of("optimizer", self.optimizer, sorted(OPTIMIZERS))
         _one_of("schedule", self.schedule, SCHEDULES)
-        _positive("learning_rate", self.learning_rate)
+        object.__setattr__(self, "learning_rate", _number("learning_rate", self.learning_rate, positive=True))
+        object.__setattr__(self, "weight_decay", _number("weight_decay", self.weight_decay))
         if not 0 <= self.warmup < 1:
             message = f"warmup={self.warmup!r}; wanted a part of the run, 0 to below 1"
             raise OptionError(message)
@@ -116,10 +118,11 @@ class TrainSettings:
         """Refuse what cannot be used."""
         _one_of("accelerator", self.accelerator, ("auto", "cpu", "gpu", "cuda", "mps"))
         _one_of("precision", self.precision, (None, *PRECISIONS))
-        for name in ("max_steps", "devices"):
-            _whole(name, getattr(self, name))
+        # Plain numbers, whatever came: checkpoints and run.json hold them.
+        for name, least in (("max_steps", 1), ("devices", 1), ("seed", 0)):
+            object.__setattr__(self, name, whole(name, getattr(self, name), least))
         if self.patience is not None:
-            _whole("patience", self.patience)
+            object.__setattr__(self, "patience", whole("patience", self.patience))
         _ = self.seconds
 
     @property
@@ -157,13 +160,29 @@ def _one_of(name: str, value: object, known: Iterable[object]) -> None:
         raise OptionError(message)
 
 
-def _whole(name: str, value: object) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        message = f"{name}={value!r}; wanted a whole number of at least 1"
+def whole(name: str, value: object, least: int = 1) -> int:
+    """Give a whole number, of Python's or NumPy's, as Python's.
+
+    Raises
+    ------
+    OptionError
+        If it is none, or less than ``least``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> whole("batch_size", np.int64(16))
+    16
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        message = f"{name}={value!r}; wanted a whole number of at least {least}"
         raise OptionError(message)
+    return int(value)
 
 
-def _positive(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-        message = f"{name}={value!r}; wanted a positive number"
+def _number(name: str, value: object, *, positive: bool = False) -> float:
+    number = math.nan if isinstance(value, bool) or not isinstance(value, Real) else float(value)
+    if not 0 <= number < math.inf or (positive and number == 0):
+        message = f"{name}={value!r}; wanted a {'positive number' if positive else 'number that is not negative'}"
         raise OptionError(message)
+    return number

@@ -249,7 +249,8 @@ class Applier:
         if self.weights.method == "conservative":
             valid = np.empty((missing.shape[0], *out.shape[1:]), self.dtype)
             self._product((~missing).astype(self.dtype), valid)
-            out /= valid
+            # Whole cells stay as they are: else a gap in one field would round the others that are worked on with it.
+            np.divide(out, valid, out=out, where=valid < 1 - 16 * np.finfo(self.dtype).eps)
             np.copyto(out, np.nan, where=valid * self.weights.coverage < self._least)
         else:
             np.copyto(out, np.nan, where=self._touched(missing, out.shape[1:]))

@@ -37,10 +37,11 @@ demo: $(VENV)/.installed-run
 
 # Each worker keeps to one thread: two of them fill two cores, and more threads would only wait for each other.
 test: $(VENV)/.installed-test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) -m "not slow and not gpu and not network" $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup -m "not slow and not gpu and not network" $(ARGS)
 
 test-all: $(VENV)/.installed-test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) -m "not network" --cov --cov-report=term:skip-covered $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup -m "not network" --cov \
+	  --cov-report=term:skip-covered $(ARGS)
 
 lint: $(VENV)/.installed-lint
 	$(BIN)/ruff check .

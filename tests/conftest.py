@@ -29,6 +29,32 @@ def shared_data() -> Callable[[str], Path]:
     return locate
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where several processes share the tests out, one of them runs all that need the cluster (--dist loadgroup)."""
+    if config.pluginmanager.hasplugin("xdist"):
+        for item in items:
+            if "cluster" in getattr(item, "fixturenames", ()):
+                item.add_marker(pytest.mark.xdist_group("cluster"))
+
+
+@pytest.fixture(scope="session")
+def _two_processes() -> Iterator[str]:
+    """Address of a cluster of two processes of one thread each, started once for all tests of this run."""
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster:
+        yield cluster.scheduler_address
+
+
+@pytest.fixture
+def cluster(_two_processes: str) -> Iterator[Any]:
+    """A client of two worker processes: whatever the test computes is computed there."""
+    from distributed import Client
+
+    with Client(_two_processes) as client:
+        yield client
+
+
 @pytest.fixture
 def no_compute() -> Callable[[], AbstractContextManager[None]]:
     """A context in which any Dask computation fails the test: building a graph must compute nothing."""

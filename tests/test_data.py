@@ -19,6 +19,7 @@ import pytest
 import torch
 import xarray as xr
 import zarr
+from distributed import Client
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -187,16 +188,17 @@ def test_large_graphs_are_left_to_dask(monkeypatch: pytest.MonkeyPatch) -> None:
     assert torch.equal(torch.cat(list(SampleStream(field, p))), wanted)
 
 
-def test_a_distributed_client_changes_nothing(tmp_path: Path) -> None:
-    distributed = pytest.importorskip("distributed")
+@pytest.fixture
+def read_alone(tmp_path: Path) -> tuple[SampleStream, torch.Tensor]:
+    """A stream, and what it delivers as long as there is no cluster."""
     field = stored(counting(), tmp_path, "zarr dask") + 1
-    p = plan(SIZES, {"time": 3, "lat": 10, "lon": 18})
-    alone = torch.cat(list(SampleStream(field, p, batch_size=5)))
-    with (
-        distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=":0") as cluster,
-        distributed.Client(cluster),
-    ):
-        assert torch.equal(torch.cat(list(SampleStream(field, p, batch_size=5))), alone)
+    stream = SampleStream(field, plan(SIZES, {"time": 3, "lat": 10, "lon": 18}), batch_size=5, shuffle=False)
+    return stream, torch.cat(list(stream))
+
+
+def test_a_distributed_client_changes_nothing(read_alone: tuple[SampleStream, torch.Tensor], cluster: Client) -> None:
+    stream, wanted = read_alone
+    assert torch.equal(torch.cat(list(stream)), wanted)
 
 
 def test_building_computes_nothing(tmp_path: Path, no_compute: NoCompute) -> None:

@@ -190,21 +190,15 @@ def test_fit_reads_the_data_once() -> None:
     assert len(reads) == 8
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("cluster")
 def test_two_processes_give_the_same_numbers() -> None:
-    from distributed import Client, LocalCluster
-
     ds = dataset()
-    with (
-        LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster,
-        Client(cluster),
-    ):
-        for method in METHODS:
-            there = Normalizer.fit(ds.chunk(time=3), method=method)  # type: ignore[arg-type]
-            np.testing.assert_allclose(
-                there.normalize(ds.chunk(time=4))["t"].values,
-                Normalizer.fit(ds, method=method).normalize(ds)["t"].values, atol=1e-5,
-            )  # type: ignore[arg-type]  # fmt: skip
+    for method in METHODS:
+        there = Normalizer.fit(ds.chunk(time=3), method=method)  # type: ignore[arg-type]
+        here = Normalizer.fit(ds, method=method)  # type: ignore[arg-type]
+        np.testing.assert_allclose(
+            there.normalize(ds.chunk(time=4))["t"].values, here.normalize(ds)["t"].values, atol=1e-5
+        )
 
 
 # ---------------------------------------------------------------------- there and back

@@ -155,22 +155,26 @@ def test_one_thread_off_the_main_one(monkeypatch: pytest.MonkeyPatch) -> None:
     assert seen == [1, 3, _kernels.thread_count(), 1, 1]
 
 
-@pytest.mark.slow
-def test_two_processes_give_the_same_numbers() -> None:
-    from distributed import Client, LocalCluster
+def test_gaps_in_one_time_leave_the_others_alone_to_the_bit() -> None:
+    from xatmo.regrid import coarsen
 
+    da = field()
+    expected = coarsen(da, 4)[1], regrid(da, TARGET, method="conservative")[1]
+    da[0, 10:14, 20:26] = np.nan
+    np.testing.assert_array_equal(coarsen(da, 4)[1], expected[0])
+    np.testing.assert_array_equal(regrid(da, TARGET, method="conservative")[1], expected[1])
+
+
+@pytest.mark.usefixtures("cluster")
+def test_two_processes_give_the_same_numbers() -> None:
     from xatmo.regrid import coarsen
 
     da = field()
     da[0, 10:14, 20:26] = np.nan
-    with (
-        LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster,
-        Client(cluster),
-    ):
-        for method in METHODS:
-            out = regrid(da.chunk(time=1), TARGET, method=method)
-            np.testing.assert_array_equal(out.values, regrid(da, TARGET, method=method).values)
-        np.testing.assert_array_equal(coarsen(da.chunk(time=1), 4).values, coarsen(da, 4).values)
+    for method in METHODS:
+        out = regrid(da.chunk(time=1), TARGET, method=method)
+        np.testing.assert_array_equal(out.values, regrid(da, TARGET, method=method).values)
+    np.testing.assert_array_equal(coarsen(da.chunk(time=1), 4).values, coarsen(da, 4).values)
 
 
 def test_variables_without_the_grid_pass_and_bounds_go() -> None:

@@ -47,6 +47,9 @@ class Axis:
         Whether the file runs against canonical order.
     shift : int
         On a periodic axis: canonical cell ``c`` is cell ``(c + shift) % cells`` of the file.
+    margin : int
+        Output points at either end of a window that see less than others do. At a border of the field no window sees
+        more: there they count in full.
     """
 
     cells: int
@@ -58,6 +61,7 @@ class Axis:
     periodic: bool = False
     flipped: bool = False
     shift: int = 0
+    margin: int = 0
 
     @cached_property
     def padded(self) -> int:
@@ -69,13 +73,23 @@ class Axis:
         """Sum of all windows' weights at every canonical output point, ``(padded * factor,)``."""
         n = self.padded * self.factor
         at = (self.starts[:, None] * self.factor + np.arange(self.patch * self.factor)) % n
-        weights = np.tile(self.weights, self.starts.size)
+        weights = np.concatenate([self._before_division(k) for k in range(self.starts.size)])
         return np.asarray(np.bincount(at.ravel(), weights, minlength=n), dtype=np.float64)
+
+    def _before_division(self, window: int) -> NDArray[np.float64]:
+        if self.periodic or not self.margin:
+            return self.weights
+        weights, start = self.weights.copy(), int(self.starts[window])
+        if start == 0:
+            weights[: self.margin] = 1.0
+        if start + self.patch == self.padded:
+            weights[-self.margin :] = 1.0
+        return weights
 
     def window_weights(self, window: int) -> NDArray[np.float64]:
         """Weights of one window, divided by the sum over all windows; all of them add up to 1 at every point."""
         at = np.arange(self.weights.size) + self.starts[window] * self.factor
-        return np.asarray(self.weights / self.total[at % self.total.size])
+        return np.asarray(self._before_division(window) / self.total[at % self.total.size])
 
     def cells_in_file(self, canonical: Ints) -> Ints:
         """File index of canonical cells below ``cells``."""

@@ -136,13 +136,15 @@ class _Accessor(Generic[T]):
         batch_size: int | None = None,
         device: str = "auto",
         members: int | None = None,
+        nan: str = "raise",
+        output_chunks: Mapping[Hashable, int | tuple[int, ...]] | None = None,
     ) -> T:
         """Any saved task or network over data of any size. See `xatmo.inference.apply`."""
         from xatmo import inference
 
         return inference.apply(
             self._obj, model, patch_size=patch_size, overlap=overlap, window=window, batch_size=batch_size,
-            device=device, members=members,
+            device=device, members=members, nan=nan, output_chunks=output_chunks,
         )  # fmt: skip
 
     def superresolve(
@@ -154,13 +156,17 @@ class _Accessor(Generic[T]):
         batch_size: int | None = None,
         device: str = "auto",
         members: int | None = None,
+        patch_size: Mapping[Hashable, int] | None = None,
+        nan: str = "raise",
+        output_chunks: Mapping[Hashable, int | tuple[int, ...]] | None = None,
     ) -> T:
         """Fine fields from coarse ones, with their coordinates. See `xatmo.inference.superresolve`."""
         from xatmo import inference
 
         return inference.superresolve(
-            self._obj, model, overlap=overlap, window=window, batch_size=batch_size, device=device, members=members
-        )
+            self._obj, model, overlap=overlap, window=window, batch_size=batch_size, device=device, members=members,
+            patch_size=patch_size, nan=nan, output_chunks=output_chunks,
+        )  # fmt: skip
 
     # ------------------------------------------------------------------ scores and plots
     def verify(

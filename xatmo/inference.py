@@ -152,14 +152,15 @@ def predict(
         and any further dimensions.
     model : Model
     patch_size : mapping, optional
-        Input cells of a window under ``"lat"``, ``"lon"``, ``"time"`` or the dimension names of ``obj``; the training
-        patch where not given, and at most the size of the dimension.
+        Input cells of a window under ``"lat"``, ``"lon"``, ``"time"`` or the dimension names of ``obj``, at most the
+        size of the dimension. Default: the training patch, with the network's halo around it where it tells one.
     overlap : mapping, optional
-        Input cells that neighbours share: a quarter of the patch where not given, or twice the network's halo where
-        that is less.
+        Input cells that neighbours share: where not given, twice the network's halo beside windows of the default size,
+        and at most a quarter of the patch beside others.
     window : {"hann", "triangular", "uniform"}
         Blending weights. Outputs that stand within the network's halo of a window's edge count only where no window has
-        a better view, as far as the overlap allows.
+        a better view, as far as the overlap allows. With an overlap of two halos the result is that of one window over
+        the whole field, to rounding.
     batch_size : int, optional
         Windows in one forward pass; by default what stays in the caches of a CPU or keeps a GPU busy.
     device : str
@@ -195,7 +196,9 @@ def predict(
     """
     _check_options(model, nan=nan, device=device, members=members, batch_size=batch_size)
     call = call or _call("predict", model, patch_size=patch_size, overlap=overlap, window=window, members=members)
-    options = _Options(dict(patch_size or {}), dict(overlap or {}), window, batch_size, device, members, nan)
+    options = _Options(
+        _sizes("patch_size", patch_size), _sizes("overlap", overlap), window, batch_size, device, members, nan
+    )  # fmt: skip
     if isinstance(obj, xr.DataArray):
         if len(model.outputs) != 1:
             message = (
@@ -245,6 +248,15 @@ def _check_options(model: Model, *, nan: str, device: str, members: int | None, 
     except (RuntimeError, TypeError) as error:
         message = f"device={device!r} came; wanted 'auto', 'cpu', 'cuda', 'cuda:1' ..."
         raise OptionError(message) from error
+
+
+def _sizes(what: str, given: object) -> dict[Hashable, int]:
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        message = f"{what}={given!r} came; wanted cells by dimension, for instance {what}={{'lat': 32, 'lon': 32}}"
+        raise OptionError(message)
+    return dict(given)
 
 
 def _call(function: str, model: Model, **options: Any) -> str:
@@ -372,23 +384,28 @@ def _axes(
         points, factor = shape.get(axis, (cells, 1))
         around = axis == "lon" and refined.periodic
         sizes[axis] = _tiles.padded_cells(cells, points, factor, periodic=around)
-        wanted = patches.get(axis, model.patch_size.get(axis, WHOLE))
-        patch[axis] = min(wanted, sizes[axis])
         halo = 0 if axis == "time" else model.halo
+        # The halo around a training patch: each of its points has a full view, so the windows leave no trace.
+        trained = model.patch_size[axis] + 2 * halo if axis in model.patch_size else WHOLE
+        wanted = patches.get(axis, trained)
+        patch[axis] = min(wanted, sizes[axis])
         usual = min(patch[axis] // 4, 2 * halo) if halo else patch[axis] // 4
+        if halo and axis not in patches and 2 * halo < patch[axis]:
+            usual = 2 * halo
         overlap[axis] = overlaps.get(axis, usual)
         if patch[axis] < wanted:  # a window that covers all there is: neighbours matter only around the globe
-            overlap[axis] = min(overlap[axis], patch[axis] // 2)
+            overlap[axis] = min(overlap[axis], patch[axis] * 3 // 4 if halo else patch[axis] // 2)
     laid = plan(sizes, patch, overlap=overlap, periodic=["lon"] if refined.periodic else [])
     axes = []
     for axis, dim in layout.core.items():
         points, factor = shape.get(axis, (ds.sizes[dim], 1))
-        weights = _profile(options.window, patch[axis], overlap[axis], 0 if axis == "time" else model.halo, factor)
+        margin = _margin(overlap[axis], 0 if axis == "time" else model.halo)
+        weights = _profile(options.window, patch[axis], overlap[axis], margin, factor)
         axes.append(
             _tiles.Axis(
                 ds.sizes[dim], points, factor, laid.starts[axis], patch[axis], weights,
                 periodic=axis == "lon" and refined.periodic, flipped=axis == "lat" and refined.flipped,
-                shift=refined.shift if axis == "lon" else 0,
+                shift=refined.shift if axis == "lon" else 0, margin=margin * factor,
             )
         )  # fmt: skip
     return tuple(axes)
@@ -403,13 +420,17 @@ def _by_axis(what: str, given: Mapping[Hashable, int], layout: Layout) -> dict[s
     return {names[d]: n for d, n in given.items()}
 
 
-def _profile(kind: str, patch: int, overlap: int, halo: int, factor: int) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Weigh a window's output along one axis: next to nothing in the halo, a taper over the rest of the overlap."""
+def _margin(overlap: int, halo: int) -> int:
+    """Cells at either end of a window whose outputs count only where no window has a better view."""
+    # Without room for two whole halos, half of the overlap still blends.
+    return halo if 2 * halo <= overlap else overlap // 4
+
+
+def _profile(kind: str, patch: int, overlap: int, margin: int, factor: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Weigh a window's output along one axis: next to nothing in the margin, a taper over the rest of the overlap."""
     from xatmo.patches import window
 
-    # Without room for two whole halos, half of the overlap still blends.
-    margin = halo if 2 * halo <= overlap else overlap // 4
     inner = window((patch - 2 * margin) * factor, kind, (overlap - 2 * margin) * factor)
-    # Not zero: at the border of a field, no other window sees these points.
+    # Not zero: where windows leave a gap, someone has to answer.
     edge = np.full(margin * factor, 1e-12)
     return np.concatenate([edge, inner, edge])

@@ -274,8 +274,8 @@ class TileJob:
         if self.nan == "raise":
             message = (
                 f"variable {name!r} holds {int(lost.sum())} missing or infinite values in a block of {values.shape}; "
-                "the network would spread them. Fill them first, or pass nan='mask' to xatmo.inference.apply or "
-                "superresolve, which counts them as the mean and masks the output there"
+                "the network would spread them. Fill them first, or pass nan='mask', which counts them as the mean and "
+                "masks the output there"
             )
             raise MissingValueError(message)
         return lost

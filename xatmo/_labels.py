@@ -13,9 +13,10 @@ from xatmo.errors import ChunkError, MissingValueError
 from xatmo.grids import repeats_first_column, unwrap_longitude
 from xatmo.typing import T
 
-# Encodings that describe stored values; false once values change. Chunk encodings are false once the shape changes.
+# Encodings that describe stored values; false once values change. Chunks and the list of coordinates are false once the
+# shape changes.
 _PACKING = ("scale_factor", "add_offset", "dtype", "_FillValue", "missing_value", "_Unsigned")
-_STORED_CHUNKS = ("chunks", "chunksizes", "preferred_chunks", "shards", "original_shape", "contiguous")
+_STORED_CHUNKS = ("chunks", "chunksizes", "preferred_chunks", "shards", "original_shape", "contiguous", "coordinates")
 
 
 def map_fields(obj: T, function: Callable[[xr.DataArray], xr.DataArray], *, dims: Iterable[Hashable], what: str) -> T:
@@ -113,6 +114,12 @@ def require_finite(block: np.ndarray[Any, Any], *, what: str, name: Hashable = N
             "spread them everywhere. Fill them first, for instance ds.interpolate_na('longitude') or ds.fillna(0)"
         )
         raise MissingValueError(message)
+
+
+def true_attrs(da: xr.DataArray, *, off_grid: bool = False) -> dict[str, Any]:
+    """Attributes that stay true of a field whose values change and, with ``off_grid``, that leaves its grid."""
+    drop = cf.RANGES + (("cell_measures",) if off_grid else ())
+    return {str(k): v for k, v in da.attrs.items() if k not in drop}
 
 
 def changed_values(da: xr.DataArray, like: xr.DataArray, *, reshaped: bool = False) -> xr.DataArray:

@@ -25,6 +25,10 @@ WIND_NAMES = (("u", "v"), ("ua", "va"), ("uo", "vo"), ("u10", "v10"), ("10u", "1
               ("uwnd", "vwnd"), ("U", "V"))  # fmt: skip
 
 
+# Attributes that give the range of a field's values: false once the values change.
+RANGES = ("valid_min", "valid_max", "valid_range", "actual_range")
+
+
 @dataclass(frozen=True)
 class Horizontal:
     """Names of the horizontal coordinates and of the dimensions that they lie on."""
@@ -234,6 +238,24 @@ def variables_with(obj: xr.Dataset, dims: Iterable[Hashable], *, what: str) -> l
         message = f"{what} needs a numeric variable with dimensions {dims}; this Dataset has {shown}"
         raise DimensionError(message)
     return names
+
+
+def auxiliary(ds: xr.Dataset) -> set[Hashable]:
+    """Names of the variables that describe others: bounds of coordinates, and grid mappings.
+
+    Examples
+    --------
+    >>> ds = xr.Dataset({"t": ("x", [0.0], {"grid_mapping": "crs"}), "crs": 0, "edges": (("x", "two"), [[0, 1]])},
+    ...                 coords={"x": ("x", [0.5], {"bounds": "edges"})})
+    >>> sorted(auxiliary(ds))
+    ['crs', 'edges']
+    """
+    found: set[Hashable] = {n for n, v in ds.variables.items() if "grid_mapping_name" in v.attrs}
+    for variable in ds.variables.values():
+        for key in ("bounds", "climatology", "grid_mapping"):
+            named = str(variable.attrs.get(key) or variable.encoding.get(key) or "")
+            found |= {word.rstrip(":") for word in named.split()} & set(ds.data_vars)
+    return found
 
 
 def add_history(obj: T, call: str) -> T:

@@ -11,7 +11,7 @@ import xarray as xr
 
 from xatmo import cf
 from xatmo._labels import drop_cyclic
-from xatmo.errors import CoordinateError, DimensionError, GridError, UnitsError, VariableError
+from xatmo.errors import CoordinateError, DimensionError, GridError, OptionError, UnitsError, VariableError
 from xatmo.typing import XarrayObject
 from xatmo.units import convert
 
@@ -39,7 +39,13 @@ def fields(
     ------
     VariableError
         If the two have no numeric variable in common.
+    OptionError
+        If the target is neither a Dataset nor a DataArray.
     """
+    other: Any = target
+    if not isinstance(other, xr.DataArray | xr.Dataset):
+        message = f"{what} got a {type(target).__name__} as target; wanted a Dataset or DataArray"
+        raise OptionError(message)
     if isinstance(prediction, xr.DataArray) and isinstance(target, xr.DataArray):
         yield prediction.name, prediction, target
         return
@@ -50,7 +56,12 @@ def fields(
         chosen = _only(prediction, target.name, what=what, of="prediction")
         yield chosen.name, chosen, target
         return
-    names = [n for n, v in prediction.data_vars.items() if n in target.data_vars and v.dtype.kind in "fiub"]
+    others = cf.auxiliary(prediction)
+    names = [
+        n
+        for n, v in prediction.data_vars.items()
+        if n in target.data_vars and v.dtype.kind in "fiub" and n not in others
+    ]
     if not names:
         message = (
             f"{what} pairs variables by name, but the prediction has {sorted(map(str, prediction.data_vars))} and the "

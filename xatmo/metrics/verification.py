@@ -65,9 +65,8 @@ class Bootstrap:
     def of(cls, options: Mapping[str, Any]) -> Bootstrap:
         """Read and check the ``bootstrap=`` keyword."""
         known = tuple(cls.__dataclass_fields__)
-        unknown = [k for k in options if k not in known]
-        if unknown or "dim" not in options:
-            message = f"bootstrap={dict(options)!r}; wanted {{'dim': NAME}} and perhaps {known[1:]}"
+        if not isinstance(options, Mapping) or "dim" not in options or not set(options) <= set(known):
+            message = f"bootstrap={options!r}; wanted {{'dim': NAME}} and perhaps {known[1:]}"
             raise OptionError(message)
         made = cls(**options)
         if made.block < 1 or made.n < 2 or not 0 < made.level < 1:

@@ -6,22 +6,28 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
+from numpy.typing import NDArray
 
+from xatmo import cf
 from xatmo.errors import CoordinateError, DimensionError, OptionError, VariableError
 from xatmo.typing import XarrayObject
+
+# Labels that differ by less than this part of the spacing are the same: float32 files against float64 ones.
+_SAME_LABEL = 1e-3
 
 Given = Mapping[Hashable, Any] | xr.Dataset | xr.DataArray | float
 
 
 # ---------------------------------------------------------------------- variables and dimensions
 def numeric(obj: XarrayObject) -> dict[Hashable, xr.DataArray]:
-    """Fields that have statistics: numbers, but neither masks nor the bounds of coordinates."""
+    """Fields that have statistics: numbers, but neither masks, bounds of coordinates, nor grid mappings."""
     if isinstance(obj, xr.DataArray):
         candidates: dict[Hashable, xr.DataArray] = {"field" if obj.name is None else obj.name: obj}
     else:
-        bounds = {obj[c].attrs.get("bounds") or obj[c].encoding.get("bounds") for c in obj.coords}
-        candidates = {n: v for n, v in obj.data_vars.items() if n not in bounds}
+        others = cf.auxiliary(obj)
+        candidates = {n: v for n, v in obj.data_vars.items() if n not in others}
     numeric = {n: v for n, v in candidates.items() if v.dtype.kind in "fiu"}
     if not numeric:
         shown = {str(n): str(v.dtype) for n, v in candidates.items()}
@@ -60,7 +66,7 @@ def matched(numbers: xr.DataArray, field: xr.DataArray, name: str) -> xr.DataArr
             message = f"the statistics of {name!r} are by {d!r}, which the field {field.dims} does not have"
             raise DimensionError(message)
         if d in numbers.coords and d in field.coords:
-            index = numbers.get_index(d).get_indexer(field.get_index(d))
+            index = _positions(numbers.get_index(d), field.get_index(d))
             if (index < 0).any():
                 lacking = field[d].values[index < 0][:3]
                 message = (
@@ -75,6 +81,18 @@ def matched(numbers: xr.DataArray, field: xr.DataArray, name: str) -> xr.DataArr
             )
             raise DimensionError(message)
     return numbers.drop_vars(list(numbers.coords))
+
+
+def _positions(known: pd.Index, wanted: pd.Index) -> NDArray[np.intp]:
+    """Position of each label, -1 where there is none; numbers that went through float32 are the same."""
+    exact = known.get_indexer(wanted)
+    if (exact >= 0).all() or "f" not in known.dtype.kind + wanted.dtype.kind or known.size < 2:
+        return exact
+    here, there = (np.asarray(i, dtype=np.float64) for i in (known, wanted))
+    distance = np.abs(here[:, None] - there)
+    nearest = distance.argmin(axis=0)
+    step = np.abs(np.diff(np.sort(here))).min()
+    return np.where(distance.min(axis=0) <= _SAME_LABEL * step, nearest, -1)
 
 
 # ---------------------------------------------------------------------- statistics

@@ -26,7 +26,12 @@ STATISTICS: dict[str, tuple[str, ...]] = {
 """What each method keeps of a variable."""
 
 _QUARTILES = (0.25, 0.5, 0.75)
-_PHYSICAL = {"units": "physical_units", "standard_name": "physical_standard_name"}
+# Attributes that are true of the physical field alone, and the names that keep them for it.
+_PHYSICAL = {name: f"physical_{name}" for name in ("units", "standard_name", *cf.RANGES)}
+
+
+def _empty(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and not value)
 
 
 class Normalizer:
@@ -409,7 +414,7 @@ class Normalizer:
         wanted = self.units[name]
         bare = da if wanted is None else units.convert(_fields.floating(da), wanted)
         out = self._apply(forward, bare, name)
-        attrs = {k: v for k, v in da.attrs.items() if k not in _PHYSICAL}
+        attrs: dict[str, Any] = {k: v for k, v in da.attrs.items() if k not in _PHYSICAL}
         attrs |= {new: da.attrs[old] for old, new in _PHYSICAL.items() if old in da.attrs}
         attrs.setdefault(_PHYSICAL["units"], wanted or "")
         out.attrs = {**attrs, "units": "1"}
@@ -425,7 +430,7 @@ class Normalizer:
             raise UnitsError(message)
         out = self._apply(backward, da, name)
         attrs = {k: v for k, v in da.attrs.items() if k not in ("units", *_PHYSICAL.values())}
-        attrs |= {old: da.attrs[new] for old, new in _PHYSICAL.items() if da.attrs.get(new)}
+        attrs |= {old: da.attrs[new] for old, new in _PHYSICAL.items() if not _empty(da.attrs.get(new))}
         out.attrs = attrs
         wanted, before = self.units[name], attrs.get("units")
         if wanted is not None:

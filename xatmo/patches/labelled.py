@@ -384,7 +384,8 @@ def _goes_around(obj: xr.Dataset | xr.DataArray, axes: cf.Horizontal) -> bool:
 def _fields(obj: xr.Dataset | xr.DataArray) -> list[xr.DataArray]:
     if isinstance(obj, xr.DataArray):
         return [obj]
-    return [da for da in obj.data_vars.values() if da.dtype.kind in "fiub" and da.ndim]
+    others = cf.auxiliary(obj)
+    return [da for n, da in obj.data_vars.items() if da.dtype.kind in "fiub" and da.ndim and n not in others]
 
 
 def _sizes(obj: xr.Dataset | xr.DataArray) -> dict[Hashable, int]:
@@ -409,7 +410,13 @@ def _by_dimension(
     ------
     DimensionError
         If a key is neither.
+    OptionError
+        If a dimension is named twice, or there are no names.
     """
+    given: Any = named
+    if not isinstance(given, Mapping):
+        message = f"{what} {named!r} came; wanted points by dimension, for instance {{'lat': 64, 'lon': 64}}"
+        raise OptionError(message)
     found: dict[Hashable, int] = {}
     for key, number in named.items():
         d = key if key in sizes else _role(obj, key)

@@ -16,7 +16,7 @@ from xatmo.regrid.weights import METHODS
 from xatmo.typing import RegridMethod, SpectralEngine, T, XarrayObject
 
 # False of a field once its grid is another.
-_FALSE_OF_FIELDS = ("cell_measures", "valid_min", "valid_max", "valid_range", "actual_range")
+_FALSE_OF_FIELDS = ("cell_measures", *cf.RANGES)
 
 
 def regrid(

@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from xatmo import cf
-from xatmo._labels import drop_cyclic, require_whole
+from xatmo._labels import drop_cyclic, require_whole, true_attrs
 from xatmo.constants import EARTH_RADIUS
 from xatmo.errors import CoordinateError, DimensionError, OptionError
 from xatmo.grids import Grid, repeats_first_column, unwrap_longitude
@@ -215,8 +215,7 @@ def own(coords: xr.Coordinates) -> xr.Coordinates:
 
 def coefficient_attrs(da: xr.DataArray, lmax: int) -> dict[str, Any]:
     """Attributes of the coefficients of a field: its own that stay true, and the convention."""
-    dropped = ("valid_min", "valid_max", "valid_range", "actual_range")
-    kept = {k: v for k, v in da.attrs.items() if k not in dropped}
+    kept = {k: v for k, v in true_attrs(da, off_grid=True).items() if k != "grid_mapping"}
     return {**kept, **CONVENTION, "lmax": lmax, "truncation": "triangular"}
 
 

@@ -81,10 +81,10 @@ class _Kind:
         self.core, self.size, self.coords = core, size, coords
         self.power, self.kinetic, self.parts = power, kinetic, parts
 
-    def label(self, out: xr.DataArray, like: xr.DataArray, attrs: dict[str, Any], call: str) -> xr.DataArray:
+    def label(self, out: xr.DataArray, like: xr.DataArray, attrs: dict[str, Any]) -> xr.DataArray:
         out = restore_order(out.assign_coords(self.coords(like)), like)
         out.attrs = attrs
-        return cf.add_history(out, call)
+        return out
 
 
 def _spherical(source: Source, lmax: int | None, engine: SpectralEngine | None) -> _Kind:
@@ -277,7 +277,7 @@ def energy_spectrum(
     if isinstance(obj, xr.Dataset):
         pair = _pair(obj, u, v, source)
         if pair is not None:
-            return _kinetic(obj, pair, this, source, call)
+            return cf.add_history(_kinetic(obj, pair, this, source), call)
     elif u is not None or v is not None:
         message = f"u={u!r}, v={v!r} came with a DataArray; wanted a Dataset that holds both components"
         raise OptionError(message)
@@ -287,9 +287,9 @@ def energy_spectrum(
         block = partial(_block, function=this.power, name=da.name)
         types = [_fields.float_type(field)]
         (out,) = _fields.apply(block, [field], this.core, outputs=[this.size], dtypes=types, what="energy_spectrum")
-        return changed_values(this.label(out, field, _power_attrs(da), call), da, reshaped=True)
+        return changed_values(this.label(out, field, _power_attrs(da)), da, reshaped=True)
 
-    return map_fields(obj, one, dims=source.axes.dims, what="energy_spectrum")
+    return cf.add_history(map_fields(obj, one, dims=source.axes.dims, what="energy_spectrum"), call)
 
 
 def _pair(
@@ -299,9 +299,7 @@ def _pair(
     return None if pair is None else components(ds, *pair, source.axes.dims)
 
 
-def _kinetic(
-    ds: xr.Dataset, pair: tuple[xr.DataArray, xr.DataArray], this: _Kind, source: Source, call: str
-) -> xr.Dataset:
+def _kinetic(ds: xr.Dataset, pair: tuple[xr.DataArray, xr.DataArray], this: _Kind, source: Source) -> xr.Dataset:
     scale = unit_scale(pair[0], "m s-1"), unit_scale(pair[1], "m s-1")
     fields = [_fields.bare(x, source, what="energy_spectrum") for x in pair]
     block = partial(_wind_block, function=this.kinetic, scale=scale, name=(pair[0].name, pair[1].name))
@@ -313,9 +311,9 @@ def _kinetic(
         dtypes=[_fields.float_type(*fields)] * this.parts,
         what="energy_spectrum",
     )
-    whole = this.label(results[0], fields[0], {}, call)
+    whole = this.label(results[0], fields[0], {})
     done = {
-        name: (whole.dims, result.transpose(*whole.dims).data, {"long_name": text, "units": "m2 s-2", **whole.attrs})
+        name: (whole.dims, result.transpose(*whole.dims).data, {"long_name": text, "units": "m2 s-2"})
         for (name, text), result in zip(_PARTS, results, strict=False)
     }
     return xr.Dataset(done, coords=whole.coords, attrs=ds.attrs)

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from xatmo import cf
-from xatmo._labels import changed_values, map_fields, require_finite, restore_order
+from xatmo._labels import changed_values, map_fields, require_finite, restore_order, true_attrs
 from xatmo.grids import Grid
 from xatmo.spectral import _fields, _kernels
 from xatmo.spectral._fields import DEGREE, ORDER, Nodes, Source, Target
@@ -116,9 +116,9 @@ def to_spectral(obj: T, *, lmax: int | None = None, engine: SpectralEngine | Non
         out = out.assign_coords(_fields.own(_fields.spectral_coords(top)))
         out.attrs = _fields.coefficient_attrs(da, top)
         out = restore_order(out, da)
-        return cf.add_history(changed_values(out, da, reshaped=True), call)
+        return changed_values(out, da, reshaped=True)
 
-    return map_fields(obj, one, dims=source.axes.dims, what="to_spectral")
+    return cf.add_history(map_fields(obj, one, dims=source.axes.dims, what="to_spectral"), call)
 
 
 def to_grid(obj: T, grid: Grid | XarrayObject, *, engine: SpectralEngine | None = None) -> T:
@@ -181,9 +181,9 @@ def to_grid(obj: T, grid: Grid | XarrayObject, *, engine: SpectralEngine | None 
         out = out.assign_coords(target.coords)
         out.attrs = _fields.field_attrs(da)
         out = _fields.replace_dims(out, da, dict(zip((DEGREE, ORDER), target.dims, strict=True)))
-        return cf.add_history(changed_values(out, da, reshaped=True), call)
+        return changed_values(out, da, reshaped=True)
 
-    return map_fields(obj, one, dims=(DEGREE, ORDER), what="to_grid")
+    return cf.add_history(map_fields(obj, one, dims=(DEGREE, ORDER), what="to_grid"), call)
 
 
 def regrid(obj: T, target: Grid | XarrayObject, *, lmax: int | None = None, engine: SpectralEngine | None = None) -> T:
@@ -233,9 +233,9 @@ def regrid(obj: T, target: Grid | XarrayObject, *, lmax: int | None = None, engi
 
     def finish(out: xr.DataArray, da: xr.DataArray) -> xr.DataArray:
         out = out.assign_coords(goal.coords)
-        out.attrs = dict(da.attrs)
+        out.attrs = true_attrs(da, off_grid=True)
         out = _fields.replace_dims(out, da, names)
-        return cf.add_history(changed_values(out, da, reshaped=True), call)
+        return changed_values(out, da, reshaped=True)
 
     def scalar(da: xr.DataArray) -> xr.DataArray:
         field = _fields.bare(da, source, what="spectral regrid")
@@ -253,4 +253,4 @@ def regrid(obj: T, target: Grid | XarrayObject, *, lmax: int | None = None, engi
         out = _fields.apply(block, pair, source.axes.dims, outputs=[output] * 2, dtypes=types, what="spectral regrid")
         return finish(out[0], u), finish(out[1], v)
 
-    return map_with_winds(obj, scalar, wind, dims=source.axes.dims, what="spectral regrid")
+    return cf.add_history(map_with_winds(obj, scalar, wind, dims=source.axes.dims, what="spectral regrid"), call)

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from xatmo import cf
-from xatmo._labels import changed_values, on_same_grid, require_finite
+from xatmo._labels import changed_values, on_same_grid, require_finite, true_attrs
 from xatmo.errors import OptionError
 from xatmo.grids import Grid
 from xatmo.spectral import _fields, _kernels
@@ -124,8 +124,8 @@ def truncate(obj: T, lmax: int, *, taper: str | None = None, engine: SpectralEng
 
     def finish(out: xr.DataArray, da: xr.DataArray) -> xr.DataArray:
         out = _fields.same_coords(out, da, source.axes)
-        out.attrs = dict(da.attrs)
-        return cf.add_history(out, call)
+        out.attrs = true_attrs(da)
+        return out
 
     def scalar(da: xr.DataArray) -> xr.DataArray:
         _fields.require_real(da, what="truncate")
@@ -149,4 +149,4 @@ def truncate(obj: T, lmax: int, *, taper: str | None = None, engine: SpectralEng
         )
         return first, second
 
-    return map_with_winds(obj, scalar, wind, dims=dims, what="truncate")
+    return cf.add_history(map_with_winds(obj, scalar, wind, dims=dims, what="truncate"), call)

@@ -196,7 +196,7 @@ def _labelled(
     attrs: dict[Hashable, Any],
 ) -> xr.Dataset:
     """Name two results, give them attributes, and back the dimension order and repeated column of ``like``."""
-    kept = {k: like.attrs[k] for k in ("cell_methods", "grid_mapping", "history") if k in like.attrs}
+    kept = {k: like.attrs[k] for k in ("cell_methods", "grid_mapping") if k in like.attrs}
     done = {}
     for array, (name, long_name, standard_name) in zip(arrays, labels, strict=True):
 
@@ -206,8 +206,8 @@ def _labelled(
         out = on_same_grid(like, finish, source.axes)
         standard = {} if standard_name is None else {"standard_name": standard_name}
         out.attrs = {**kept, **standard, "long_name": long_name, "units": units}
-        done[name] = cf.add_history(out, call)
-    return xr.Dataset(done, attrs=attrs)
+        done[name] = out
+    return cf.add_history(xr.Dataset(done, attrs=attrs), call)
 
 
 def _find(
@@ -321,8 +321,8 @@ def wind(
         for array, (name, long_name, standard_name) in zip(arrays, labels, strict=True):
             out = _fields.replace_dims(array.assign_coords(target.coords), given[0], swap)
             out.attrs = {"standard_name": standard_name, "long_name": long_name, "units": "m s-1"}
-            done[name] = cf.add_history(out, call)
-        return xr.Dataset(done, attrs=ds.attrs)
+            done[name] = out
+        return cf.add_history(xr.Dataset(done, attrs=ds.attrs), call)
     if grid is not None:
         message = "grid= came with gridded vorticity or divergence; wanted it with coefficients only. Use regrid after"
         raise OptionError(message)

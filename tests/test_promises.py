@@ -1,0 +1,115 @@
+"""What every call promises of attributes, encoding and the variables of a Dataset, method by method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import xatmo
+from xatmo import Grid
+
+GRID = Grid.regular(19, 36)
+ON_DATASETS: dict[str, Callable[[xr.Dataset], xr.Dataset]] = {
+    "to_spectral": lambda ds: ds.atmo.to_spectral(lmax=5),
+    "to_grid": lambda ds: ds.atmo.to_spectral(lmax=5).drop_attrs(deep=False).atmo.to_grid(Grid.gaussian(8)),
+    "truncate": lambda ds: ds.atmo.truncate(5),
+    "energy_spectrum": lambda ds: ds.atmo.energy_spectrum(),
+    "kinetic energy": lambda ds: _wind(ds).atmo.energy_spectrum(),
+    "vorticity_divergence": lambda ds: _wind(ds).atmo.vorticity_divergence(),
+    "spectral": lambda ds: ds.atmo.regrid(Grid.gaussian(8)),
+    "bilinear": lambda ds: ds.atmo.regrid(Grid.gaussian(8), method="bilinear"),
+    "mean": lambda ds: ds.atmo.coarsen(3),
+    "coarsen spectral": lambda ds: ds.atmo.coarsen(3, method="spectral"),
+    "normalize": lambda ds: ds.atmo.normalize(ds.atmo.fit_normalizer()),
+}
+
+
+def _wind(ds: xr.Dataset) -> xr.Dataset:
+    out = xr.Dataset({"u": ds["t"].copy(), "v": ds["t"].copy()})
+    for name, word in (("u", "eastward"), ("v", "northward")):
+        out[name].attrs |= {"units": "m s-1", "standard_name": f"{word}_wind"}
+    return out
+
+
+@pytest.fixture
+def field() -> xr.DataArray:
+    values = np.random.default_rng(0).standard_normal((2, *GRID.shape))
+    attrs = {"units": "K", "standard_name": "air_temperature", "valid_range": [-5, 5], "actual_range": [-4.0, 4.0]}
+    da = xr.DataArray(values, GRID.coords(), ("time", "latitude", "longitude"), name="t", attrs=attrs)
+    return da.assign_attrs(cell_measures="area: cell_area")
+
+
+@pytest.mark.parametrize("name", ON_DATASETS)
+def test_one_line_of_history_on_the_dataset(name: str, field: xr.DataArray) -> None:
+    out = ON_DATASETS[name](field.to_dataset())
+    assert out.attrs["history"].count("xatmo") == 1
+    assert all("history" not in v.attrs for v in out.data_vars.values())
+
+
+@pytest.mark.parametrize("name", ON_DATASETS)
+def test_ranges_of_the_values_go_when_values_change(name: str, field: xr.DataArray) -> None:
+    before = dict(field.attrs)
+    out = ON_DATASETS[name](field.to_dataset())
+    for variable in out.data_vars.values():
+        assert not {"valid_range", "actual_range"} & set(variable.attrs)
+    assert field.attrs == before
+
+
+@pytest.mark.parametrize("name", [n for n in ON_DATASETS if n not in ("truncate", "normalize")])
+def test_what_says_where_the_field_lay_goes_with_the_grid(name: str, field: xr.DataArray) -> None:
+    field.encoding = {"coordinates": "latitude longitude height", "chunksizes": (1, 19, 36), "zlib": True}
+    out = ON_DATASETS[name](field.to_dataset())
+    for variable in out.data_vars.values():
+        assert "cell_measures" not in variable.attrs
+        assert not {"coordinates", "chunksizes"} & set(variable.encoding)
+
+
+def test_ranges_come_back_with_the_physical_field(field: xr.DataArray) -> None:
+    normalizer = field.atmo.fit_normalizer()
+    normalized = field.atmo.normalize(normalizer)
+    assert normalized.attrs["physical_valid_range"] == [-5, 5]
+    back = normalized.atmo.denormalize(normalizer)
+    assert {k: v for k, v in back.attrs.items() if k != "history"} == field.attrs
+
+
+def _described(field: xr.DataArray) -> xr.Dataset:
+    mapping = xr.Variable((), np.int32(1), {"grid_mapping_name": "latitude_longitude"})
+    edges = np.stack([GRID.latitude_bounds[:-1], GRID.latitude_bounds[1:]], axis=1)
+    ds = field.to_dataset().assign(crs=mapping, edges=(("latitude", "side"), edges), place="here")
+    ds["latitude"].attrs["bounds"] = "edges"
+    return ds
+
+
+def test_variables_that_describe_others_are_no_fields(field: xr.DataArray) -> None:
+    ds = _described(field)
+    out = ds.atmo.normalize(ds.atmo.fit_normalizer())
+    assert out["crs"].identical(ds["crs"])
+    assert out["edges"].identical(ds["edges"])
+    cut = ds.atmo.patches({"lat": 8, "lon": 12})
+    assert set(cut.plan.sizes) == {"time", "latitude", "longitude"}
+    whole = cut.stitch(list(cut))
+    assert list(whole.data_vars) == list(ds.data_vars)
+    xr.testing.assert_allclose(whole, ds)
+    assert list(ds.atmo.verify(ds, metrics=["rmse", "bias"])) == ["rmse", "bias"]
+
+
+def test_statistics_by_level_take_labels_rounded_to_float32(field: xr.DataArray) -> None:
+    field = field.assign_coords(latitude=field["latitude"] / 1.1)
+    normalizer = field.atmo.fit_normalizer(dim=["time", "longitude"])
+    rounded = field.assign_coords(latitude=field["latitude"].astype("float32")).isel(latitude=slice(None, None, -1))
+    out = rounded.atmo.normalize(normalizer).isel(latitude=slice(None, None, -1))
+    np.testing.assert_array_equal(out.values, field.atmo.normalize(normalizer).values)
+    with pytest.raises(xatmo.errors.CoordinateError, match="have no 'latitude' 82.8"):
+        field.assign_coords(latitude=field["latitude"] + 1).atmo.normalize(normalizer)
+
+
+def test_things_that_are_no_mappings_or_fields(field: xr.DataArray) -> None:
+    with pytest.raises(xatmo.errors.OptionError, match="patch size 8 came; wanted points by dimension"):
+        field.atmo.patches(8)
+    with pytest.raises(xatmo.errors.OptionError, match="bootstrap=3; wanted {'dim': NAME}"):
+        field.atmo.verify(field, metrics="rmse", bootstrap=3)
+    with pytest.raises(xatmo.errors.OptionError, match="verify got a str as target"):
+        field.atmo.verify("truth.nc", metrics="rmse")

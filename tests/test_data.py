@@ -22,23 +22,16 @@ import zarr
 from distributed import Client
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from windows import SIZES, counting, cut, firsts
 
 import xatmo
 from xatmo.data import SampleStream
 from xatmo.errors import OptionError
-from xatmo.patches import Plan, _sources, plan
+from xatmo.patches import _sources, plan
 from xatmo.patches._schedule import Layout, Schedule, batch_sizes, share
 from xatmo.patches._zarr import LocalZarr
 
 NoCompute = Callable[[], AbstractContextManager[None]]
-SIZES = {"time": 12, "lat": 20, "lon": 36}
-
-
-def counting(dtype: str = "float32", **sizes: int) -> xr.DataArray:
-    """A field in which every value tells where it lies."""
-    shape = {**SIZES, **sizes}
-    values = np.arange(np.prod(list(shape.values())), dtype=dtype).reshape(tuple(shape.values()))
-    return xr.DataArray(values, dims=tuple(shape), name="x")
 
 
 def stored(da: xr.DataArray, tmp_path: Path, how: str) -> xr.DataArray:
@@ -69,18 +62,6 @@ STORES = (
     "memory", "dask", "dask computed", "netcdf", "netcdf chunked", "zarr", "zarr 2", "zarr dask", "zarr 2 dask",
     "zarr packed", "zarr sharded",
 )  # fmt: skip
-
-
-def cut(values: np.ndarray[Any, Any], p: Plan, i: int, factor: int = 1) -> np.ndarray[Any, Any]:
-    index = [
-        np.arange(s * factor, (s + p.patch_size[d]) * factor) % (p.sizes[d] * factor) for d, s in p.start(i).items()
-    ]
-    return values[np.ix_(*index)]
-
-
-def firsts(batches: Any) -> list[float]:
-    """First value of every window: with counting fields, which window it is."""
-    return [float(window.reshape(-1)[0]) for batch in batches for window in batch]
 
 
 # ---------------------------------------------------------------------- the right numbers

@@ -112,7 +112,8 @@ def _fields(field: Any, grid: Grid) -> Floats:
     return array
 
 
-def _coefficients(coefficients: Any) -> Complexes:
+def square_coefficients(coefficients: Any) -> Complexes:
+    """Complex coefficients on (..., degree, order), or an error."""
     array = as_complex(coefficients)
     if array.ndim < 2 or array.shape[-1] != array.shape[-2]:
         message = f"coefficients of shape {array.shape} came; wanted (..., lmax + 1, lmax + 1): degree, order"
@@ -181,7 +182,7 @@ def synthesis(coefficients: Any, grid: Grid, engine: SpectralEngine | None = Non
     array (..., nlat, nlon)
         float32 from complex64.
     """
-    coefficients = _coefficients(coefficients)
+    coefficients = square_coefficients(coefficients)
     if choose_engine(engine) == "ducc0":
         from xatmo.spectral import _ducc
 
@@ -252,7 +253,7 @@ def synthesis_vector(
     -------
     u, v : array (..., nlat, nlon)
     """
-    rotational, divergent = _alike(_coefficients(rotational), _coefficients(divergent))
+    rotational, divergent = _alike(square_coefficients(rotational), square_coefficients(divergent))
     if choose_engine(engine) == "ducc0":
         from xatmo.spectral import _ducc
 

@@ -13,19 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xatmo.errors import DimensionError
-from xatmo.spectral._kernels import as_complex, as_float
+from xatmo.spectral._kernels import as_complex, as_float, square_coefficients
 from xatmo.typing import Complexes, Floats
 
 _ROOT_TWO = float(np.sqrt(2))
 _ROOT_FOUR_PI = float(np.sqrt(4 * np.pi))
-
-
-def _square(coefficients: Any) -> Complexes:
-    array = as_complex(coefficients)
-    if array.ndim < 2 or array.shape[-1] != array.shape[-2]:
-        message = f"coefficients of shape {array.shape} came; wanted (..., lmax + 1, lmax + 1): degree, order"
-        raise DimensionError(message)
-    return array
 
 
 @lru_cache(maxsize=16)
@@ -79,7 +71,7 @@ def to_pyshtools(coefficients: Any) -> Floats:
     >>> to_pyshtools(np.array([[1, 0], [2, 3 + 4j]]))[:, 1]
     array([[ 2.        ,  4.24264069], [ 0.        , -5.65685425]])
     """
-    array = np.tril(_square(coefficients))
+    array = np.tril(square_coefficients(coefficients))
     out = np.stack([array.real, -array.imag], axis=-3) * np.asarray(_ROOT_TWO, array.real.dtype)
     out[..., 0, :, 0] = array[..., 0].real
     out[..., 1, :, 0] = 0
@@ -129,7 +121,7 @@ def to_triangular(coefficients: Any) -> Complexes:
     >>> to_triangular(np.array([[1, 0], [2, 3 + 4j]])) / np.sqrt(4 * np.pi)
     array([ 1.+0.j,  2.+0.j, -3.-4.j])
     """
-    array = _square(coefficients)
+    array = square_coefficients(coefficients)
     degree, order = _triangle(array.shape[-1] - 1)
     sign = np.where(order % 2, -_ROOT_FOUR_PI, _ROOT_FOUR_PI).astype(array.real.dtype)
     return np.asarray(array[..., degree, order] * sign)
@@ -169,7 +161,7 @@ def to_ecmwf(coefficients: Any) -> Floats:
     >>> to_ecmwf(np.array([[1, 0], [2, 3 + 4j]]))
     array([1., 0., 2., 0., 3., 4.])
     """
-    array = _square(coefficients)
+    array = square_coefficients(coefficients)
     degree, order = _triangle(array.shape[-1] - 1)
     packed = np.ascontiguousarray(array[..., degree, order])
     return np.asarray(packed.view(packed.real.dtype))

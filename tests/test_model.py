@@ -65,6 +65,17 @@ def test_fingerprint_follows_weights_names_and_units() -> None:
     other = make()
     other.inputs = (Channel("t2m", "degC"),)
     assert other.fingerprint != base
+    warmer = Normalizer.from_statistics(mean={"t2m": 281.0}, std={"t2m": 10.0})
+    assert make(normalizer=warmer, output_normalizer=warmer).fingerprint != base
+    land = xr.Dataset({"land": (("lat", "lon"), np.eye(3, dtype="float32"))}, {"lat": [0, 1, 2], "lon": [0, 1, 2]})
+    assert len({make(static=s).fingerprint for s in (None, land, 2 * land)}) == 3
+
+
+def test_another_normalizer_in_its_directory_is_noticed(tmp_path: Path) -> None:
+    make().save(tmp_path / "m")
+    Normalizer.from_statistics(mean={"t2m": 281.0}, std={"t2m": 10.0}).save(tmp_path / "m" / "normalizer.nc")
+    with pytest.raises(CheckpointError, match="was changed after it was saved"):
+        Model.load(tmp_path / "m")
 
 
 def test_a_failed_save_leaves_the_old_one_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 import xarray as xr
 from torch import nn
@@ -116,12 +117,18 @@ class Model:
 
     @property
     def fingerprint(self) -> str:
-        """Sixteen hexadecimal digits that change with any weight, name, unit or setting."""
+        """Sixteen hexadecimal digits that change with any weight, name, unit, statistic, static field or setting."""
         digest = hashlib.sha256()
         for name, tensor in sorted(self.network.state_dict().items()):
             plain = tensor.detach().cpu().contiguous()
             digest.update(f"{name} {plain.dtype} {tuple(plain.shape)}".encode())
             digest.update(plain.reshape(-1).view(torch.uint8).numpy().tobytes())
+        for part in (self.normalizer, self.output_normalizer):
+            if part is not None:
+                digest.update(part.method.encode())
+                _digest_fields(digest, part.to_dataset())
+        if self.static is not None:
+            _digest_fields(digest, self.static)
         described = {k: v for k, v in self._described().items() if k != "config"}
         described["network"] = self.config.get("network")
         digest.update(json.dumps(described, sort_keys=True).encode())
@@ -268,6 +275,9 @@ class Model:
                 f"{NORMALIZER} or {STATIC} in {str(path)!r} cannot be read ({_first_line(error)}); save the model again"
             )
             raise CheckpointError(message) from error
+        if normalizer is None and config.get("normalized", False):
+            message = f"{str(path)!r} has no {NORMALIZER}, which its network needs; copy the whole directory"
+            raise CheckpointError(message)
         model = cls(
             network.eval(), config, tuple(Channel(**c) for c in state["inputs"]),
             tuple(Channel(**c) for c in state["outputs"]), normalizer, output, static,
@@ -279,10 +289,14 @@ class Model:
                 f"config.json says {state['fingerprint']}"
             )
             raise CheckpointError(message)
-        if normalizer is None and config.get("normalized", False):
-            message = f"{str(path)!r} has no {NORMALIZER}, which its network needs; copy the whole directory"
-            raise CheckpointError(message)
         return model
+
+
+def _digest_fields(digest: Any, ds: xr.Dataset) -> None:
+    for name in sorted(map(str, ds.variables)):
+        values = ds[name].values
+        if values.dtype.kind in "fiub":
+            digest.update(f"{name} {values.shape}".encode() + values.astype(np.float64).tobytes())
 
 
 def _read_config(path: Path) -> dict[str, Any]:

@@ -113,3 +113,64 @@ def test_things_that_are_no_mappings_or_fields(field: xr.DataArray) -> None:
         field.atmo.verify(field, metrics="rmse", bootstrap=3)
     with pytest.raises(xatmo.errors.OptionError, match="verify got a str as target"):
         field.atmo.verify("truth.nc", metrics="rmse")
+
+
+def test_grids_of_other_things() -> None:
+    for call in (lambda: Grid.regular(10.5, 20), lambda: Grid.regular("a", 20), lambda: Grid.gaussian(16.0)):
+        with pytest.raises(xatmo.errors.OptionError, match="points came; wanted whole numbers"):
+            call()
+    with pytest.raises(xatmo.errors.OptionError, match="a int came as grid; wanted a Grid"):
+        Grid.of(3)
+
+
+def test_one_point_is_no_axis(field: xr.DataArray) -> None:
+    with pytest.raises(xatmo.errors.CoordinateError, match=r"latitude 'latitude' is a single value \(90.0\); wanted"):
+        field.isel(latitude=0).atmo.truncate(3)
+
+
+@pytest.mark.parametrize("name", ["optimal_interp", "fourdvar_interp"])
+def test_no_times_at_all(name: str, field: xr.DataArray) -> None:
+    ds = field.assign_coords(time=np.array(["2020-01-01", "2020-01-02"], "M8[ns]")).to_dataset()
+    with pytest.raises(xatmo.errors.CoordinateError, match="time 'time' has no points"):
+        getattr(ds.isel(time=slice(0, 0)).atmo, name)("t")
+
+
+def test_analysis_has_no_range_of_the_observations(field: xr.DataArray) -> None:
+    box = field.isel(latitude=slice(3, 9), longitude=slice(0, 6), time=0)
+    scales = {"length_scale": 1e6, "noise_std": 0.1, "signal_std": 1.0}
+    out = box.to_dataset().atmo.optimal_interp("t", **scales)["t"]
+    assert "actual_range" not in out.attrs
+    assert out.attrs["units"] == "K"
+
+
+@pytest.mark.parametrize("name", ["truncate", "regrid"])
+def test_wind_components_in_two_units_are_one_vector(name: str, field: xr.DataArray) -> None:
+    ds = _wind(field.to_dataset())
+    ds["v"].values[:] = np.random.default_rng(1).standard_normal(ds["v"].shape)
+    mixed = ds.assign(v=(ds["v"] * 3.6).assign_attrs(ds["v"].attrs, units="km h-1"))
+    mixed["v"].encoding = {"zlib": True}
+    call = (lambda x: x.atmo.truncate(5)) if name == "truncate" else (lambda x: x.atmo.regrid(Grid.gaussian(8)))
+    one, other = call(ds), call(mixed)
+    np.testing.assert_allclose(other["u"], one["u"], atol=1e-12)
+    np.testing.assert_allclose(other["v"] / 3.6, one["v"], atol=1e-12)
+    assert other["v"].attrs["units"] == "km h-1"
+    assert other["v"].encoding["zlib"]
+
+
+def test_wind_components_of_two_shapes(field: xr.DataArray) -> None:
+    ds = _wind(field.to_dataset())
+    with pytest.raises(xatmo.errors.DimensionError, match="wanted the same dimensions"):
+        ds.assign(v=ds["v"].isel(time=0)).atmo.vorticity_divergence()
+
+
+@pytest.mark.parametrize("name", ["to_spectral", "truncate", "energy_spectrum", "spectral"])
+def test_single_precision_of_either_byte_order(name: str, field: xr.DataArray) -> None:
+    call = ON_DATASETS[name]
+    native = field.astype("f4").to_dataset()
+    expected, out = call(native)["t"], call(native.astype(">f4"))["t"]
+    assert out.dtype == expected.dtype
+    np.testing.assert_array_equal(out, expected)
+    if name == "to_spectral":
+        lazy = out.astype(">c8").chunk(time=1).atmo.to_grid(GRID)
+        assert lazy.dtype == lazy.compute().dtype == np.float32
+        np.testing.assert_array_equal(lazy, expected.atmo.to_grid(GRID))

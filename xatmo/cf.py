@@ -128,6 +128,13 @@ def _one(obj: XarrayObject, kind: str) -> Hashable:
                 "that is the product of latitudes and longitudes"
             )
             raise GridError(message)
+        single = [name for name in _candidates(obj, kind) if obj[name].ndim == 0]
+        if single:
+            message = (
+                f"{kind} {single[0]!r} is a single value ({obj[single[0]].values}); wanted an axis of at least 2 "
+                "points: select a range instead of one point"
+            )
+            raise CoordinateError(message)
         message = (
             f"no {kind} coordinate found among {sorted(map(str, obj.coords))} (dimensions {tuple(obj.dims)}); "
             f"wanted one with standard_name {kind!r}, units {units!r} or an obvious name. "
@@ -235,7 +242,7 @@ def variables_with(obj: xr.Dataset, dims: Iterable[Hashable], *, what: str) -> l
     names = [n for n, v in obj.data_vars.items() if set(dims) <= set(v.dims) and v.dtype.kind in "fiubc"]
     if not names:
         shown = {str(n): v.dims for n, v in obj.data_vars.items()}
-        message = f"{what} needs a numeric variable with dimensions {dims}; this Dataset has {shown}"
+        message = f"{what} needs a numeric variable with dimensions {dims}; {shown} came"
         raise DimensionError(message)
     return names
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, cast
@@ -64,9 +65,9 @@ class Grid:
         Raises
         ------
         OptionError
-            If there are fewer than 3 rows or 4 columns.
+            If there are fewer than 3 rows or 4 columns, or they are no whole numbers.
         """
-        _check_size(nlat, nlon)
+        nlat, nlon = _check_size(nlat, nlon)
         latitude = np.linspace(90.0, -90.0, nlat) if poles else 90 - (np.arange(nlat) + 0.5) * 180 / nlat
         return cls("regular", _readonly(latitude), _readonly(np.arange(nlon) * 360 / nlon))
 
@@ -76,8 +77,7 @@ class Grid:
 
         ECMWF's F48 is ``Grid.gaussian(96)``: the number in F48 counts rows between pole and equator.
         """
-        nlon = 2 * nlat if nlon is None else nlon
-        _check_size(nlat, nlon)
+        nlat, nlon = _check_size(nlat, 2 * nlat if nlon is None else nlon)
         colatitude, _ = _quadrature.gauss_legendre(nlat)
         latitude = 90 - np.degrees(colatitude)
         return cls("gaussian", _readonly(latitude), _readonly(np.arange(nlon) * 360 / nlon))
@@ -118,11 +118,17 @@ class Grid:
             If latitude or longitude cannot be found or used.
         GridError
             If the grid is rotated, curvilinear or reduced: its nodes are not a product of two axes.
+        OptionError
+            If ``obj`` is something else.
         """
         if isinstance(obj, Grid):
             return obj
         from xatmo import cf
 
+        other: Any = obj
+        if not isinstance(other, xr.Dataset | xr.DataArray):
+            message = f"a {type(obj).__name__} came as grid; wanted a Grid, or a Dataset or DataArray with coordinates"
+            raise OptionError(message)
         axes = cf.horizontal(obj)
         return cls.from_latlon(obj[axes.lat].values, obj[axes.lon].values)
 
@@ -418,7 +424,13 @@ def _readonly(array: Any) -> Floats:
     return cast(Floats, array)
 
 
-def _check_size(nlat: int, nlon: int) -> None:
-    if nlat < 3 or nlon < 4:
-        message = f"a global grid of {nlat} x {nlon} points came; wanted at least 3 rows and 4 columns"
+def _check_size(nlat: Any, nlon: Any) -> tuple[int, int]:
+    try:
+        rows, columns = operator.index(nlat), operator.index(nlon)
+    except TypeError:
+        message = f"a global grid of {nlat!r} x {nlon!r} points came; wanted whole numbers"
+        raise OptionError(message) from None
+    if rows < 3 or columns < 4:
+        message = f"a global grid of {rows} x {columns} points came; wanted at least 3 rows and 4 columns"
         raise OptionError(message)
+    return rows, columns

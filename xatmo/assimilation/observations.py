@@ -176,7 +176,7 @@ def gather(
         fitted["background"] = units.convert(back, str(field.attrs["units"]))
     name = field.name if field.name is not None else "analysis"
     return Gathered(field, fitted["mask"], fitted["background"], fitted["domain"], axes, core, nodes, name,
-                    dict(field.attrs)), cyclic  # fmt: skip
+                    _labels.true_attrs(field)), cyclic  # fmt: skip
 
 
 def pick(ds: xr.Dataset, given: Hashable | xr.DataArray, role: str) -> xr.DataArray:
@@ -239,9 +239,12 @@ def seconds(time: xr.DataArray) -> Array:
     Raises
     ------
     CoordinateError
-        If a time is missing or repeated, or times are plain numbers.
+        If a time is missing or repeated, times are plain numbers, or there are none.
     """
     values = time.values
+    if values.size == 0:
+        message = f"time {time.name!r} has no points; wanted at least one date. Was the selection empty?"
+        raise CoordinateError(message)
     if values.dtype.kind in "Mm":
         if np.isnat(values).any():
             message = f"{int(np.isnat(values).sum())} times are missing (NaT) in {time.name!r}; drop them first"

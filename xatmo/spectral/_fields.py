@@ -132,6 +132,11 @@ def float_type(*arrays: xr.DataArray) -> np.dtype[Any]:
     return np.dtype(np.float32 if single else np.float64)
 
 
+def is_single(da: xr.DataArray) -> bool:
+    """Tell whether coefficients are in single precision, of either byte order."""
+    return da.dtype.newbyteorder("=") in (np.complex64, np.float32)
+
+
 def complex_type(*arrays: xr.DataArray) -> np.dtype[Any]:
     """complex64 beside float32, else complex128."""
     return np.dtype(np.complex64 if float_type(*arrays) == np.float32 else np.complex128)

@@ -89,19 +89,21 @@ def check_degree(lmax: Any, *, top: int | None = None, grid: Grid | None = None)
 
 
 def as_float(field: Any) -> Floats:
-    """Give numbers as float32 or float64: what comes in either stays, integers become float64."""
+    """Give numbers as float32 or float64 of this machine's byte order; what is neither becomes float64."""
     array = np.asarray(field)
-    if array.dtype in (np.float32, np.float64):
-        return array
+    native = array.dtype.newbyteorder("=")
+    if native in (np.float32, np.float64):
+        return array.astype(native, copy=False)
     return array.astype(np.float32 if array.dtype == np.float16 else np.float64)
 
 
 def as_complex(coefficients: Any) -> Complexes:
     """Give numbers as complex64 or complex128; float32 becomes complex64."""
     array = np.asarray(coefficients)
-    if array.dtype in (np.complex64, np.complex128):
-        return array
-    return array.astype(np.complex64 if array.dtype in (np.float32, np.float16) else np.complex128)
+    native = array.dtype.newbyteorder("=")
+    if native in (np.complex64, np.complex128):
+        return array.astype(native, copy=False)
+    return array.astype(np.complex64 if native in (np.float32, np.float16) else np.complex128)
 
 
 def _fields(field: Any, grid: Grid) -> Floats:

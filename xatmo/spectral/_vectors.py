@@ -10,6 +10,7 @@ from xatmo import cf
 from xatmo._labels import map_fields
 from xatmo.errors import DimensionError
 from xatmo.typing import T
+from xatmo.units import conversion, convert
 
 
 def wind_pairs(ds: xr.Dataset, dims: Iterable[Hashable]) -> list[tuple[Hashable, Hashable]]:
@@ -47,8 +48,25 @@ def map_with_winds(
         return map_fields(obj, scalar, dims=dims, what=what)
     done: dict[Hashable, xr.DataArray] = {}
     for east, north in wind_pairs(obj, dims):
-        done[east], done[north] = wind(obj[east], obj[north])
+        done[east], done[north] = _in_one_unit(wind, obj[east], obj[north])
     return map_fields(obj, lambda da: done[da.name] if da.name in done else scalar(da), dims=dims, what=what)
+
+
+def _in_one_unit(
+    wind: Callable[[xr.DataArray, xr.DataArray], tuple[xr.DataArray, xr.DataArray]],
+    east: xr.DataArray,
+    north: xr.DataArray,
+) -> tuple[xr.DataArray, xr.DataArray]:
+    """Apply ``wind`` with both components in the units of the first; the second comes back in its own."""
+    ours, theirs = (da.attrs.get("units") for da in (east, north))
+    if ours is None or theirs is None or conversion(str(theirs), str(ours)) == (1.0, 0.0):
+        return wind(east, north)
+    alike = convert(north, str(ours))
+    alike.encoding = north.encoding
+    u, v = wind(east, alike)
+    back = convert(v, str(theirs))
+    back.encoding = v.encoding
+    return u, back
 
 
 def components(
@@ -61,7 +79,7 @@ def components(
     VariableError
         If there is none, or a given name is missing.
     DimensionError
-        If a component lacks a dimension.
+        If a component lacks a dimension, or the two have different ones.
     """
     pair = cf.wind_pair(ds, u=u, v=v)
     assert pair is not None
@@ -70,4 +88,11 @@ def components(
         if missing:
             message = f"wind component {name!r} has dimensions {ds[name].dims}; wanted {missing[0]!r} among them"
             raise DimensionError(message)
-    return ds[pair[0]], ds[pair[1]]
+    first, second = ds[pair[0]], ds[pair[1]]
+    if set(first.dims) != set(second.dims):
+        message = (
+            f"wind components {pair[0]!r} {first.dims} and {pair[1]!r} {second.dims} came; wanted the same dimensions: "
+            "select one level, or pass u= and v="
+        )
+        raise DimensionError(message)
+    return first, second

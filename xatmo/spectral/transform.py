@@ -169,7 +169,7 @@ def to_grid(obj: T, grid: Grid | XarrayObject, *, engine: SpectralEngine | None 
     def one(da: xr.DataArray) -> xr.DataArray:
         _fields.require_convention(da, what="to_grid")
         block = partial(_to_grid, nodes=target.nodes, engine=chosen, name=da.name)
-        single = da.dtype in (np.complex64, np.float32)
+        single = _fields.is_single(da)
         (out,) = _fields.apply(
             block,
             [da],

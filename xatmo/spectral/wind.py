@@ -309,7 +309,7 @@ def wind(
         target = Target.of(grid)
         for x in given:
             _fields.require_convention(x, what="wind")
-        single = all(x.dtype in (np.complex64, np.float32) for x in given)
+        single = all(_fields.is_single(x) for x in given)
         block: Any = partial(
             _wind_from_coefficients, nodes=target.nodes, radius=a, scale=scale, engine=chosen, name=names
         )

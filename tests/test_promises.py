@@ -174,3 +174,17 @@ def test_single_precision_of_either_byte_order(name: str, field: xr.DataArray) -
         lazy = out.astype(">c8").chunk(time=1).atmo.to_grid(GRID)
         assert lazy.dtype == lazy.compute().dtype == np.float32
         np.testing.assert_array_equal(lazy, expected.atmo.to_grid(GRID))
+
+
+def test_coordinates_in_radians_are_refused(field: xr.DataArray) -> None:
+    attrs = {"units": "radians", "standard_name": "latitude"}
+    turned = field.assign_coords(latitude=("latitude", np.radians(GRID.latitude), attrs))
+    with pytest.raises(xatmo.errors.CoordinateError, match="'latitude' is in radians; wanted degrees"):
+        turned.atmo.truncate(3)
+
+
+def test_finer_patches_stay_on_the_sphere(field: xr.DataArray) -> None:
+    cut = field.atmo.patches({"lat": 8, "lon": 12})
+    fine = cut.stitch([np.repeat(np.repeat(p.values, 2, 1), 2, 2) for p in cut])
+    np.testing.assert_allclose(fine["latitude"][[0, 1, 2, -1]], [88.75, 86.25, 82.5, -88.75])
+    assert fine.atmo.grid.is_global

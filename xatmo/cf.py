@@ -74,7 +74,7 @@ def horizontal(obj: XarrayObject) -> Horizontal:
     Raises
     ------
     CoordinateError
-        If a coordinate is missing or there are several.
+        If a coordinate is missing, there are several, or it is in radians.
     GridError
         If the grid is rotated, curvilinear or reduced.
 
@@ -86,6 +86,11 @@ def horizontal(obj: XarrayObject) -> Horizontal:
     ('y', 'x')
     """
     lat, lon = (_one(obj, kind) for kind in ("latitude", "longitude"))
+    for name in (lat, lon):
+        units = str(obj[name].attrs.get("units", ""))
+        if units.lower() in ("radian", "radians", "rad"):
+            message = f"{name!r} is in {units}; wanted degrees: obj.assign_coords({name}=numpy.degrees(obj[{name!r}]))"
+            raise CoordinateError(message)
     lat_dims, lon_dims = obj[lat].dims, obj[lon].dims
     if len(lat_dims) == 2 or len(lon_dims) == 2:
         rotated = _rotated_axes(obj)

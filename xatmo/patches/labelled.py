@@ -311,7 +311,7 @@ class Patches(Generic[T]):
             if not fine:
                 found[name] = c
             elif c.ndim == 1 and c.dtype.kind in "fiuM" and c.size > 1:
-                found[name] = _divided(c, fine[c.dims[0]], unwrap=self._axes is not None and name == self._axes.lon)
+                found[name] = _divided(c, fine[c.dims[0]], self._axes)
         return found
 
     def _whole(self, out: Any) -> Any:
@@ -468,16 +468,18 @@ def _plain(patch: Any, fields: list[xr.DataArray]) -> Any:
     return patch
 
 
-def _divided(c: xr.DataArray, factor: int, *, unwrap: bool) -> xr.DataArray:
-    """Coordinates of ``factor`` equal parts of every cell, whose edges lie midway between points."""
+def _divided(c: xr.DataArray, factor: int, axes: cf.Horizontal | None) -> xr.DataArray:
+    """Coordinates of ``factor`` equal parts of every cell, whose edges lie midway between points, or at the poles."""
     time = c.dtype.kind == "M"
     values = c.values.astype("int64") if time else c.values.astype(float)
-    if unwrap:
+    if axes is not None and c.name == axes.lon:
         values = unwrap_longitude(values)
     values = values.astype(float)
     edges = np.concatenate(
         [[1.5 * values[0] - 0.5 * values[1]], (values[:-1] + values[1:]) / 2, [1.5 * values[-1] - 0.5 * values[-2]]]
     )
+    if axes is not None and c.name == axes.lat:
+        edges = np.clip(edges, -90, 90)
     part = (np.arange(factor) + 0.5) / factor
     fine = (edges[:-1, None] + np.diff(edges)[:, None] * part).ravel()
     if time:

@@ -348,6 +348,75 @@ def test_a_trained_module_is_used_as_it_is() -> None:
         SuperResolver.from_module(net, factor=2, channels=3)
 
 
+def test_a_module_that_does_not_fit_is_one_line() -> None:
+    def fit(net: torch.nn.Module, factor: int = 2, **kwargs: Any) -> None:
+        SuperResolver.from_module(net, factor=factor).fit(fields(), **QUICK, **kwargs)
+
+    with pytest.raises(OptionError, match=r"cannot read 2 channels \['t2m', 'gust'\] on 6 x 6 cells"):
+        fit(torch.nn.Conv2d(3, 2, 1))
+    with pytest.raises(OptionError, match=r"turned \(1, 2, 6, 6\) into \(1, 2, 18, 18\); wanted \(1, 2, 12, 12\)"):
+        fit(torch.nn.Upsample(scale_factor=3))
+    with pytest.raises(OptionError, match=r"module is str; wanted a torch.nn.Module"):
+        SuperResolver.from_module("net", factor=2)  # type: ignore[arg-type]
+
+
+def test_a_module_shows_itself() -> None:
+    task = SuperResolver.from_module(torch.nn.Upsample(scale_factor=2), factor=2, inputs="t2m", patch_size=np.int64(4))
+    assert [c.name for c in task.model.inputs] == ["t2m"]
+    assert task.model.patch_size == {"lat": 4, "lon": 4}
+    assert repr(task).startswith("<SuperResolver module=Upsample, factor=2, adversarial=False")
+    assert "n_blocks" not in repr(task)
+
+
+# ---------------------------------------------------------------------- what a run is
+def test_a_run_is_not_continued_with_other_data_or_another_network(tmp_path: Path) -> None:
+    ds = fields()
+    SuperResolver(factor=2, **TINY).fit(ds, **QUICK, run_dir=tmp_path / "a")
+    with pytest.raises(ConfigError, match=r"statistics was .*'t2m'"):
+        SuperResolver(factor=2, **TINY).fit(ds + 1, **QUICK, run_dir=tmp_path / "a")
+    SuperResolver(factor=2, **TINY).fit(ds.chunk(time=1), **QUICK, run_dir=tmp_path / "a")
+
+    def net(width: int) -> torch.nn.Module:
+        layers = torch.nn.Conv2d(2, width, 1), torch.nn.Conv2d(width, 2, 1)
+        return torch.nn.Sequential(*layers, torch.nn.Upsample(scale_factor=2))
+
+    SuperResolver.from_module(net(3), factor=2).fit(ds, **QUICK, run_dir=tmp_path / "b")
+    with pytest.raises(ConfigError, match="network was 'Sequential with 17 parameters' and is 'Sequential with 22"):
+        SuperResolver.from_module(net(4), factor=2).fit(ds, **QUICK, run_dir=tmp_path / "b")
+
+
+def test_numbers_of_numpy_are_numbers(tmp_path: Path) -> None:
+    task = SuperResolver(
+        np.int64(2), channels=np.int32(4), n_blocks=np.int64(1), learning_rate=np.float64(1e-3),
+        loss={"mae": np.float64(0.5)},
+    )  # fmt: skip
+    whole = {"max_steps": np.int64(3), "patch_size": np.int64(6), "batch_size": np.int64(2), "seed": np.int64(0)}
+    task.fit(fields(), **{**QUICK, **whole})
+    task.save(tmp_path / "m")
+    assert xatmo.load(tmp_path / "m").config == task.config
+    plain = SuperResolver(2, **TINY, loss={"mae": 0.5}).fit(fields(), **QUICK)
+    assert same(task, plain)
+
+
+# ---------------------------------------------------------------------- weights of the loss
+def test_cells_can_count_by_area() -> None:
+    from xatmo.normalize import Normalizer
+    from xatmo.tasks._batches import PairBatches
+
+    ds = fields(25, 40, poles=True).isel(latitude=slice(None, None, -1))
+    pairs = _pairs.make(ds, 2)
+    scaling = Normalizer.fit(pairs.coarse)
+    source = PairBatches(pairs, {"latitude": 12, "longitude": 20}, scaling, scaling, batch_size=1, seed=0,
+                         training=False, area=True)  # fmt: skip
+    _, fine, weight = next(iter(source.batches(0)))
+    assert weight.shape == (1, 1, *fine.shape[2:])
+    areas = xatmo.Grid.of(ds).areas[::-1][:24, :40]
+    np.testing.assert_allclose(weight[0, 0], areas[:, : weight.shape[-1]] / xatmo.Grid.of(ds).areas.mean(), rtol=1e-5)
+    one, two = (SuperResolver(2, **TINY, loss_weights=w).fit(ds, **QUICK, validation=ds) for w in (None, "area"))
+    assert not same(one, two)
+    assert two.model.config["training"]["loss_weights"] == "area"
+
+
 # ---------------------------------------------------------------------- refusals
 @pytest.mark.parametrize(
     ("change", "text"),
@@ -360,6 +429,7 @@ def test_a_trained_module_is_used_as_it_is() -> None:
         ({"time_window": 4}, r"time_window=4 is not available; possible are \[None\]"),
         ({"constraint": "softmax"}, r"constraint='softmax' is not available; possible are \[None\]"),
         ({"loss": "dssim"}, "loss 'dssim' is not available"),
+        ({"loss_weights": "latitude"}, r"loss_weights='latitude' is not available; possible are \[None, 'area'\]"),
         ({"normalization": "zscore"}, "normalization='zscore' is not available"),
         ({"augmentation": "cutout"}, "augmentation='cutout' is not available"),
         ({"optimizer": "lion"}, "optimizer='lion'; possible are"),

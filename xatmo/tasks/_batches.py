@@ -6,8 +6,10 @@ from collections.abc import Hashable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
+from xatmo import cf
 from xatmo.normalize import forward
 from xatmo.patches import Plan, plan
 
@@ -46,6 +48,8 @@ class PairBatches:
     training : bool
     valid : float, optional
         Least fraction of numbers in a window. None: a missing value is an error.
+    area : bool
+        Whether to deliver the areas of the fine cells, relative to their mean, as weights.
     """
 
     def __init__(
@@ -59,7 +63,9 @@ class PairBatches:
         seed: int,
         training: bool = True,
         valid: float | None = None,
+        area: bool = False,
     ) -> None:
+        self.area = area
         self.pairs, self.patch_size, self.inputs, self.outputs = pairs, dict(patch_size), inputs, outputs
         self.batch_size, self.seed, self.training, self.valid = batch_size, seed, training, valid
         self._streams: dict[tuple[int, int], SampleStream] = {}
@@ -88,15 +94,25 @@ class PairBatches:
 
         windows, axes, factor = self.plan, self.pairs.axes, self.pairs.found.factor
         coarse = self.pairs.coarse.isel({d: slice(0, windows.sizes[d]) for d in axes.dims})
+        fields = {"coarse": list(coarse.data_vars.values()), "fine": list(self.pairs.fine.data_vars.values())}
+        if self.area:
+            fields["weight"] = [self._areas()]
+        finer = dict.fromkeys(axes.dims, factor)
         return SampleStream(
-            {"coarse": list(coarse.data_vars.values()), "fine": list(self.pairs.fine.data_vars.values())},
+            fields,
             windows,
-            factor={"coarse": 1, "fine": dict.fromkeys(axes.dims, factor)},
+            factor={"coarse": 1, "fine": finer, "weight": finer},
             normalizer={"coarse": Scaling(self.inputs), "fine": Scaling(self.outputs)},
             batch_size=self.batch_size, shuffle=self.training, seed=self.seed, random_offsets=self.training,
             valid=self.valid, squeeze=[d for d in windows.sizes if d not in axes.dims], rank=rank,
             world_size=world_size,
         )  # fmt: skip
+
+    def _areas(self) -> xr.DataArray:
+        fine = cf.horizontal(self.pairs.fine)
+        areas = self.pairs.found.fine.areas
+        coords = {d: self.pairs.fine[d] for d in fine.dims if d in self.pairs.fine.coords}
+        return xr.DataArray((areas / areas.mean()).astype(np.float32), coords, fine.dims, name="area")
 
     def n_batches(self, world_size: int = 1) -> int:
         """Batches of each rank in an epoch."""
@@ -105,11 +121,11 @@ class PairBatches:
     def batches(
         self, epoch: int, *, start: int = 0, rank: int = 0, world_size: int = 1
     ) -> Iterator[tuple[torch.Tensor, ...]]:
-        """``(coarse, fine)``, each ``(batch, channel, lat, lon)``."""
+        """``(coarse, fine)``, and ``weight`` where cells count by area, each ``(batch, channel, lat, lon)``."""
         stream = self.stream(rank, world_size)
         stream.load_state_dict({"epoch": epoch, "batch": start})
         for batch in stream:
-            yield batch["coarse"], batch["fine"]
+            yield tuple(batch[name] for name in ("coarse", "fine", "weight") if name in batch)
 
     def describe(self) -> dict[str, Any]:
         """Say what identifies the data of a run."""

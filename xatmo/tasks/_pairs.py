@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -126,17 +127,18 @@ def check_patch_size(patch_size: int | Mapping[Any, int] | None, pairs: Pairs, d
     names: dict[Any, Hashable] = {"lat": axes.lat_dim, "lon": axes.lon_dim, axes.lat_dim: axes.lat_dim,
                                   axes.lon_dim: axes.lon_dim}  # fmt: skip
     found: dict[Hashable, int] = {}
-    for key, n in patch_size.items():
+    given: Mapping[Any, Any] = patch_size
+    for key, n in given.items():
         if key not in names:
             message = f"patch_size has {key!r}; wanted sizes in coarse cells for 'lat' and 'lon'"
             raise OptionError(message)
-        if not isinstance(n, int) or isinstance(n, bool) or not 2 <= n <= sizes[names[key]]:
+        if isinstance(n, bool) or not isinstance(n, Integral) or not 2 <= int(n) <= sizes[names[key]]:
             message = (
                 f"patch_size {n!r} along {key!r}; wanted a whole number of coarse cells from 2 to the "
                 f"{sizes[names[key]]} that there are"
             )
             raise OptionError(message)
-        found[names[key]] = n
+        found[names[key]] = int(n)
     return {d: found.get(d, min(default, sizes[d])) for d in axes.dims}
 
 

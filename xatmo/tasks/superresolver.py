@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from xatmo.normalize import Normalizer
 
 DEFAULT_PATCH = 24
+_OF_OUR_NETWORKS = ("backbone", "upsampling", "channels", "n_blocks", "baseline")
 
 
 class SuperResolver(Task):
@@ -45,6 +46,8 @@ class SuperResolver(Task):
         Number of time steps that the network sees at once.
     loss : str or mapping
         ``"mae"``, ``"mse"``, ``"gradient"``, several joined with ``+``, or a mapping from these to weights.
+    loss_weights : {None, "area"}
+        How cells count in the loss: all alike, or by their area on the sphere, as in scores.
     constraint : {None}
         What ties the mean over a coarse cell to the input.
     channels : int
@@ -100,6 +103,7 @@ class SuperResolver(Task):
         adversarial: bool = False,
         time_window: int | None = None,
         loss: str | Mapping[str, float] = "mae",
+        loss_weights: str | None = None,
         constraint: str | None = None,
         channels: int = 48,
         n_blocks: int = 4,
@@ -112,10 +116,14 @@ class SuperResolver(Task):
         schedule: str = "one-cycle",
         scale_learning_rate: bool = False,
     ) -> None:
+        from xatmo.train import whole
+
         super().__init__()
-        if not isinstance(factor, int) or isinstance(factor, bool) or factor < 2:
-            message = f"factor={factor!r}; wanted a whole number of at least 2"
-            raise OptionError(message)
+        factor, channels, n_blocks = (
+            whole("factor", factor, 2),
+            whole("channels", channels),
+            whole("n_blocks", n_blocks, 0),
+        )
         for name, value, only in (
             ("adversarial", adversarial, False), ("time_window", time_window, None), ("constraint", constraint, None),
         ):  # fmt: skip
@@ -126,6 +134,7 @@ class SuperResolver(Task):
         augmentations = ("auto", "none", "mirror", "symmetries")
         for name, value, known in (
             ("normalization", normalization, normalizations), ("augmentation", augmentation, augmentations),
+            ("loss_weights", loss_weights, (None, "area")),
         ):  # fmt: skip
             if value not in known:
                 message = f"{name}={value!r} is not available; possible are {list(known)}"
@@ -133,8 +142,8 @@ class SuperResolver(Task):
         self._config: dict[str, Any] = {
             "factor": factor, "backbone": backbone, "upsampling": upsampling, "adversarial": adversarial,
             "time_window": time_window, "loss": dict(loss) if isinstance(loss, Mapping) else loss,
-            "constraint": constraint, "channels": channels, "n_blocks": n_blocks, "baseline": baseline,
-            "normalization": normalization, "augmentation": augmentation, "optimizer": optimizer,
+            "loss_weights": loss_weights, "constraint": constraint, "channels": channels, "n_blocks": n_blocks,
+            "baseline": baseline, "normalization": normalization, "augmentation": augmentation, "optimizer": optimizer,
             "learning_rate": learning_rate, "weight_decay": weight_decay, "schedule": schedule,
             "scale_learning_rate": scale_learning_rate,
         }  # fmt: skip
@@ -145,14 +154,27 @@ class SuperResolver(Task):
         """Let those who use a setting check it, now rather than after the data are read."""
         from xatmo.nn import losses
 
-        losses.build(self._config["loss"])
+        parts = losses.build(self._config["loss"]).parts
+        if isinstance(self._config["loss"], dict):
+            self._config["loss"] = parts
         self._network_config(1, (0,))
-        self._optimizer_settings(1)
+        settings = self._optimizer_settings(1)
+        rates = {"learning_rate": settings.learning_rate, "weight_decay": settings.weight_decay}
+        # As plain numbers, which files can hold.
+        self._config |= {**rates, "scale_learning_rate": bool(self._config["scale_learning_rate"])}
 
     @property
     def config(self) -> dict[str, Any]:
         """Settings with which the task was made."""
         return dict(self._config)
+
+    def __repr__(self) -> str:
+        text = super().__repr__()
+        if self._module is None:
+            return text
+        for name in _OF_OUR_NETWORKS:
+            text = text.replace(f" {name}={self._config[name]!r},", "")
+        return text.replace(f"<{self.name} ", f"<{self.name} module={type(self._module).__name__}, ")
 
     @property
     def factor(self) -> int:
@@ -197,17 +219,28 @@ class SuperResolver(Task):
         >>> SuperResolver.from_module(net, factor=2, inputs=["t2m"]).model.outputs[0].name
         't2m'
         """
+        import torch
+
         from xatmo.model import Channel, Model
 
-        if foreign := sorted(set(settings) & {"backbone", "upsampling", "channels", "n_blocks", "baseline"}):
+        given: object = module
+        if not isinstance(given, torch.nn.Module):
+            message = f"module is {type(module).__name__}; wanted a torch.nn.Module"
+            raise OptionError(message)
+        if foreign := sorted(set(settings) & set(_OF_OUR_NETWORKS)):
             message = f"{foreign} describe a network of ours; with a module of your own leave them out"
             raise OptionError(message)
         task = cls(factor, **settings)
         task._module = module
         if inputs is not None:
-            ins = tuple(Channel(c) if isinstance(c, str) else c for c in inputs)
-            outs = ins if outputs is None else tuple(Channel(c) if isinstance(c, str) else c for c in outputs)
-            size = {"lat": patch_size, "lon": patch_size} if isinstance(patch_size, int) else dict(patch_size or {})
+            ins, outs = (
+                tuple(Channel(c) if isinstance(c, str) else c for c in ([names] if isinstance(names, str) else names))
+                for names in (inputs, inputs if outputs is None else outputs)
+            )
+            if patch_size is None or isinstance(patch_size, Mapping):
+                size = dict(patch_size or {})
+            else:
+                size = dict.fromkeys(("lat", "lon"), patch_size)
             config = {"task": cls.name, "settings": task.config, "network": {"kind": "module"},
                       "normalized": normalizer is not None}  # fmt: skip
             task._model = Model(
@@ -327,13 +360,17 @@ class SuperResolver(Task):
         """
         import torch
 
-        from xatmo.train import Supervised, TrainSettings
+        from xatmo.train import Supervised, TrainSettings, whole
         from xatmo.train import fit as run
 
         pairs = _pairs.make(train, self.factor, target=target, predictors=predictors, static=static)
         size = _pairs.check_patch_size(patch_size, pairs, DEFAULT_PATCH)
         inputs, outputs = self._normalizers(pairs)
-        common: dict[str, Any] = {"batch_size": _whole("batch_size", batch_size), "seed": seed, "valid": valid}
+        seed, devices = whole("seed", seed, 0), whole("devices", devices)
+        common: dict[str, Any] = {
+            "batch_size": whole("batch_size", batch_size), "seed": seed, "valid": valid,
+            "area": self._config["loss_weights"] == "area",
+        }  # fmt: skip
         source = PairBatches(pairs, size, inputs, outputs, **common)
         held_out = None
         if validation is not None:
@@ -341,8 +378,8 @@ class SuperResolver(Task):
             held_out = PairBatches(other, size, inputs, outputs, **common, training=False)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            network, network_config = self._network(pairs)
-        steps = _whole("epochs", epochs) * source.n_batches(devices) if max_steps is None else max_steps
+            network, network_config = self._network(pairs, size)
+        steps = whole("epochs", epochs) * source.n_batches(devices) if max_steps is None else max_steps
         settings = TrainSettings(
             steps, accelerator=accelerator, devices=devices, precision=precision, seed=seed, max_time=max_time,
             patience=patience,
@@ -355,12 +392,16 @@ class SuperResolver(Task):
         described = source.describe()
         result = run(
             objective, source, settings, validation=held_out, run_dir=run_dir, resume=resume, progress=progress,
-            identity={**self._config, **described, "augmentation": augmentation},
+            identity={
+                **self._config, **described, "augmentation": augmentation, "network": _network_identity(network),
+                "statistics": {**_rounded(outputs), **_rounded(inputs)},
+            },
         )  # fmt: skip
         training = {
             **described, "steps": result.steps, "seconds": round(result.seconds, 1), "precision": result.precision,
             "seed": seed, "devices": devices, "augmentation": augmentation,
-            **{k: self._config[k] for k in ("loss", "optimizer", "learning_rate", "schedule", "normalization")},
+            **{k: self._config[k] for k in ("loss", "loss_weights", "optimizer", "learning_rate", "weight_decay",
+                                            "schedule", "normalization")},
         }  # fmt: skip
         scores = {"training_loss": result.history[-1]["loss"]} if result.history else {}
         if result.best_validation_loss is not None:
@@ -398,8 +439,9 @@ class SuperResolver(Task):
             return inputs, inputs
         return inputs, Normalizer.fit(pairs.fine, method=method)
 
-    def _network(self, pairs: _pairs.Pairs) -> tuple[torch.nn.Module, dict[str, Any]]:
+    def _network(self, pairs: _pairs.Pairs, size: Mapping[Hashable, int]) -> tuple[torch.nn.Module, dict[str, Any]]:
         if self._module is not None:
+            _require_fitting(self._module, pairs, size)
             return self._module, {"kind": "module"}
         from xatmo.nn.superres import SuperResolution
 
@@ -425,7 +467,7 @@ class SuperResolver(Task):
 
         rate = self._config["learning_rate"]
         if self._config["scale_learning_rate"]:
-            rate = rate * devices
+            rate = float(rate) * devices
         return OptimizerSettings(
             self._config["optimizer"], rate, self._config["weight_decay"], self._config["schedule"]
         )
@@ -459,11 +501,37 @@ class SuperResolver(Task):
         )  # fmt: skip
 
 
-def _whole(name: str, value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        message = f"{name}={value!r}; wanted a whole number of at least 1"
+def _require_fitting(module: torch.nn.Module, pairs: _pairs.Pairs, size: Mapping[Hashable, int]) -> None:
+    """Raise unless a module of the caller's makes fine patches of coarse ones, by one look at zeros."""
+    import torch
+
+    factor, ins, outs = pairs.found.factor, list(pairs.coarse.data_vars), list(pairs.fine.data_vars)
+    rows, columns = (size[d] for d in pairs.axes.dims)
+    tensors = [*module.parameters(), *module.buffers()]
+    zeros = torch.zeros(1, len(ins), rows, columns, device=tensors[0].device if tensors else "cpu")
+    training = module.training
+    try:
+        with torch.no_grad():
+            shape = tuple(module.eval()(zeros).shape)
+    except Exception as error:  # a caller's module may raise anything
+        first = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        message = f"the module cannot read {len(ins)} channels {ins} on {rows} x {columns} cells: {first}"
+        raise OptionError(message) from error
+    finally:
+        module.train(training)
+    wanted = (1, len(outs), rows * factor, columns * factor)
+    if shape != wanted:
+        message = f"the module turned {tuple(zeros.shape)} into {shape}; wanted {wanted} for {outs} and factor {factor}"
         raise OptionError(message)
-    return value
+
+
+def _network_identity(network: torch.nn.Module) -> str:
+    return f"{type(network).__name__} with {sum(p.numel() for p in network.parameters())} parameters"
+
+
+def _rounded(normalizer: Normalizer) -> dict[str, list[float]]:
+    """Statistics that tell data from others, and do not depend on the order in which they were summed."""
+    return {n: [float(f"{float(a):.5g}") for a in normalizer.scaling(n)] for n in normalizer.names}
 
 
 def _is_vector(da: xr.DataArray) -> bool:

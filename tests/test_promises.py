@@ -188,3 +188,36 @@ def test_finer_patches_stay_on_the_sphere(field: xr.DataArray) -> None:
     fine = cut.stitch([np.repeat(np.repeat(p.values, 2, 1), 2, 2) for p in cut])
     np.testing.assert_allclose(fine["latitude"][[0, 1, 2, -1]], [88.75, 86.25, 82.5, -88.75])
     assert fine.atmo.grid.is_global
+
+
+def _observed() -> xr.Dataset:
+    rng = np.random.default_rng(0)
+    coords = {"time": np.arange(3).astype("M8[D]").astype("M8[ns]"), "lat": 30.0 + np.arange(6), "lon": np.arange(7.0)}
+    da = xr.DataArray(rng.standard_normal((3, 6, 7)), coords, ("time", "lat", "lon"), name="ssh")
+    return da.where(rng.random(da.shape) < 0.3).to_dataset()
+
+
+@pytest.mark.parametrize("name", ["optimal_interp", "fourdvar_interp"])
+def test_degrees_where_metres_are_wanted(name: str) -> None:
+    scales = {"time_scale": "7D", "noise_std": 0.1, "signal_std": 1.0}
+    with pytest.raises(
+        xatmo.errors.OptionError, match=r"length_scale=1.0 came, in metres, for rows 1.112e\+05 m apart"
+    ):
+        getattr(_observed().atmo, name)("ssh", length_scale=1.0, **scales)
+
+
+def test_metres_where_degrees_are_wanted() -> None:
+    scales = {"time_scale": "7D", "noise_std": 0.1, "signal_std": 1.0}
+    with pytest.raises(xatmo.errors.OptionError, match="length_scale=100000.0 came with metric='degrees'"):
+        _observed().atmo.optimal_interp("ssh", length_scale=1e5, metric="degrees", **scales)
+
+
+def test_covariance_beside_a_preset() -> None:
+    ds = _observed()
+    scales = {"length_scale": 1.0, "time_scale": "7D", "noise_std": 0.05, "signal_std": 1.0, "metric": "degrees"}
+    window = {"time": "28D"}
+    expected = ds.atmo.optimal_interp(
+        "ssh", covariance="matern", background=ds["ssh"].fillna(0) * 0, window=window, **scales
+    )
+    out = ds.atmo.optimal_interp("ssh", preset="osse2020a", covariance="matern")
+    np.testing.assert_allclose(out["ssh"], expected["ssh"], atol=1e-12)

@@ -196,8 +196,8 @@ def optimal_interp(
     noise_std, signal_std : float, optional
         Standard deviations of the observation error and of the deviations from the background, in the units of ``obs``.
     preset : {"osse2020a"}, optional
-        Values for all that is not given. ``"osse2020a"``: 1 degree, 7 days, noise 0.05, unit variance, Gaussian, planar
-        degrees, observations within two time scales (``window={"time": "28D"}``), and no mean removed.
+        Values for all that is not given, and the metric. ``"osse2020a"``: 1 degree, 7 days, noise 0.05, unit variance,
+        Gaussian, planar degrees, observations within two time scales (``window={"time": "28D"}``), and no mean removed.
     covariance : {"gaussian", "matern"}
         ``exp(-(d/L)^2 - (t/T)^2)``; or Matern of smoothness 1 in space, exponential in time.
     metric : {"sphere", "degrees"}
@@ -251,7 +251,9 @@ def optimal_interp(
             message = f"preset={preset!r} came; wanted one of {sorted(PRESETS)}"
             raise OptionError(message)
         given = PRESETS[preset]
-        covariance, metric = given["covariance"], given["metric"]
+        metric = given["metric"]
+        if covariance == "gaussian":  # by default; another one was asked for
+            covariance = given["covariance"]
     if covariance not in ("gaussian", "matern"):
         message = f"covariance={covariance!r} came; wanted 'gaussian' or 'matern'"
         raise OptionError(message)
@@ -266,6 +268,7 @@ def optimal_interp(
     )
     widths = _window(given.get("window") if window is None else window)
     got, cyclic = observations.gather(ds, obs, mask, background, domain, what="optimal interpolation")
+    observations.require_reach(scales.length_scale, got.nodes.latitude, metric=metric)
     if got.nodes.time.size == 1:
         scales = replace(scales, time_scale=_DAY)  # of no effect
     problem = _Covariance(got.nodes, scales, uncertainty, preset is not None, covariance, metric, widths)
@@ -388,6 +391,7 @@ def fourdvar_interp(
         raise OptionError(message)
     scales = _scales(length_scale, time_scale, noise_std, signal_std)
     got, cyclic = observations.gather(ds, obs, mask, background, domain, what="variational interpolation")
+    observations.require_reach(scales.length_scale, got.nodes.latitude, metric="sphere")
     if got.nodes.time.size == 1:
         scales = replace(scales, time_scale=_DAY)  # of no effect
     step, place = _steps(got.nodes.time)

@@ -11,6 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xatmo import _labels, cf, units
+from xatmo.constants import EARTH_RADIUS
 from xatmo.errors import CoordinateError, DimensionError, MissingValueError, OptionError, VariableError
 from xatmo.grids import Grid, unwrap_longitude
 
@@ -397,6 +398,31 @@ def positive(name: str, value: float | None) -> float | None:
         message = f"{name}={value!r} came; wanted a positive number"
         raise OptionError(message)
     return number
+
+
+def require_reach(length_scale: float | None, latitude: Array, *, metric: str) -> None:
+    """Refuse a length scale that is surely in the other unit: metres for degrees, or degrees for metres.
+
+    Raises
+    ------
+    OptionError
+        If it is less than a hundredth of the distance between rows, or more than once around the Earth.
+    """
+    if length_scale is None:
+        return
+    step = float(np.abs(np.diff(latitude)).mean())
+    if metric == "degrees":
+        if length_scale > 360:
+            message = f"length_scale={length_scale!r} came with metric='degrees'; wanted degrees, or metric='sphere'"
+            raise OptionError(message)
+        return
+    apart = float(np.radians(step)) * EARTH_RADIUS
+    if length_scale < 0.01 * apart:
+        message = (
+            f"length_scale={length_scale!r} came, in metres, for rows {apart:.4g} m apart, so that no node would see "
+            "another; wanted metres, or degrees with optimal_interp(metric='degrees')"
+        )
+        raise OptionError(message)
 
 
 def duration(name: str, value: Any) -> float | None:

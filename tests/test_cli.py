@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import dask.array
 import numpy as np
@@ -16,7 +18,7 @@ import xarray as xr
 import yaml
 
 import xatmo
-from xatmo.cli import files, main
+from xatmo.cli import configuration, files, main
 from xatmo.errors import ConfigError, MissingDependencyError, OptionError, VariableError
 
 Run = Callable[..., tuple[int, str, str]]
@@ -268,7 +270,7 @@ def test_config_shows_every_setting(run: Run, tmp_path: Path) -> None:
         ("data: {input: FILE, variables: [q]}\ntask: {factor: 2}", r"data.variables names 'q'; the input has ['t2m']"),
         ("data: {input: FILE, select: 3}\ntask: {factor: 2}", "data.select is 3; wanted a mapping"),
         ("data: {input: FILE, select: {depth: 3}}\ntask: {factor: 2}", "data.select: depth=3 cannot be selected"),
-        ("data: {input: FILE, select: {latitude: [0, 90]}}\ntask: {factor: 2}", "nothing lies between 0 and 90"),
+        ("data: {input: FILE, select: {latitude: [91, 95]}}\ntask: {factor: 2}", "nothing lies between 91 and 95"),
         ("data: {input: FILE}\ntask: {factor: 0}", "factor=0; wanted a whole number"),
     ],
 )
@@ -279,6 +281,52 @@ def test_bad_configurations(run: Run, tmp_path: Path, content: str, message: str
     assert status == 1
     assert message in err
     assert err.count("\n") == 1
+
+
+def test_numbers_times_and_dates_of_a_configuration(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text(
+        "data: {input: x, select: {time: [2001-01-01, 2001-12-31]}}\n"
+        "task: {factor: 2, learning_rate: 1e-3, weight_decay: 0, loss: {mae: 1., mse: .5}}\n"
+        "training: {max_time: 00:05:00, epochs: +3, progress: false, precision: 32-true, run_dir: null}\n"
+    )
+    wanted = configuration.read("superresolver", tmp_path / "c.yaml")
+    assert wanted.data["select"] == {"time": ["2001-01-01", "2001-12-31"]}
+    assert dict(wanted.settings) == {
+        "factor": 2, "learning_rate": 0.001, "weight_decay": 0, "loss": {"mae": 1.0, "mse": 0.5},
+    }  # fmt: skip
+    assert dict(wanted.fit) == {
+        "max_time": "00:05:00", "epochs": 3, "progress": False, "precision": "32-true", "run_dir": None,
+    }  # fmt: skip
+
+
+def test_the_printed_configuration_trains_and_continues(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from xatmo.train import Supervised
+
+    fields(nlat=18).assign_coords(xatmo.Grid.regular(18, 36, poles=False).coords()).to_netcdf(tmp_path / "f.nc")
+    text = run("config", "superresolver")[1]
+    changed = {"input": tmp_path / "f.nc", "factor": 3, "channels": 4, "max_steps": 6, "accelerator": "cpu",
+               "select": "{latitude: [-90, 90]}", "output": tmp_path / "model"}  # fmt: skip
+    for key, value in changed.items():
+        text, n = re.subn(rf"^( *){key}: .*$", rf"\g<1>{key}: {value}", text, flags=re.M)
+        assert n == 1, key
+    (tmp_path / "c.yaml").write_text(text)
+    step = Supervised.training_step
+
+    def interrupted(self: Supervised, batch: Any, batch_idx: int) -> Any:
+        if self.global_step == 3:
+            raise KeyboardInterrupt
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(Supervised, "training_step", interrupted)
+    status, _, err = run("train", "superresolver", tmp_path / "c.yaml")
+    assert status == 130
+    assert "the same command continues" in err
+    assert (tmp_path / "model.run" / "last.ckpt").exists()
+    monkeypatch.undo()
+    assert run("train", "superresolver", tmp_path / "c.yaml")[0] == 0
+    assert xatmo.load(tmp_path / "model").history["step"].tolist() == [1, 2, 3, 4, 5, 6]
 
 
 # ---------------------------------------------------------------------- train, apply, evaluate

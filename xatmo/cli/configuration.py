@@ -33,6 +33,23 @@ _DATA: Final = {
 }
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2's numbers: 1e-3 is one, the time 00:05:00 is none; dates stay text, as xarray selects by them."""
+
+
+_TAG: Final = "tag:yaml.org,2002:"
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, form) for tag, form in known if tag not in (f"{_TAG}int", f"{_TAG}float", f"{_TAG}timestamp")]
+    for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(f"{_TAG}int", re.compile(r"[-+]?\d+$"), list("-+0123456789"))
+_Loader.add_implicit_resolver(
+    f"{_TAG}float",
+    re.compile(r"[-+]?(\.\d+|\d+(\.\d*)?)([eE][-+]?\d+)?$|[-+]?\.inf$|\.nan$", re.IGNORECASE),
+    list("-+.0123456789"),
+)
+
+
 @dataclass(frozen=True)
 class Training:
     """A configuration that has been read and checked.
@@ -122,7 +139,7 @@ def read(task: str, path: Path) -> Training:
     """
     name, cls = _find(task)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         message = f"{path} is not YAML: {' '.join(str(error).split())}"
         raise ConfigError(message) from error
@@ -172,7 +189,8 @@ def train(wanted: Training) -> Any:
             if key in ("validation", "target"):
                 given[key] = _take(given[key], names)
     fit = dict(wanted.fit)
-    fit.setdefault("run_dir", str(wanted.output.with_name(wanted.output.name + ".run")))
+    if fit.get("run_dir") is None:
+        fit["run_dir"] = str(wanted.output.with_name(wanted.output.name + ".run"))
     return task.fit(chosen, **given, **fit)
 
 
@@ -209,10 +227,13 @@ def _select(ds: xr.Dataset, selection: Any, what: str) -> xr.Dataset:
     for dim, value in selection.items():
         pair = isinstance(value, list) and len(value) == 2
         try:
-            ds = ds.sel({dim: slice(*value) if pair else value})
+            found = ds.sel({dim: slice(*value) if pair else value})
+            if pair and found.sizes.get(dim, 1) == 0:  # from north to south, or the other way round
+                found = ds.sel({dim: slice(*reversed(value))})
         except (KeyError, ValueError, TypeError) as error:
             message = f"{what}: {dim}={value!r} cannot be selected from dimensions {dict(ds.sizes)}"
             raise ConfigError(message) from error
+        ds = found
         if ds.sizes.get(dim, 1) == 0:
             message = f"{what}: nothing lies between {value[0]!r} and {value[1]!r} along {dim}"
             raise ConfigError(message)

@@ -12,9 +12,10 @@ from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy import sparse
 
@@ -25,21 +26,48 @@ Array = NDArray[Any]
 # BLAS spreads a product over its own threads from about 2^18 multiplications on (OpenBLAS). Fields are already shared
 # out among our threads, or Dask's, so blocks stay below that.
 _PRODUCT = 250_000
-_BLOCK_LAT, _BLOCK_LON = 64, 1024
+_BLOCK_LAT, _BLOCK_LON = 32, 1024
 # Fields are worked on a few at a time, so that the array between the two products stays in the cache.
-_BETWEEN_BYTES = 2_200_000
+_BETWEEN_BYTES = 4_400_000
 # Valid parts of cells are sums of rounded weights.
 _PART_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
-class _Block:
+class _Blocks:
+    """Neighbouring blocks of one shape whose sources go on by equal steps: one call of NumPy does them all.
+
+    Where threads share the fields out, each call waits for the interpreter's lock, so there should be few. Between
+    grids whose steps are in a whole ratio, nearly all blocks come together.
+    """
+
     targets: slice
     sources: slice | NDArray[np.intp] | None  # None: nothing is covered
-    dense: Array
+    dense: Array  # (blocks, targets, sources)
+    step: int = 1
+
+    def joined(self, block: _Blocks) -> _Blocks | None:
+        """Append one more block, if it fits."""
+        here, there = self.sources, block.sources
+        count, *shape = self.dense.shape
+        if not isinstance(here, slice) or not isinstance(there, slice) or list(block.dense.shape[1:]) != shape:
+            return None
+        step = there.start - (here.stop - shape[1])
+        if step < 1 or (count > 1 and step != self.step):
+            return None
+        targets, sources = slice(self.targets.start, block.targets.stop), slice(here.start, there.stop)
+        return _Blocks(targets, sources, np.concatenate([self.dense, block.dense]), step)
+
+    def windows(self, fields: Array, axis: int) -> Array:
+        """Cut ``axis`` of ``(n, nlat, nlon)`` into the sources of each block: ``(n, blocks, other axis, sources)``."""
+        if not isinstance(self.sources, slice):
+            return np.asarray(np.moveaxis(np.take(fields, cast(Any, self.sources), axis), axis, -1)[:, None])
+        before: Any = (slice(None),) * axis
+        view = sliding_window_view(fields[(*before, self.sources)], self.dense.shape[2], axis=axis)
+        return np.moveaxis(view[(*before, slice(None, None, self.step))], axis, 1)
 
 
-def _blocks(matrix: sparse.csr_array, dtype: np.dtype[Any], other: int, most: int) -> list[_Block]:
+def _blocks(matrix: sparse.csr_array, dtype: np.dtype[Any], other: int, most: int) -> list[_Blocks]:
     """Cut a matrix into dense blocks whose size times ``other`` stays small."""
     limit = max(1, min(most, _PRODUCT // max(other, 1)))
     n, size = matrix.shape
@@ -50,7 +78,7 @@ def _blocks(matrix: sparse.csr_array, dtype: np.dtype[Any], other: int, most: in
     last[filled] = np.maximum.reduceat(indices, pointer[filled]) if filled.size else 0
     # Rows whose columns go around the end of the axis stand alone.
     around = last - first > np.maximum(size // 2, 4 * np.diff(pointer))
-    blocks: list[_Block] = []
+    blocks: list[_Blocks] = []
     start = 0
     while start < n:
         low, high, stop = int(first[start]), int(last[start]), start + 1
@@ -59,24 +87,26 @@ def _blocks(matrix: sparse.csr_array, dtype: np.dtype[Any], other: int, most: in
             if (stop + 1 - start) * (wider[1] - wider[0] + 1) > limit:
                 break
             (low, high), stop = wider, stop + 1
-        blocks.append(_block(matrix, start, stop, low, high, dtype, alone=bool(around[start])))
+        block = _block(matrix, start, stop, low, high, dtype, alone=bool(around[start]))
+        longer = blocks[-1].joined(block) if blocks else None
+        blocks[-1:] = [longer] if longer else [*blocks[-1:], block]
         start = stop
     return blocks
 
 
 def _block(
     matrix: sparse.csr_array, start: int, stop: int, low: int, high: int, dtype: np.dtype[Any], *, alone: bool
-) -> _Block:
+) -> _Blocks:
     inside = slice(int(matrix.indptr[start]), int(matrix.indptr[stop]))
     columns, data = matrix.indices[inside], matrix.data[inside]
     if columns.size == 0:
-        return _Block(slice(start, stop), None, np.zeros((stop - start, 0), dtype))
+        return _Blocks(slice(start, stop), None, np.zeros((1, stop - start, 0), dtype))
     if alone:
-        return _Block(slice(start, stop), columns.astype(np.intp), np.ascontiguousarray(data[None], dtype=dtype))
+        return _Blocks(slice(start, stop), columns.astype(np.intp), np.ascontiguousarray(data[None, None], dtype=dtype))
     rows = np.repeat(np.arange(stop - start), np.diff(matrix.indptr[start : stop + 1]))
-    dense = np.zeros((stop - start, high - low + 1), dtype)
-    dense[rows, columns - low] = data
-    return _Block(slice(start, stop), slice(low, high + 1), dense)
+    dense = np.zeros((1, stop - start, high - low + 1), dtype)
+    dense[0, rows, columns - low] = data
+    return _Blocks(slice(start, stop), slice(low, high + 1), dense)
 
 
 class Product:
@@ -99,10 +129,8 @@ class Product:
         across_lat = self.source_columns if self.lat_first else self.columns
         across_lon = self.rows if self.lat_first else self.source_rows
         self._lat = _blocks(lat, dtype, across_lat, _BLOCK_LAT)
-        self._lon = [
-            _Block(b.targets, b.sources, np.ascontiguousarray(b.dense.T))
-            for b in _blocks(lon, dtype, across_lon, _BLOCK_LON)
-        ]
+        along_lon = _blocks(lon, dtype, across_lon, _BLOCK_LON)
+        self._lon = [(some, np.ascontiguousarray(np.swapaxes(some.dense, -1, -2))) for some in along_lon]
 
     @property
     def between(self) -> tuple[int, int]:
@@ -131,18 +159,24 @@ class Product:
             result[:] = (lon @ (lat @ field).T).T
 
     def _along_lat(self, fields: Array, out: Array) -> None:
-        for block in self._lat:
-            if block.sources is None:
-                out[:, block.targets] = 0
+        n, _, width = out.shape
+        for some in self._lat:
+            part = out[:, some.targets]
+            if some.sources is None:
+                part[:] = 0
             else:
-                np.matmul(block.dense, fields[:, block.sources], out=out[:, block.targets])
+                sources = np.swapaxes(some.windows(fields, 1), -1, -2)
+                np.matmul(some.dense, sources, out=part.reshape(n, len(some.dense), -1, width))
 
     def _along_lon(self, fields: Array, out: Array) -> None:
-        for block in self._lon:
-            if block.sources is None:
-                out[:, :, block.targets] = 0
+        n, height, _ = out.shape
+        for some, weights in self._lon:
+            part = out[:, :, some.targets]
+            if some.sources is None:
+                part[:] = 0
             else:
-                np.matmul(fields[:, :, block.sources], block.dense, out=out[:, :, block.targets])
+                targets = np.swapaxes(part.reshape(n, height, len(some.dense), -1), 1, 2)
+                np.matmul(some.windows(fields, 2), weights, out=targets)
 
 
 class Applier:

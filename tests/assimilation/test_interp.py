@@ -227,6 +227,37 @@ def test_scales_are_recovered_by_maximum_likelihood(interp):
     assert rms[1] < 1.05 * rms[0]
     again = interp(ds, "ssh", **kind)["ssh"]
     assert np.array_equal(again, estimated)  # deterministic
+    turned = ds.isel(lat=slice(None, None, -1)).assign_coords(lon=ds["lon"] - 360)
+    other = interp(turned, "ssh", **kind)["ssh"].isel(lat=slice(None, None, -1))
+    assert np.allclose(other, estimated, atol=1e-6)
+
+
+@BOTH
+def test_scales_take_few_covariances_and_no_large_matrix(interp, monkeypatch):
+    rng = np.random.default_rng(5)
+    ds = sparse(shape=(10, 30, 30), fraction=0)
+    truth = prior_of(ds, SCALES).sample(rng)
+    values = truth + 0.1 * rng.standard_normal(truth.shape)
+    ds["ssh"] = ds["ssh"].copy(data=np.where(rng.random(truth.shape) < 0.15, values, np.nan))
+    made, sizes = [], []
+    make, solve = xatmo.assimilation.interp.make, np.linalg.solve
+
+    def counted(kind, **scales):
+        made.append(scales)
+        return make(kind, **scales)
+
+    def measured(a, b):
+        sizes.append(a.shape)
+        return solve(a, b)
+
+    monkeypatch.setattr(xatmo.assimilation.interp, "make", counted)
+    monkeypatch.setattr(np.linalg, "solve", measured)
+    out = interp(ds, "ssh", uncertainty=True)
+    assert len(made) < 200
+    assert max(n for *_, n in sizes) <= 40
+    assert max(count for count, *_ in (s for s in sizes if len(s) == 3)) <= 1200 < np.isfinite(ds["ssh"]).sum()
+    off = ((out["ssh"] - truth) / out["ssh_error"]).values
+    assert 0.8 < np.sqrt((off**2).mean()) < 1.3
 
 
 # ---------------------------------------------------------------------- labels

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
-from xatmo.assimilation._kernels import factorise
+from xatmo.assimilation._kernels import explained, factorise
 from xatmo.assimilation.spde import SPDE, Index
 from xatmo.errors import OptionError
 
@@ -21,7 +21,7 @@ Array = NDArray[np.float64]
 
 DENSE = 3000
 """Observations up to which the system is factorised; above, it is solved by preconditioned conjugate gradients."""
-EXACT_WORK = 3e11
+EXACT_WORK = 1e11
 """Multiplications (observations squared times nodes) up to which posterior variances are computed exactly."""
 TOLERANCE = 1e-9
 """Preconditioned residual, relative, at which conjugate gradients stop."""
@@ -186,9 +186,7 @@ def _tile_std(prior: SPDE, index: Index, noise: Array, box: tuple[int, int, int,
         return np.full(shape, prior.signal_std)
     nodes = cast(Index, tuple(a.ravel() + first for a, first in zip(np.indices(shape), (t0, r0, c0), strict=True)))
     there = cast(Index, tuple(i[:, None] for i in index))
-    factor = factorise(_observed(prior, index, noise))
-    half = solve_triangular(factor, prior.covariance(there, nodes), lower=True, overwrite_b=True, check_finite=False)
-    left = prior.signal_std**2 - np.einsum("ij,ij->j", half, half)
+    left = prior.signal_std**2 - explained(_observed(prior, index, noise), prior.covariance(there, nodes))
     return cast(Array, np.sqrt(np.maximum(left, 0)).reshape(shape))
 
 

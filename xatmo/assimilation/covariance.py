@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -14,7 +14,7 @@ from xatmo.errors import OptionError
 
 Array = NDArray[np.float64]
 
-_N_DISTANCE, _FARTHEST = 160, 14.0
+_N_DISTANCE, _FARTHEST = 400, 14.0
 _N_WAVENUMBER, _SHORTEST = 1600, 120.0
 
 
@@ -111,37 +111,32 @@ class Diffusion:
     alpha: int = 4
     substeps: int = 1
 
-    def rates(self, wavenumber: Array) -> tuple[Array, Array]:
-        """Decay over one ``time_step`` and relative variance at wavenumbers in units of kappa."""
-        step = self.time_step / self.substeps * evolution_scale(self.alpha) / self.time_scale
-        rate = step * (1 + wavenumber**2) ** (self.alpha // 2)
-        return (1 + rate) ** -self.substeps, 1 / (rate * (2 + rate))
-
-    def _table(self, lags: int) -> Array:
-        """Correlations (lag, distance) at lags 0 to ``lags``; kept, and made longer when asked for more."""
-        have = self._kept.get("table")
-        if have is None or len(have) <= lags:
-            wavenumber, weight, bessel = _hankel()
-            decay, variance = self.rates(wavenumber)
-            density = variance * weight
-            weights = density[:, None] * decay[:, None] ** np.arange(lags + 1)
-            have = self._kept["table"] = (bessel @ weights).T / density.sum()
-        return have
-
-    @cached_property
-    def _kept(self) -> dict[str, Array]:
-        return {}
-
     def __call__(self, distance: Array, lag: Array) -> Array:
         """Covariance; the arrays broadcast; lags are rounded to whole steps."""
-        x = np.asarray(distance) * (matern_scale(self.alpha / 2 - 1) / self.length_scale)
-        place = np.sqrt(x / _FARTHEST) * (_N_DISTANCE - 1)
+        steps = np.rint(np.abs(lag) * (1 / self.time_step)).astype(np.intp)
+        scale = matern_scale(self.alpha / 2 - 1) / self.length_scale
+        place = np.sqrt(np.asarray(distance) * (scale * (_N_DISTANCE - 1) ** 2 / _FARTHEST))
         below = np.minimum(place.astype(np.intp), _N_DISTANCE - 2)
         part = np.minimum(place - below, 1.0)
-        steps = np.rint(np.abs(lag) / self.time_step).astype(np.intp)
-        flat = self._table(int(steps.max(initial=0))).reshape(-1)
-        place = steps * _N_DISTANCE + below
-        return cast(Array, self.signal_std**2 * (flat[place] * (1 - part) + flat[place + 1] * part))
+        rate = self.time_step / self.substeps * evolution_scale(self.alpha) / self.time_scale
+        flat = _diffusion_table(rate, self.alpha, self.substeps, int(steps.max(initial=0))).reshape(-1)
+        start = steps * _N_DISTANCE + below
+        near = flat[start]
+        return cast(Array, self.signal_std**2 * (near + (flat[start + 1] - near) * part))
+
+
+@lru_cache(maxsize=4)
+def _diffusion_table(rate: float, alpha: int, substeps: int, lags: int) -> Array:
+    """Correlations (lag, distance) at lags 0 to ``lags``; ``rate`` is the damping over one Euler step."""
+    wavenumber, weight, bessel = _hankel()
+    rates = rate * (1 + wavenumber**2) ** (alpha // 2)
+    density = weight / (rates * (2 + rates))
+    weights = np.empty((lags + 1, wavenumber.size))
+    weights[0] = density / density.sum()
+    decay = (1 + rates) ** -substeps
+    for lag in range(1, lags + 1):
+        weights[lag] = weights[lag - 1] * decay
+    return weights @ bessel.T
 
 
 @lru_cache(maxsize=1)

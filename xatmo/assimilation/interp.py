@@ -74,13 +74,13 @@ class _Covariance(_Problem):
         extent, spacing = _extents(nodes, degrees=self.metric == "degrees")
 
         def distance(one: Any, other: Any) -> Array:
-            return _kernels.distances(where[one], where[other])
+            return _kernels.pair_distances(where[one], where[other])
 
         def covariance(length: float, time: float, signal: float) -> Any:
             return make(self.kind, length_scale=length, time_scale=time, signal_std=signal)
 
         when = nodes.time[index[0]]
-        return estimate(covariance, distance, when, seen, self.scales, extent=extent, spacing=spacing)
+        return estimate(covariance, distance, where, when, seen, self.scales, extent=extent, spacing=spacing)
 
     def __call__(self, values: Array, observed: Bools, background: Array | None, domain: Bools) -> tuple[Array, Array]:
         nodes = self.nodes
@@ -121,7 +121,7 @@ class _Variational(_Problem):
         extent, spacing = _extents(nodes, degrees=False)
 
         def distance(one: Any, other: Any) -> Array:
-            return _kernels.distances(where[one], where[other])
+            return _kernels.pair_distances(where[one], where[other])
 
         def covariance(length: float, time: float, signal: float) -> Any:
             if self.memory == "uniform":
@@ -134,7 +134,7 @@ class _Variational(_Problem):
             )  # fmt: skip
 
         when = np.asarray(self.place[index[0]] * self.step, dtype=np.float64)
-        return estimate(covariance, distance, when, seen, self.scales, extent=extent, spacing=spacing)
+        return estimate(covariance, distance, where, when, seen, self.scales, extent=extent, spacing=spacing)
 
     def __call__(self, values: Array, observed: Bools, background: Array | None, domain: Bools) -> tuple[Array, Array]:
         index, seen, background = self.innovations(values, observed, background)
@@ -336,7 +336,7 @@ def fourdvar_interp(
         What is not given is estimated by maximum likelihood from the observations of each slab.
     uncertainty : bool
         Whether to give the posterior standard deviation too. It is exact up to 3000 observations if their number
-        squared times the nodes is at most 3e11. Above, every tile of 4 times and 10 x 10 nodes uses the nearest 500
+        squared times the nodes is at most 1e11. Above, every tile of 4 times and 10 x 10 nodes uses the nearest 500
         observations within three length scales and four time scales: an upper bound, on simulated altimeter tracks too
         large by less than 0.1 percent on average and 1 percent at most. For grids whose covariances do
         not fit 2 GB it comes from 64 conditional samples: 9 percent sampling error.

@@ -352,7 +352,8 @@ class SampleStream(torch.utils.data.IterableDataset[Batch]):
             bad = [name for k, name in enumerate(group.channels) if not there[:, k].all()]
             message = (
                 f"a batch has {int((~there).sum())} missing or infinite values in {', '.join(map(repr, bad))}; draw "
-                "whole windows with valid=1.0, fill them with fill=0.0, or ask for mask=True"
+                "whole windows with valid=1.0, fill the data first, or, from a stream of your own, ask for fill=0.0 or "
+                "mask=True"
             )
             raise MissingValueError(message)
         return np.asarray(there)

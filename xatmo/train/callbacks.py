@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -68,9 +69,11 @@ class Schedule(Callback):
         """Seconds of training so far, over all resumed runs."""
         return self._before + (0.0 if math.isnan(self._start) else time.monotonic() - self._start)
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Keep Lightning's hints to itself in spawned processes too."""
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Keep Lightning's hints to itself in a spawned process too: this is the first thing that happens there."""
+        self.__dict__.update(state)
         quiet_loggers()
+        warnings.filterwarnings("ignore", module=r"lightning\..*")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -221,3 +222,38 @@ def test_covariance_beside_a_preset() -> None:
     )
     out = ds.atmo.optimal_interp("ssh", preset="osse2020a", covariance="matern")
     np.testing.assert_allclose(out["ssh"], expected["ssh"], atol=1e-12)
+
+
+@pytest.mark.parametrize("name", [*ON_DATASETS, "stitch", "verify", "optimal_interp"])
+def test_coordinates_in_other_chunks(name: str, field: xr.DataArray) -> None:
+    """As in Zarr stores, whose two-dimensional coordinates have chunks of their own."""
+    calls = {
+        **ON_DATASETS,
+        "stitch": lambda ds: (lambda p: p.stitch(list(p)))(ds.atmo.patches({"lat": 8, "lon": 12})),
+        "verify": lambda ds: ds.atmo.verify(ds, metrics=["rmse", "ssim"]),
+        "optimal_interp": lambda ds: ds[["t"]].atmo.optimal_interp(
+            "t", length_scale=1e6, noise_std=0.5, signal_std=1.0, window={"lat": 40, "lon": 40}
+        ),
+    }
+    if name == "optimal_interp":
+        field = field.isel(time=[0], latitude=slice(0, 8), longitude=slice(0, 9)).squeeze("time", drop=True)
+    area = xr.DataArray(np.ones(field.shape[-2:]), dims=("latitude", "longitude"))
+    ds = field.to_dataset().assign_coords(cell_area=area)
+    lazy = (
+        field.chunk({"latitude": -1}).to_dataset().assign_coords(cell_area=area.chunk({"latitude": 5, "longitude": 7}))
+    )
+    xr.testing.assert_allclose(calls[name](lazy).compute(), calls[name](ds))
+
+
+def test_predictions_and_files_of_variables_in_other_chunks(tmp_path: Path, field: xr.DataArray) -> None:
+    import torch
+
+    from xatmo._labels import chunks_of
+    from xatmo.cli import files
+
+    ds = field.to_dataset().assign(rain=field * 2)
+    lazy = ds.assign(t=ds["t"].chunk(time=1), rain=ds["rain"].chunk(latitude=5))
+    assert chunks_of(lazy) == {"time": (1, 1), "latitude": (19,), "longitude": (36,)}
+    out = lazy.atmo.apply(torch.nn.Identity(), patch_size={"lat": 8, "lon": 12})
+    xr.testing.assert_allclose(out.compute(), ds.atmo.apply(torch.nn.Identity(), patch_size={"lat": 8, "lon": 12}))
+    assert files.in_pieces(lazy)["t"].chunks == ((1, 1), (19,), (36,))

@@ -188,10 +188,10 @@ def _edges(
     edges: dict[Hashable, list[int]] = {}
     for dim in layout.extras:
         first = next(a for a in arrays if dim in a.dims)
-        sizes = first.chunksizes.get(dim) or (first.sizes[dim],)
+        sizes = first.variable.chunksizes.get(dim) or (first.sizes[dim],)
         edges[dim] = asked.get(dim) or [0, *itertools.accumulate(sizes)]
     for axis, dim in zip(job.axes, layout.core.values(), strict=True):
-        sizes = layout.template.chunksizes.get(dim) or (axis.cells,)
+        sizes = layout.template.variable.chunksizes.get(dim) or (axis.cells,)
         scaled = [min(axis.points, axis.factor * e) for e in itertools.accumulate(sizes)]
         edges[dim] = asked.get(dim) or sorted({0, *scaled[:-1], axis.points})
     most = max(1, TILE_BYTES // (np.dtype(job.dtype).itemsize * len(job.outputs) * (job.members or 1)))

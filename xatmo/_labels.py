@@ -11,7 +11,7 @@ import xarray as xr
 from xatmo import cf
 from xatmo.errors import ChunkError, MissingValueError
 from xatmo.grids import repeats_first_column, unwrap_longitude
-from xatmo.typing import T
+from xatmo.typing import T, XarrayObject
 
 # Encodings that describe stored values; false once values change. Chunks and the list of coordinates are false once the
 # shape changes.
@@ -45,6 +45,19 @@ def _same_axes(before: xr.Dataset, after: xr.DataArray, dims: tuple[Hashable, ..
     )
 
 
+def chunks_of(obj: XarrayObject) -> dict[Hashable, tuple[int, ...]]:
+    """Chunks of the fields by dimension: of a Dataset, of the first variable that has any along it.
+
+    Unlike xarray's ``chunksizes``, does not mind coordinates, or other variables, in other chunks.
+    """
+    if isinstance(obj, xr.DataArray):
+        return dict(obj.variable.chunksizes)
+    found: dict[Hashable, tuple[int, ...]] = {}
+    for variable in obj.data_vars.values():
+        found |= {d: c for d, c in variable.variable.chunksizes.items() if d not in found}
+    return found
+
+
 def require_whole(da: xr.DataArray, dims: Iterable[Hashable], *, what: str) -> None:
     """Raise unless each of ``dims`` is one chunk.
 
@@ -53,10 +66,11 @@ def require_whole(da: xr.DataArray, dims: Iterable[Hashable], *, what: str) -> N
     ChunkError
         Quoting the ``.chunk`` call that mends it. Nothing is ever rechunked silently.
     """
-    split = [d for d in dims if d in da.dims and da.chunksizes.get(d) and len(da.chunksizes[d]) > 1]
+    chunks = chunks_of(da)
+    split = [d for d in dims if len(chunks.get(d, ())) > 1]
     if split:
         call = ", ".join(f"{d!r}: -1" for d in split)
-        came = ", ".join(f"{d!r} in {len(da.chunksizes[d])} chunks" for d in split)
+        came = ", ".join(f"{d!r} in {len(chunks[d])} chunks" for d in split)
         message = f"{what} needs {' and '.join(map(repr, dims))} whole, but {came} came; call .chunk({{{call}}}) first"
         raise ChunkError(message)
 
@@ -78,7 +92,7 @@ def restore_cyclic(result: xr.DataArray, original: xr.DataArray, axes: cf.Horizo
     """Repeat the first column at the end, with the original's longitudes: the inverse of `drop_cyclic`."""
     columns = [*range(result.sizes[axes.lon_dim]), 0]
     out = result.isel({axes.lon_dim: columns})
-    if out.chunksizes.get(axes.lon_dim):  # one more column must not mean one more chunk
+    if axes.lon_dim in chunks_of(out):  # one more column must not mean one more chunk
         out = out.chunk({axes.lon_dim: -1})
     return out.assign_coords({axes.lon: original[axes.lon]})
 

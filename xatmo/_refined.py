@@ -58,7 +58,7 @@ class Refined:
         """Repeat the first column at the end, as the input ``whole`` does."""
         dim, name = self.axes.lon_dim, self.axes.lon
         out = field.isel({dim: [*range(field.sizes[dim]), 0]})
-        chunks = field.chunksizes.get(dim)
+        chunks = field.variable.chunksizes.get(dim)
         if chunks:  # one more column, not one more chunk; but Zarr wants none larger than the first
             joined = len(chunks) == 1 or chunks[-1] < chunks[0]
             out = out.chunk({dim: (*chunks[:-1], chunks[-1] + 1) if joined else (*chunks, 1)})

@@ -19,6 +19,7 @@ import xarray as xr
 import zarr
 
 from xatmo import cf, optional
+from xatmo._labels import chunks_of
 from xatmo.errors import ConfigError, OptionError, VariableError, XatmoError
 
 NETCDF: Final = (".nc", ".nc4", ".cdf", ".h5", ".hdf5")
@@ -91,7 +92,7 @@ def in_pieces(ds: xr.Dataset) -> xr.Dataset:
     for dim in [d for d in reversed(fields[0].dims) if d not in horizontal]:
         chunks[dim] = min(left, ds.sizes[dim])
         left = max(1, left // ds.sizes[dim])
-    stored = {d: c[0] for d, c in ds.chunksizes.items()}
+    stored = {d: c[0] for d, c in chunks_of(ds).items()}
     # Chunks smaller than that, as stored, stay: joining them would read more for each piece.
     return ds.chunk({d: min(c, stored.get(d, c)) for d, c in chunks.items()})
 
@@ -184,7 +185,8 @@ def _write_netcdf(ds: xr.Dataset, path: Path) -> None:
 
 def _write_zarr(ds: xr.Dataset, path: Path, key: dict[str, Any], overwrite: bool, note: Callable[[str], Any]) -> None:
     progress = path.with_name(f".{path.name}.progress.json")
-    ds = ds.chunk({d: max(c) for d, c in ds.chunksizes.items()}) if ds.chunksizes else ds  # Zarr's chunks are equal
+    chunks = chunks_of(ds)
+    ds = ds.chunk({d: max(c) for d, c in chunks.items()}) if chunks else ds  # Zarr's chunks are equal
     key |= {"regions": sum(1 for _ in _regions(ds))}
     done: set[str] = set()
     if path.exists() and not overwrite:

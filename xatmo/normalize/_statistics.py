@@ -324,7 +324,7 @@ def _compute(values: Sequence[Any]) -> Sequence[Any]:
 
 def _whole_quantiles(name: Hashable, field: xr.DataArray, dims: Sequence[Hashable], levels: Sequence[float]) -> Array:
     """Exact quantiles for statistics of very many places, for which every chunk has to hold whole series."""
-    split = [d for d in dims if field.chunksizes.get(d) and len(field.chunksizes[d]) > 1]
+    split = [d for d in dims if len(field.variable.chunksizes.get(d, ())) > 1]
     if split:
         call = ", ".join(f"{d!r}: -1" for d in split)
         message = (

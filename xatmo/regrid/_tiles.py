@@ -44,7 +44,8 @@ def apply(field: xr.DataArray, weights: Weights, dims: tuple[Any, Any], dtype: A
     import dask.array as da
 
     last = field.transpose(..., *dims)
-    served = [ranges(axis, last.chunksizes.get(d)) for axis, d in zip((weights.lat, weights.lon), dims, strict=True)]
+    chunks = last.variable.chunksizes
+    served = [ranges(axis, chunks.get(d)) for axis, d in zip((weights.lat, weights.lon), dims, strict=True)]
     sizes = [tuple(b - a for a, b in of or ()) for of in served]
     data: Any = last.data
     map_blocks: Any = da.map_blocks  # untyped

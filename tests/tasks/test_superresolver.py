@@ -291,6 +291,31 @@ def test_validation_needs_its_kind() -> None:
     assert "validation_loss" in task.model.config["scores"]
 
 
+def test_validation_is_matched_by_name_and_units() -> None:
+    ds = fields()
+    celsius = ds["t2m"] - 273.15
+    other = ds.assign(t2m=celsius.assign_attrs(units="degC"), more=ds["t2m"])[["more", "gust", "t2m"]]
+
+    def loss(validation: Any) -> float:
+        task = SuperResolver(factor=2, **TINY).fit(ds, **QUICK, validation=validation)
+        assert task.model.config["training"]["period"] == "2020-01-01T00:00 to 2020-01-03T00:00, 3 times"
+        return float(task.model.config["scores"]["validation_loss"])
+
+    assert loss(other) == pytest.approx(loss(ds), rel=1e-3)
+    with pytest.raises(VariableError, match=r"validation lacks \['gust'\]; it has \['t2m'\]"):
+        loss(ds[["t2m"]])
+    with pytest.raises(UnitsError, match="t2m"):
+        loss(ds.assign(t2m=ds["t2m"].assign_attrs(units="Pa")))
+    with pytest.raises(OptionError, match=r"validation is tuple; .*without it the fine fields"):
+        loss((ds.atmo.coarsen(2), ds))
+
+
+@pytest.mark.parametrize("given", ["fine.nc", np.zeros((4, 6))])
+def test_what_is_no_field_is_one_line(given: Any) -> None:
+    with pytest.raises(OptionError, match=rf"train is {type(given).__name__}; wanted a Dataset or DataArray"):
+        SuperResolver(factor=2, **TINY).fit(given, **QUICK)
+
+
 def test_missing_values_are_an_error_unless_allowed() -> None:
     ds = fields()
     ds["t2m"][:, :6, :8] = np.nan

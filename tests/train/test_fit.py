@@ -128,6 +128,12 @@ def test_changed_settings_are_refused_by_name(tmp_path: Path) -> None:
         run(run_dir=tmp_path, identity={"channels": 16}, settings=replace(SETTINGS, max_steps=20))
 
 
+def test_a_run_needs_a_directory(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("")
+    with pytest.raises(ConfigError, match=r"run_dir=.*a' is a file; wanted a directory"):
+        run(run_dir=tmp_path / "a")
+
+
 def test_a_truncated_checkpoint_is_one_line(tmp_path: Path) -> None:
     run(run_dir=tmp_path)
     data = (tmp_path / "last.ckpt").read_bytes()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from xatmo import _labels, cf, units
-from xatmo.errors import CoordinateError, DimensionError, GridError, OptionError, VariableError
+from xatmo.errors import CoordinateError, DimensionError, GridError, OptionError, UnitsError, VariableError
 from xatmo.grids import Grid
 from xatmo.regrid import Coarsening, coarsen, coarsening
 from xatmo.typing import XarrayObject
@@ -112,9 +112,48 @@ def make(
     return Pairs(coarse, fine, kept, found, axes)
 
 
-def as_dataset(obj: XarrayObject) -> xr.Dataset:
+def as_dataset(obj: XarrayObject, what: str = "the input") -> xr.Dataset:
     """Give a DataArray as a Dataset; without a name it is called ``field``."""
+    given: object = obj
+    if not isinstance(given, xr.Dataset | xr.DataArray):
+        message = f"{what} is {type(given).__name__}; wanted a Dataset or DataArray"
+        raise OptionError(message)
     return obj if isinstance(obj, xr.Dataset) else obj.to_dataset(name="field" if obj.name is None else obj.name)
+
+
+def like(pairs: Pairs, first: Pairs, *, what: str) -> Pairs:
+    """Give pairs with the variables of others, in their order and units: that is what a network reads.
+
+    Raises
+    ------
+    VariableError
+        If one is missing.
+    UnitsError
+        If units cannot be converted.
+    """
+    made = []
+    for have, want in ((pairs.coarse, first.coarse), (pairs.fine, first.fine)):
+        names = list(want.data_vars)
+        if missing := [n for n in names if n not in have]:
+            message = (
+                f"{what} lacks {sorted(map(str, missing))}; it has {sorted(map(str, have.data_vars))}, "
+                f"and training uses {list(map(str, names))}"
+            )
+            raise VariableError(message)
+        made.append(_in_units_of(have[names], want))
+    return replace(pairs, coarse=made[0], fine=made[1])
+
+
+def period(pairs: Pairs) -> str | None:
+    """Tell from when to when fields are; None where they have no time."""
+    try:
+        times = pairs.coarse[cf.time(pairs.coarse)]
+    except CoordinateError:
+        return None
+    if times.ndim != 1 or not times.size:
+        return None
+    first, last = (str(t)[:16] for t in (times.values.min(), times.values.max()))
+    return f"{first} to {last}, {times.size} times"
 
 
 def check_patch_size(patch_size: int | Mapping[Any, int] | None, pairs: Pairs, default: int) -> dict[Hashable, int]:
@@ -145,7 +184,7 @@ def check_patch_size(patch_size: int | Mapping[Any, int] | None, pairs: Pairs, d
 # ---------------------------------------------------------------------- fields
 def _fields(obj: XarrayObject, what: str) -> xr.Dataset:
     """Numeric fields, without a repeated column, rows north to south, all with the same dimensions."""
-    ds = _oriented(as_dataset(obj))
+    ds = _oriented(as_dataset(obj, what))
     axes = cf.horizontal(ds)
     names = cf.variables_with(ds, axes.dims, what=what)
     dims = {frozenset(ds[n].dims) for n in names}
@@ -176,9 +215,16 @@ def _oriented(ds: xr.Dataset) -> xr.Dataset:
 
 
 def _in_units_of(coarse: xr.Dataset, fine: xr.Dataset) -> xr.Dataset:
-    """Convert inputs to the units of the outputs of the same name: the baseline is one minus the other."""
+    """Convert fields to the units of others of the same name."""
     both = [n for n in coarse.data_vars if n in fine and "units" in fine[n].attrs and "units" in coarse[n].attrs]
-    return coarse.assign({n: units.convert(coarse[n], str(fine[n].attrs["units"])) for n in both})
+    converted = {}
+    for n in both:
+        try:
+            converted[n] = units.convert(coarse[n], str(fine[n].attrs["units"]))
+        except UnitsError as error:
+            message = f"variable {n!r}: {error}"
+            raise UnitsError(message) from error
+    return coarse.assign(converted)
 
 
 def _kept(coarse: xr.Dataset) -> xr.Dataset:

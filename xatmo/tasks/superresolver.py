@@ -375,6 +375,7 @@ class SuperResolver(Task):
         held_out = None
         if validation is not None:
             other = self._validation_pairs(validation, target, predictors, static)
+            other = _pairs.like(other, pairs, what="validation")
             held_out = PairBatches(other, size, inputs, outputs, **common, training=False)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -398,7 +399,8 @@ class SuperResolver(Task):
             },
         )  # fmt: skip
         training = {
-            **described, "steps": result.steps, "seconds": round(result.seconds, 1), "precision": result.precision,
+            **described, "period": _pairs.period(pairs),
+            "steps": result.steps, "seconds": round(result.seconds, 1), "precision": result.precision,
             "seed": seed, "devices": devices, "augmentation": augmentation,
             **{k: self._config[k] for k in ("loss", "loss_weights", "optimizer", "learning_rate", "weight_decay",
                                             "schedule", "normalization")},
@@ -420,12 +422,13 @@ class SuperResolver(Task):
         predictors: XarrayObject | None,
         static: XarrayObject | None,
     ) -> _pairs.Pairs:
-        if target is None:
+        if target is None and not isinstance(validation, tuple):
             coarse, fine = validation, None
-        elif isinstance(validation, tuple) and len(validation) == 2:
+        elif target is not None and isinstance(validation, tuple) and len(validation) == 2:
             coarse, fine = validation
         else:
-            message = f"validation is {type(validation).__name__}; with target= wanted a pair (coarse, fine)"
+            wanted = "with target= wanted a pair (coarse, fine), without it the fine fields"
+            message = f"validation is {type(validation).__name__}; {wanted}"
             raise OptionError(message)
         return _pairs.make(coarse, self.factor, target=fine, predictors=predictors, static=static, what="validation")
 

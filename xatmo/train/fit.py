@@ -181,6 +181,9 @@ def _fit(
 
 def _open_run(folder: Path, same: dict[str, Any], *, resume: bool) -> dict[str, Any] | None:
     """Compare with what the directory holds; give the checkpoint to go on from, if any."""
+    if folder.exists() and not folder.is_dir():
+        message = f"run_dir={str(folder)!r} is a file; wanted a directory, which may be new"
+        raise ConfigError(message)
     folder.mkdir(parents=True, exist_ok=True)
     same = json.loads(json.dumps(same))
     if resume and (folder / RUN).exists():

@@ -179,7 +179,16 @@ def apply(
 def bare(da: xr.DataArray, source: Source, *, what: str) -> xr.DataArray:
     """Field without a repeated column, checked to be real and whole."""
     require_real(da, what=what)
+    if da.sizes[source.axes.lon_dim] == source.grid.nlon:
+        return da
     return drop_cyclic(da, source.axes)[0]
+
+
+def placed(out: xr.DataArray, coords: Mapping[Any, Any]) -> xr.DataArray:
+    """Give a result its new coordinates; where it has none of its own, nothing needs aligning, which takes longer."""
+    if out.coords:
+        return out.assign_coords(coords)
+    return xr.DataArray(out.variable, coords=coords, name=out.name)
 
 
 # ---------------------------------------------------------------------- coefficients
@@ -277,5 +286,5 @@ def same_coords(out: xr.DataArray, field: xr.DataArray, axes: cf.Horizontal) -> 
 
 def replace_dims(result: xr.DataArray, like: xr.DataArray, new: Mapping[Hashable, Hashable]) -> xr.DataArray:
     """Order the dimensions as in ``like``, with those named in ``new`` standing for the old ones."""
-    order = [new.get(d, d) for d in like.dims]
-    return result.transpose(*[d for d in order if d in result.dims])
+    order = tuple(d for d in (new.get(d, d) for d in like.dims) if d in result.dims)
+    return result if order == result.dims else result.transpose(*order)

@@ -280,6 +280,8 @@ def derivative_factor(lmax: int, radius: float) -> Floats:
 def power(coefficients: Complexes) -> Floats:
     """Power by degree, ``(..., lmax + 1)``: ``abs(X(n, 0))**2 + 2 sum_m abs(X(n, m))**2``, summed in float64.
 
+    Entries with order > degree have to be zero.
+
     Examples
     --------
     >>> power(np.array([[3.0 + 0j, 0], [1, 2j]]))
@@ -293,8 +295,8 @@ def power(coefficients: Complexes) -> Floats:
         block = parts[index]
         total = np.zeros(width)
         for start in range(0, orders, 32):  # short float32 sums, long float64 ones
-            some = block[start : start + 32]
-            total += np.einsum("mn,mn->n", some, some)
+            some = block[start : start + 32, 2 * start :]  # degrees below the order are zero
+            total[2 * start :] += np.einsum("mn,mn->n", some, some)
         total = 2 * total - block[0].astype(np.float64) ** 2
         out[index] = total.reshape(-1, 2).sum(axis=1)
     return out.astype(parts.dtype, copy=False)

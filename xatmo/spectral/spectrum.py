@@ -82,7 +82,7 @@ class _Kind:
         self.power, self.kinetic, self.parts = power, kinetic, parts
 
     def label(self, out: xr.DataArray, like: xr.DataArray, attrs: dict[str, Any]) -> xr.DataArray:
-        out = restore_order(out.assign_coords(self.coords(like)), like)
+        out = restore_order(_fields.placed(out, self.coords(like)), like)
         out.attrs = attrs
         return out
 

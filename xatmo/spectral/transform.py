@@ -113,7 +113,7 @@ def to_spectral(obj: T, *, lmax: int | None = None, engine: SpectralEngine | Non
             dtypes=[_fields.complex_type(field)],
             what="to_spectral",
         )
-        out = out.assign_coords(_fields.own(_fields.spectral_coords(top)))
+        out = _fields.placed(out, _fields.own(_fields.spectral_coords(top)))
         out.attrs = _fields.coefficient_attrs(da, top)
         out = restore_order(out, da)
         return changed_values(out, da, reshaped=True)
@@ -178,7 +178,7 @@ def to_grid(obj: T, grid: Grid | XarrayObject, *, engine: SpectralEngine | None 
             dtypes=[np.dtype(np.float32 if single else np.float64)],
             what="to_grid",
         )
-        out = out.assign_coords(target.coords)
+        out = _fields.placed(out, target.coords)
         out.attrs = _fields.field_attrs(da)
         out = _fields.replace_dims(out, da, dict(zip((DEGREE, ORDER), target.dims, strict=True)))
         return changed_values(out, da, reshaped=True)
@@ -232,7 +232,7 @@ def regrid(obj: T, target: Grid | XarrayObject, *, lmax: int | None = None, engi
     names = dict(zip(source.axes.dims, goal.dims, strict=True))
 
     def finish(out: xr.DataArray, da: xr.DataArray) -> xr.DataArray:
-        out = out.assign_coords(goal.coords)
+        out = _fields.placed(out, goal.coords)
         out.attrs = true_attrs(da, off_grid=True)
         out = _fields.replace_dims(out, da, names)
         return changed_values(out, da, reshaped=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Hashable, Iterable
 from typing import Any
 
@@ -11,12 +12,19 @@ import xarray as xr
 from xatmo import cf
 from xatmo.errors import ChunkError, MissingValueError
 from xatmo.grids import repeats_first_column, unwrap_longitude
-from xatmo.typing import T, XarrayObject
+from xatmo.typing import T
 
 # Encodings that describe stored values; false once values change. Chunks and the list of coordinates are false once the
 # shape changes.
 _PACKING = ("scale_factor", "add_offset", "dtype", "_FillValue", "missing_value", "_Unsigned")
 _STORED_CHUNKS = ("chunks", "chunksizes", "preferred_chunks", "shards", "original_shape", "contiguous", "coordinates")
+
+
+# What says where the points lay: false off that grid. cfgrib writes the rest of a GRIB message's geometry.
+_GEOMETRY = re.compile(
+    r"cell_measures|GRIB_(gridType|gridDefinitionDescription|numberOfPoints|pl|N|Nx|Ny|Ni|Nj|[ij](Direction|Scans|Points)\w*"
+    r"|(latitude|longitude)Of\w+)"
+)
 
 
 def map_fields(obj: T, function: Callable[[xr.DataArray], xr.DataArray], *, dims: Iterable[Hashable], what: str) -> T:
@@ -45,17 +53,9 @@ def _same_axes(before: xr.Dataset, after: xr.DataArray, dims: tuple[Hashable, ..
     )
 
 
-def chunks_of(obj: XarrayObject) -> dict[Hashable, tuple[int, ...]]:
-    """Chunks of the fields by dimension: of a Dataset, of the first variable that has any along it.
-
-    Unlike xarray's ``chunksizes``, does not mind coordinates, or other variables, in other chunks.
-    """
-    if isinstance(obj, xr.DataArray):
-        return dict(obj.variable.chunksizes)
-    found: dict[Hashable, tuple[int, ...]] = {}
-    for variable in obj.data_vars.values():
-        found |= {d: c for d, c in variable.variable.chunksizes.items() if d not in found}
-    return found
+def chunks_of(da: xr.DataArray) -> dict[Hashable, tuple[int, ...]]:
+    """Chunks of a field by dimension; unlike xarray's ``chunksizes``, does not mind coordinates in other chunks."""
+    return dict(da.variable.chunksizes)
 
 
 def require_whole(da: xr.DataArray, dims: Iterable[Hashable], *, what: str) -> None:
@@ -132,8 +132,8 @@ def require_finite(block: np.ndarray[Any, Any], *, what: str, name: Hashable = N
 
 def true_attrs(da: xr.DataArray, *, off_grid: bool = False) -> dict[str, Any]:
     """Attributes that stay true of a field whose values change and, with ``off_grid``, that leaves its grid."""
-    drop = cf.RANGES + (("cell_measures",) if off_grid else ())
-    return {str(k): v for k, v in da.attrs.items() if k not in drop}
+    kept = {str(k): v for k, v in da.attrs.items() if k not in cf.RANGES}
+    return {k: v for k, v in kept.items() if not _GEOMETRY.fullmatch(k)} if off_grid else kept
 
 
 def changed_values(da: xr.DataArray, like: xr.DataArray, *, reshaped: bool = False) -> xr.DataArray:

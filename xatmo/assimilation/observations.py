@@ -283,7 +283,7 @@ def bin_track(track: xr.DataArray, grid: xr.Dataset) -> xr.DataArray:
         With coordinates time, latitude and longitude on its dimension.
     grid : Dataset
         With the target's latitude, longitude and, unless it has none, time. Every observation goes to the nearest
-        node; those more than half a step outside are left out.
+        node; those more than half a step outside are left out. To a grid of one time, all of them go.
 
     Raises
     ------

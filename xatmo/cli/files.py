@@ -19,7 +19,6 @@ import xarray as xr
 import zarr
 
 from xatmo import cf, optional
-from xatmo._labels import chunks_of
 from xatmo.errors import ConfigError, OptionError, VariableError, XatmoError
 
 NETCDF: Final = (".nc", ".nc4", ".cdf", ".h5", ".hdf5")
@@ -92,7 +91,7 @@ def in_pieces(ds: xr.Dataset) -> xr.Dataset:
     for dim in [d for d in reversed(fields[0].dims) if d not in horizontal]:
         chunks[dim] = min(left, ds.sizes[dim])
         left = max(1, left // ds.sizes[dim])
-    stored = {d: c[0] for d, c in chunks_of(ds).items()}
+    stored = {d: c[0] for d, c in _chunks(ds).items()}
     # Chunks smaller than that, as stored, stay: joining them would read more for each piece.
     return ds.chunk({d: min(c, stored.get(d, c)) for d, c in chunks.items()})
 
@@ -185,7 +184,7 @@ def _write_netcdf(ds: xr.Dataset, path: Path) -> None:
 
 def _write_zarr(ds: xr.Dataset, path: Path, key: dict[str, Any], overwrite: bool, note: Callable[[str], Any]) -> None:
     progress = path.with_name(f".{path.name}.progress.json")
-    chunks = chunks_of(ds)
+    chunks = _chunks(ds)
     ds = ds.chunk({d: max(c) for d, c in chunks.items()}) if chunks else ds  # Zarr's chunks are equal
     key |= {"regions": sum(1 for _ in _regions(ds))}
     done: set[str] = set()
@@ -221,6 +220,14 @@ def _remember(progress: Path, key: Mapping[str, Any], done: set[str]) -> None:
     part = progress.with_suffix(".part")
     part.write_text(json.dumps({"key": key, "done": sorted(done)}), encoding="utf-8")
     os.replace(part, progress)
+
+
+def _chunks(ds: xr.Dataset) -> dict[Hashable, tuple[int, ...]]:
+    """Chunks of the first variable that has any along a dimension; others, and coordinates, may have chunks of their own."""
+    found: dict[Hashable, tuple[int, ...]] = {}
+    for da in ds.data_vars.values():
+        found |= {d: c for d, c in da.variable.chunksizes.items() if d not in found}
+    return found
 
 
 def _regions(ds: xr.Dataset) -> Iterator[tuple[Hashable, dict[Hashable, slice]]]:

@@ -27,7 +27,7 @@ STATISTICS: dict[str, tuple[str, ...]] = {
 
 _QUARTILES = (0.25, 0.5, 0.75)
 # Attributes that are true of the physical field alone, and the names that keep them for it.
-_PHYSICAL = {name: f"physical_{name}" for name in ("units", "standard_name", *cf.RANGES)}
+_PHYSICAL = {name: f"physical_{name}" for name in ("units", "standard_name", "GRIB_units", *cf.RANGES)}
 
 
 def _empty(value: Any) -> bool:

@@ -15,9 +15,6 @@ from xatmo.regrid import engines
 from xatmo.regrid.weights import METHODS
 from xatmo.typing import RegridMethod, SpectralEngine, T, XarrayObject
 
-# False of a field once its grid is another.
-_FALSE_OF_FIELDS = ("cell_measures", *cf.RANGES)
-
 
 def regrid(
     obj: T,
@@ -211,7 +208,7 @@ def finish(out: xr.DataArray, da: xr.DataArray, job: engines.Job, place: Place) 
     out = out.drop_vars(stale).assign_coords(place.coords)
     order = [dict(zip(job.source_dims, job.target_dims, strict=True)).get(d, d) for d in da.dims]
     out = out.transpose(*order)
-    attrs = {k: v for k, v in da.attrs.items() if k not in _FALSE_OF_FIELDS}
+    attrs: dict[str, Any] = _labels.true_attrs(da, off_grid=True)
     if job.method == "conservative":
         before = str(attrs.get("cell_methods", ""))
         attrs["cell_methods"] = before if "area: mean" in before else f"{before} area: mean".strip()

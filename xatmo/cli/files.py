@@ -223,7 +223,7 @@ def _remember(progress: Path, key: Mapping[str, Any], done: set[str]) -> None:
 
 
 def _chunks(ds: xr.Dataset) -> dict[Hashable, tuple[int, ...]]:
-    """Chunks of the first variable that has any along a dimension; others, and coordinates, may have chunks of their own."""
+    """Chunks by dimension, of the first variable that has any; others, and coordinates, may have their own."""
     found: dict[Hashable, tuple[int, ...]] = {}
     for da in ds.data_vars.values():
         found |= {d: c for d, c in da.variable.chunksizes.items() if d not in found}

@@ -78,6 +78,16 @@ def test_fit_save_load(tmp_path: Path) -> None:
     assert "fitted" in repr(again)
 
 
+def test_the_history_has_each_loss(tmp_path: Path) -> None:
+    ds = fields()
+    options = {**QUICK, "validation": ds, "run_dir": tmp_path / "run"}
+    task = SuperResolver(factor=2, **TINY, loss={"mae": 2.0, "gradient": 0.5}).fit(ds, **options)
+    assert list(task.history)[-2:] == ["mae", "gradient"]
+    np.testing.assert_allclose(task.history.loss, 2 * task.history.mae + 0.5 * task.history.gradient, rtol=1e-5)
+    task.save(tmp_path / "m")
+    assert xatmo.load(tmp_path / "m").history.equals(task.history)
+
+
 def test_superresolve_gives_the_original_grid() -> None:
     ds = fields()
     task = SuperResolver(factor=2, **TINY).fit(ds, **QUICK)

@@ -103,8 +103,17 @@ class Mix(nn.Module):
         self, prediction: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None = None
     ) -> torch.Tensor:
         """One number."""
-        values = [w * LOSSES[name](prediction, target, weight) for name, w in self.parts.items()]
-        return torch.stack(values).sum()
+        return self.total(self.values(prediction, target, weight))
+
+    def values(
+        self, prediction: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None = None
+    ) -> dict[str, torch.Tensor]:
+        """Each loss by its name, as it is without its factor in the sum."""
+        return {name: LOSSES[name](prediction, target, weight) for name in self.parts}
+
+    def total(self, values: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Sum of losses times their factors."""
+        return torch.stack([factor * values[name] for name, factor in self.parts.items()]).sum()
 
 
 def build(loss: str | Mapping[str, float]) -> Mix:

@@ -70,6 +70,8 @@ class Task(ABC):
     def history(self) -> pd.DataFrame:
         """How training went: ``step``, ``epoch``, ``loss``, ``validation_loss``, ``learning_rate``, ``seconds``.
 
+        A loss of several parts has a column for each, without its factor in the sum.
+
         Raises
         ------
         NotFittedError
@@ -78,7 +80,8 @@ class Task(ABC):
         import pandas as pd
 
         columns = ["step", "epoch", "loss", "validation_loss", "learning_rate", "seconds"]
-        return pd.DataFrame(self.model.history, columns=columns)
+        rows = self.model.history
+        return pd.DataFrame(rows, columns=list(dict.fromkeys([*columns, *(rows[0] if rows else ())])))
 
     def save(self, path: str | Path) -> None:
         """Write a directory: ``config.json``, ``model.safetensors``, ``normalizer.nc``, ``README.md``.

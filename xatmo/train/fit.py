@@ -127,8 +127,9 @@ def _fit(
     if before is None or not _keeper_state(before).get("finished", False):
         per_epoch = train.n_batches(settings.devices)
         history = History(
-            folder / HISTORY, steps_per_epoch=per_epoch, first=first, every=max(1, min(50, settings.max_steps // 200))
-        )
+            folder / HISTORY, steps_per_epoch=per_epoch, first=first, every=max(1, min(50, settings.max_steps // 200)),
+            parts=objective.loss_names,
+        )  # fmt: skip
         stop = Interrupt()
         every = per_epoch * max(1, math.ceil(50 / per_epoch))  # whole epochs, and at least fifty steps
         callbacks: list[pl.Callback] = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +22,18 @@ class History(Callback):
     path : Path
         The file. Rows after step ``first`` (written by a run that was cut off) are dropped.
     steps_per_epoch, every, first : int
+    parts : sequence of str
+        Names of further losses that a training step gives beside ``loss``.
     """
 
-    def __init__(self, path: Path, *, steps_per_epoch: int, every: int, first: int) -> None:
+    def __init__(self, path: Path, *, steps_per_epoch: int, every: int, first: int, parts: Sequence[str] = ()) -> None:
+        self.columns, self.parts = (*COLUMNS, *parts), ("loss", *parts)
         self.path, self.steps_per_epoch, self.every = path, steps_per_epoch, every
         self.seconds = math.nan  # of training so far; the schedule's clock sets it
-        self._losses: list[torch.Tensor] = []
+        self._losses: list[dict[str, torch.Tensor]] = []
         rows = [row for row in read(path) if row["step"] <= first]
         with path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS)
+            writer = csv.DictWriter(file, self.columns)
             writer.writeheader()
             writer.writerows(rows)
 
@@ -37,20 +41,20 @@ class History(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Collect the loss; write when the interval is full."""
-        self._losses.append(outputs["loss"].detach())
+        self._losses.append({name: outputs[name].detach() for name in self.parts})
         if trainer.global_step % self.every == 0 or trainer.global_step == trainer.max_steps:
-            self._write(trainer, loss=self._mean(trainer))
+            self._write(trainer, **self._means(trainer))
 
     def validated(self, trainer: Trainer, loss: float) -> None:
         """Write the validation loss into a row of its step."""
-        self._write(trainer, loss=self._mean(trainer), validation_loss=loss)
+        self._write(trainer, **self._means(trainer), validation_loss=loss)
 
-    def _mean(self, trainer: Trainer) -> float:
+    def _means(self, trainer: Trainer) -> dict[str, float]:
         if not self._losses:
-            return math.nan
-        mean = torch.stack(self._losses).float().mean()
+            return dict.fromkeys(self.parts, math.nan)
+        means = torch.stack([torch.stack([one[n] for n in self.parts]) for one in self._losses]).float().mean(dim=0)
         self._losses = []
-        return float(trainer.strategy.reduce(mean, reduce_op="mean"))
+        return dict(zip(self.parts, trainer.strategy.reduce(means, reduce_op="mean").tolist(), strict=True))
 
     def _write(self, trainer: Trainer, **values: float) -> None:
         if not trainer.is_global_zero:
@@ -63,7 +67,7 @@ class History(Callback):
             **values,
         }
         with self.path.open("a", newline="") as file:
-            csv.DictWriter(file, COLUMNS).writerow(row)
+            csv.DictWriter(file, self.columns).writerow(row)
 
 
 def read(path: Path) -> list[dict[str, Any]]:
@@ -72,10 +76,12 @@ def read(path: Path) -> list[dict[str, Any]]:
         return []
     merged: dict[int, dict[str, Any]] = {}
     with path.open(newline="") as file:
-        for raw in csv.DictReader(file):
+        reader = csv.DictReader(file)
+        columns = tuple(reader.fieldnames or COLUMNS)
+        for raw in reader:
             values = {k: float(v) for k, v in raw.items() if v not in ("", None, "nan")}
             step = int(values.pop("step"))
-            row = merged.setdefault(step, {"step": step, **dict.fromkeys(COLUMNS[2:], math.nan)})
+            row = merged.setdefault(step, {"step": step, **dict.fromkeys(columns[2:], math.nan)})
             row.update(values)
             row["epoch"] = int(row["epoch"])
-    return [{c: row[c] for c in COLUMNS} for _, row in sorted(merged.items())]
+    return [{c: row[c] for c in columns} for _, row in sorted(merged.items())]

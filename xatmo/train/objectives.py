@@ -52,17 +52,22 @@ class Supervised(LightningModule):
         """Give the optimizer; the learning rate is set before each step by the trainer's schedule."""
         return self.optimizer_settings.make([p for p in self.network.parameters() if p.requires_grad])
 
-    def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
-        """Loss of one batch."""
-        return self._loss(augment(batch, self.augmentation, (self.seed, self.global_step, self.global_rank)))
+    @property
+    def loss_names(self) -> tuple[str, ...]:
+        """Names of the losses, where there are several."""
+        return tuple(self.loss.parts) if len(self.loss.parts) > 1 else ()
+
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, torch.Tensor]:
+        """Loss of one batch, and its parts where there are several."""
+        values = self._losses(augment(batch, self.augmentation, (self.seed, self.global_step, self.global_rank)))
+        return {"loss": self.loss.total(values), **{n: values[n].detach() for n in self.loss_names}}
 
     def validation_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
         """Loss of one batch, without augmentation."""
-        return self._loss(batch)
+        return self.loss.total(self._losses(batch))
 
-    def _loss(self, batch: Batch) -> torch.Tensor:
+    def _losses(self, batch: Batch) -> dict[str, torch.Tensor]:
         inputs, target = batch[:2]
         weight = batch[2] if len(batch) > 2 else None
         prediction = self.network(torch.nan_to_num(inputs, nan=0.0))
-        value: torch.Tensor = self.loss(prediction, target, weight)
-        return value
+        return self.loss.values(prediction, target, weight)

@@ -326,3 +326,16 @@ def test_results_do_not_share_their_coordinates(field: Fields) -> None:
         assert {n: dict(c.attrs) for n, c in da.coords.items()} == attrs
         if "wavelength" in da.coords:
             assert float(da["wavelength"][1]) > 1e7
+
+
+@pytest.mark.parametrize("engine", ["ducc0", "torch"])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("grid", [Grid.regular(19, 36), Grid.regular(18, 36, poles=False), Grid.gaussian(12)], ids=repr)
+def test_one_bad_value_is_met_in_any_row(grid: Grid, bad: float, engine: Any) -> None:
+    for row in range(grid.nlat):
+        values = np.ones((2, *grid.shape), np.float32)
+        values[1, row, 5] = bad
+        da = xr.DataArray(values, grid.coords(), ("time", "latitude", "longitude"), name="t")
+        for lmax in (0, None):
+            with pytest.raises(MissingValueError, match="to_spectral met 1 missing"):
+                spectral.to_spectral(da, lmax=lmax, engine=engine)

@@ -257,3 +257,20 @@ def test_predictions_and_files_of_variables_in_other_chunks(tmp_path: Path, fiel
     out = lazy.atmo.apply(torch.nn.Identity(), patch_size={"lat": 8, "lon": 12})
     xr.testing.assert_allclose(out.compute(), ds.atmo.apply(torch.nn.Identity(), patch_size={"lat": 8, "lon": 12}))
     assert files.in_pieces(lazy)["t"].chunks == ((1, 1), (19,), (36,))
+
+
+@pytest.mark.parametrize("stored", ["float32", "int16"])
+def test_fill_values_of_floats_stay_and_packing_goes(stored: str, tmp_path: Path, field: xr.DataArray) -> None:
+    field.encoding = {"dtype": np.dtype(stored), "_FillValue": -999, "zlib": True, "complevel": 2}
+    if stored == "int16":
+        field.encoding |= {"scale_factor": 0.001, "add_offset": 1.0}
+    gaps = field.copy(data=np.where(field > -2, field, np.nan))
+    gaps.encoding = field.encoding
+    for out in (field.atmo.truncate(5), gaps.atmo.coarsen(3, min_valid=1)):
+        assert out.encoding["zlib"]
+        assert not {"scale_factor", "add_offset", "dtype"} & set(out.encoding)
+        assert out.encoding.get("_FillValue") == (-999 if stored == "float32" else None)
+        out.to_netcdf(tmp_path / "out.nc", engine="netcdf4")
+        with xr.open_dataarray(tmp_path / "out.nc", engine="netcdf4") as back:
+            xr.testing.assert_equal(back, out)
+    assert "_FillValue" not in field.atmo.to_spectral().encoding

@@ -16,7 +16,8 @@ from xatmo.typing import T
 
 # Encodings that describe stored values; false once values change. Chunks and the list of coordinates are false once the
 # shape changes.
-_PACKING = ("scale_factor", "add_offset", "dtype", "_FillValue", "missing_value", "_Unsigned")
+_PACKING = ("scale_factor", "add_offset", "dtype", "_Unsigned")
+_FILL = ("_FillValue", "missing_value")
 _STORED_CHUNKS = ("chunks", "chunksizes", "preferred_chunks", "shards", "original_shape", "contiguous", "coordinates")
 
 
@@ -139,6 +140,9 @@ def true_attrs(da: xr.DataArray, *, off_grid: bool = False) -> dict[str, Any]:
 def changed_values(da: xr.DataArray, like: xr.DataArray, *, reshaped: bool = False) -> xr.DataArray:
     """Carry over the encoding of ``like`` that stays true when values (and perhaps shape) change."""
     drop = _PACKING + (_STORED_CHUNKS if reshaped else ())
+    # The fill value of packed integers is one of theirs, and no number of the field.
+    if da.dtype.kind != "f" or np.dtype(like.encoding.get("dtype", da.dtype)).kind != "f":
+        drop += _FILL
     out = da.copy(deep=False)
     out.encoding = {k: v for k, v in like.encoding.items() if k not in drop}
     return out

@@ -36,7 +36,7 @@ task.history.tail(3)
 # -----------------
 made = coarse.atmo.superresolve(task)
 bicubic = coarse.atmo.regrid(future, method="bicubic")
-made.atmo.verify(future, metrics=["rmse", "mae", "ssim"])
+made.atmo.verify(future, metrics=["rmse", "ssim", "effective_resolution"])
 
 # %%
 # Maps of the last time, and spectra of all

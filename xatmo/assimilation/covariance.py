@@ -125,7 +125,7 @@ class Diffusion:
         return cast(Array, self.signal_std**2 * (near + (flat[start + 1] - near) * part))
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=16)
 def _diffusion_table(rate: float, alpha: int, substeps: int, lags: int) -> Array:
     """Correlations (lag, distance) at lags 0 to ``lags``; ``rate`` is the damping over one Euler step."""
     wavenumber, weight, bessel = _hankel()

@@ -31,13 +31,32 @@ class Row:
         return self.ratio <= float(bound) if sign == "<=" else self.ratio >= float(bound)
 
 
+SETTLE = 0.08
+"""Seconds for which a BLAS keeps its threads spinning after a call, and so takes a core from whoever comes next."""
+
+
 def in_turn(ours: Callable[[], object], peer: Callable[[], object], *, repeats: int = 7) -> tuple[float, float]:
-    """Median seconds of both, run alternately after one warm-up each, so that drift hits both alike."""
-    ours(), peer()
+    """Median seconds of both, run alternately after one warm-up each, so that drift hits both alike.
+
+    Calls shorter than `SETTLE` are repeated untimed for that long before each timed one: what is measured is each in
+    its own steady state, not what the other's threads leave behind.
+    """
     times: tuple[list[float], list[float]] = ([], [])
+    last = []
+    for call in (ours, peer):
+        call()
+        last.append(_seconds(call))
     for _ in range(repeats):
-        for call, kept in zip((ours, peer), times, strict=True):
+        for i, call in enumerate((ours, peer)):
             start = time.perf_counter()
-            call()
-            kept.append(time.perf_counter() - start)
+            while last[i] < SETTLE and time.perf_counter() - start < SETTLE:
+                call()
+            last[i] = _seconds(call)
+            times[i].append(last[i])
     return statistics.median(times[0]), statistics.median(times[1])
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from xatmo.normalize import Normalizer
     from xatmo.patches import Patches
     from xatmo.plot import PlotAccessor
+    from xatmo.regrid import Regridder
     from xatmo.tasks import Task
 
     ModelLike: TypeAlias = Task | torch.nn.Module | str | Path
@@ -57,6 +58,71 @@ class _Accessor(Generic[T]):
 
         return spectral.truncate(self._obj, lmax, taper=taper, engine=engine)
 
+    def filter(
+        self,
+        kind: str = "sharp",
+        *,
+        lmin: int | None = None,
+        lmax: int | None = None,
+        min_wavelength: float | None = None,
+        max_wavelength: float | None = None,
+        length: float | None = None,
+        order: float | None = None,
+        engine: SpectralEngine | None = None,
+    ) -> T:
+        """Fields with some scales damped or removed, on the same grid. See `xatmo.spectral.filter_scales`."""
+        from xatmo import spectral
+
+        return spectral.filter_scales(
+            self._obj, kind, lmin=lmin, lmax=lmax, min_wavelength=min_wavelength, max_wavelength=max_wavelength,
+            length=length, order=order, engine=engine,
+        )  # fmt: skip
+
+    def gradient(
+        self, *, lmax: int | None = None, radius: float | None = None, engine: SpectralEngine | None = None
+    ) -> xr.Dataset:
+        """Eastward and northward derivative of scalar fields. See `xatmo.spectral.gradient`."""
+        from xatmo import spectral
+
+        return spectral.gradient(self._obj, lmax=lmax, radius=radius, engine=engine)
+
+    def laplacian(
+        self, *, lmax: int | None = None, radius: float | None = None, engine: SpectralEngine | None = None
+    ) -> T:
+        """Horizontal Laplacian of scalar fields. See `xatmo.spectral.laplacian`."""
+        from xatmo import spectral
+
+        return spectral.laplacian(self._obj, lmax=lmax, radius=radius, engine=engine)
+
+    def inverse_laplacian(
+        self, *, lmax: int | None = None, radius: float | None = None, engine: SpectralEngine | None = None
+    ) -> T:
+        """Fields whose Laplacian is given, with zero mean. See `xatmo.spectral.inverse_laplacian`."""
+        from xatmo import spectral
+
+        return spectral.inverse_laplacian(self._obj, lmax=lmax, radius=radius, engine=engine)
+
+    def to_points(
+        self,
+        points: XarrayObject | None = None,
+        *,
+        lat: Any = None,
+        lon: Any = None,
+        lmax: int | None = None,
+        engine: SpectralEngine | None = None,
+    ) -> T:
+        """Harmonic sums at any points, such as a satellite's track. See `xatmo.spectral.to_points`."""
+        from xatmo import spectral
+
+        return spectral.to_points(self._obj, points, lat=lat, lon=lon, lmax=lmax, engine=engine)
+
+    def fill_poles(self) -> T:
+        """Fields with the missing rows on the poles added. See `xatmo.spectral.fill_poles`."""
+        from xatmo import spectral
+
+        return spectral.fill_poles(self._obj)
+
+    # ------------------------------------------------------------------ spectra
     def energy_spectrum(
         self,
         *,
@@ -71,6 +137,41 @@ class _Accessor(Generic[T]):
 
         return spectral.energy_spectrum(self._obj, kind=kind, u=u, v=v, lmax=lmax, engine=engine)
 
+    def cross_spectrum(
+        self,
+        other: XarrayObject,
+        *,
+        u: Hashable | None = None,
+        v: Hashable | None = None,
+        lmax: int | None = None,
+        engine: SpectralEngine | None = None,
+    ) -> xr.Dataset:
+        """Cross-spectrum and coherence with ``other`` by degree. See `xatmo.spectral.cross_spectrum`."""
+        from xatmo import spectral
+
+        return spectral.cross_spectrum(self._obj, other, u=u, v=v, lmax=lmax, engine=engine)
+
+    def wavenumber_frequency(
+        self,
+        *,
+        symmetry: str | None = None,
+        latitudes: tuple[float, float] | None = None,
+        window: Any = None,
+        overlap: Any = None,
+    ) -> T:
+        """Power by zonal wavenumber and frequency, also Wheeler-Kiladis. See `xatmo.spectral.wavenumber_frequency`."""
+        from xatmo import spectral
+
+        return spectral.wavenumber_frequency(
+            self._obj, symmetry=symmetry, latitudes=latitudes, window=window, overlap=overlap
+        )
+
+    def semivariogram(self, *, distances: Any = None, n_pairs: int = 200_000, seed: int = 0) -> T:
+        """Half the mean squared difference by great-circle distance. See `xatmo.spectral.semivariogram`."""
+        from xatmo import spectral
+
+        return spectral.semivariogram(self._obj, distances=distances, n_pairs=n_pairs, seed=seed)
+
     # ------------------------------------------------------------------ regridding
     def regrid(
         self,
@@ -80,11 +181,25 @@ class _Accessor(Generic[T]):
         lmax: int | None = None,
         engine: str | None = None,
         min_valid: float = 0.5,
+        skipna: bool = True,
+        mask: Any = None,
+        target_mask: Any = None,
     ) -> T:
         """Fields on another grid. See `xatmo.regrid.regrid`."""
         from xatmo import regrid
 
-        return regrid.regrid(self._obj, target, method=method, lmax=lmax, engine=engine, min_valid=min_valid)
+        return regrid.regrid(
+            self._obj, target, method=method, lmax=lmax, engine=engine, min_valid=min_valid, skipna=skipna, mask=mask,
+            target_mask=target_mask,
+        )  # fmt: skip
+
+    def regridder(
+        self, target: Grid | XarrayObject, *, method: RegridMethod = "conservative", **options: Any
+    ) -> Regridder:
+        """Weights from this object's grid to another, to keep and to apply often. See `xatmo.regrid.Regridder`."""
+        from xatmo import regrid
+
+        return regrid.Regridder(self._obj, target, method=method, **options)
 
     def coarsen(self, factor: int, *, method: str = "mean", min_valid: float = 0.5) -> T:
         """Coarse fields, ``factor`` times fewer rows and columns, area-weighted. See `xatmo.regrid.coarsen`."""
@@ -229,6 +344,64 @@ class DatasetAtmo(_Accessor[xr.Dataset]):
         return spectral.wind(
             self._obj, vorticity=vorticity, divergence=divergence, grid=grid, radius=radius, engine=engine
         )
+
+    def helmholtz(
+        self,
+        *,
+        u: Hashable | None = None,
+        v: Hashable | None = None,
+        lmax: int | None = None,
+        radius: float | None = None,
+        engine: SpectralEngine | None = None,
+    ) -> xr.Dataset:
+        """Stream function, velocity potential, and the two parts of the wind. See `xatmo.spectral.helmholtz`."""
+        from xatmo import spectral
+
+        return spectral.helmholtz(self._obj, u=u, v=v, lmax=lmax, radius=radius, engine=engine)
+
+    def absolute_vorticity(
+        self,
+        *,
+        u: Hashable | None = None,
+        v: Hashable | None = None,
+        lmax: int | None = None,
+        radius: float | None = None,
+        omega: float | None = None,
+        engine: SpectralEngine | None = None,
+    ) -> xr.DataArray:
+        """Relative vorticity plus the Coriolis parameter, s-1. See `xatmo.spectral.absolute_vorticity`."""
+        from xatmo import spectral
+
+        return spectral.absolute_vorticity(self._obj, u=u, v=v, lmax=lmax, radius=radius, omega=omega, engine=engine)
+
+    def advection(
+        self,
+        variable: Hashable,
+        *,
+        u: Hashable | None = None,
+        v: Hashable | None = None,
+        lmax: int | None = None,
+        radius: float | None = None,
+        engine: SpectralEngine | None = None,
+    ) -> xr.DataArray:
+        """Tendency ``-(u dq/dx + v dq/dy)`` of a variable by the wind. See `xatmo.spectral.advection`."""
+        from xatmo import spectral
+
+        return spectral.advection(self._obj, variable, u=u, v=v, lmax=lmax, radius=radius, engine=engine)
+
+    def spectral_flux(
+        self,
+        *,
+        u: Hashable | None = None,
+        v: Hashable | None = None,
+        lmax: int | None = None,
+        radius: float | None = None,
+        engine: SpectralEngine | None = None,
+    ) -> xr.Dataset:
+        """Flux of kinetic energy and enstrophy through each degree. See `xatmo.spectral.spectral_flux`."""
+        from xatmo import spectral
+
+        return spectral.spectral_flux(self._obj, u=u, v=v, lmax=lmax, radius=radius, engine=engine)
 
     def optimal_interp(
         self,

@@ -18,8 +18,10 @@ Complexes: TypeAlias = NDArray[np.complexfloating[Any, Any]]
 Sizes: TypeAlias = Mapping[Hashable, int]
 """Dimension name to number of points."""
 
-GridKind: TypeAlias = Literal["regular", "gaussian", "rectilinear", "regional"]
-RegridMethod: TypeAlias = Literal["spectral", "conservative", "bilinear", "bicubic", "nearest"]
+GridKind: TypeAlias = Literal["regular", "driscoll_healy", "gaussian", "rectilinear", "regional", "healpix", "reduced"]
+RegridMethod: TypeAlias = Literal[
+    "spectral", "conservative", "conservative2", "bilinear", "bicubic", "nearest", "most_common", "min", "max"
+]
 SpectrumKind: TypeAlias = Literal["auto", "spherical", "isotropic", "zonal"]
 NormalizeMethod: TypeAlias = Literal["standard", "minmax", "robust", "log1p"]
 SpectralEngine: TypeAlias = Literal["ducc0", "torch"]

@@ -237,3 +237,83 @@ def test_first_use_without_gradients_does_not_spoil_training() -> None:
     got.abs().square().sum().backward()
     assert torch.allclose(got.detach(), expected)
     assert u.grad is not None
+
+
+class TestRowsAndPoints:
+    def test_rows_alone_are_the_transform_without_its_waves(self, transform: SphericalHarmonics) -> None:
+        coefficients = random_coefficients(transform.lmax, 2)
+        waves = transform.legendre_synthesis(coefficients)
+        assert waves.shape == (2, transform.lmax + 1, transform.nlat)
+        field = transform.synthesis(coefficients)
+        expected = torch.fft.rfft(field, norm="forward")[..., : transform.lmax + 1]
+        if transform.phase is not None:
+            expected = expected * transform.phase.conj()
+        torch.testing.assert_close(waves, expected.mT, atol=1e-13, rtol=0)
+        rows = SphericalHarmonics(transform.colatitude, None, transform.lmax, dtype=torch.float64)
+        torch.testing.assert_close(rows.legendre_synthesis(coefficients), waves, atol=1e-13, rtol=0)
+        torch.testing.assert_close(transform.legendre_analysis(waves), transform.analysis(field), atol=1e-13, rtol=0)
+
+    def test_the_unweighted_sum_is_the_adjoint(self, transform: SphericalHarmonics) -> None:
+        x = random_coefficients(transform.lmax, 2)
+        y = torch.randn(2, transform.lmax + 1, transform.nlat, dtype=torch.complex128)
+        left = torch.vdot(transform.legendre_synthesis(x).flatten(), y.flatten())
+        right = torch.vdot(x.flatten(), transform.legendre_analysis(y, weighted=False).flatten())
+        torch.testing.assert_close(left, right, atol=1e-12, rtol=0)
+
+    def test_points_on_the_grid_are_the_grid(self, transform: SphericalHarmonics) -> None:
+        coefficients = random_coefficients(transform.lmax, 2, wind=True)
+        other = random_coefficients(transform.lmax, 2, wind=True).conj()
+        turn = 0.0 if transform.phase is None else torch.angle(transform.phase[1]).item()
+        longitude = turn + 2 * math.pi * torch.arange(transform.nlon, dtype=torch.float64) / transform.nlon
+        theta, phi = torch.meshgrid(transform.colatitude, longitude, indexing="ij")
+        place: Any = theta.flatten(), phi.flatten()
+        for block in (None, 7):
+            got = transform.at_points(coefficients, *place, block=block)
+            torch.testing.assert_close(got, transform.synthesis(coefficients).flatten(1), atol=1e-12, rtol=0)
+            winds = transform.at_points_vector(coefficients, other, *place, block=block)
+            for one, expected in zip(winds, transform.synthesis_vector(coefficients, other), strict=True):
+                torch.testing.assert_close(one, expected.flatten(1), atol=1e-12, rtol=0)
+
+    def test_points_are_differentiable(self) -> None:
+        transform = TRANSFORMS["gaussian"]
+        coefficients = random_coefficients(5, 2).requires_grad_()
+        theta = torch.tensor([0.3, 1.2, 2.9], dtype=torch.float64, requires_grad=True)
+        phi = torch.tensor([0.0, 4.0, 9.0], dtype=torch.float64, requires_grad=True)
+        for block in (None, 2):
+
+            def at(x: Any, t: Any, p: Any, block: int | None = block) -> Any:
+                return transform.at_points(x, t, p, block=block)
+
+            def wind(x: Any, t: Any, p: Any, block: int | None = block) -> Any:
+                return transform.at_points_vector(x, x, t, p, block=block)
+
+            assert torch.autograd.gradcheck(at, (coefficients, theta, phi))
+            assert torch.autograd.gradcheck(wind, (coefficients, theta, phi))
+        assert torch.autograd.gradgradcheck(lambda x, t: transform.at_points(x, t, phi.detach()), (coefficients, theta))
+
+    def test_no_points(self) -> None:
+        out = TRANSFORMS["poles"].at_points(random_coefficients(5, 3), torch.zeros(0), torch.zeros(0))
+        assert out.shape == (3, 0)
+
+    def test_single_precision_at_a_high_degree(self) -> None:
+        generator = torch.Generator().manual_seed(0)
+        coefficients = random_coefficients(200)
+        theta = torch.rand(50, dtype=torch.float64, generator=generator) * math.pi
+        phi = torch.rand(50, dtype=torch.float64, generator=generator) * 2 * math.pi
+        double = SphericalHarmonics.regular(202, 404, 200, dtype=torch.float64).at_points(coefficients, theta, phi)
+        single = SphericalHarmonics.regular(202, 404, 200).at_points(coefficients, theta, phi)
+        torch.testing.assert_close(single.double(), double, atol=3e-6 * double.std().item(), rtol=0)
+
+    def test_refusals(self) -> None:
+        transform, x = TRANSFORMS["poles"], random_coefficients(5)
+        with pytest.raises(DimensionError, match=r"wanted one of each for every point, \(npoints,\) both"):
+            transform.at_points(x, torch.zeros(3), torch.zeros(2))
+        with pytest.raises(OptionError, match="block=0 came; wanted the number of points at a time"):
+            transform.at_points(x, torch.zeros(3), torch.zeros(3), block=0)
+        with pytest.raises(DimensionError, match=r"waves of shape \(3, 7\) came; wanted \(..., 6, 7\)"):
+            transform.legendre_analysis(torch.zeros(3, 7))
+        rows = SphericalHarmonics(np.linspace(0.3, 2.9, 9), None, 5)
+        with pytest.raises(OptionError, match="these rows have no quadrature weights"):
+            rows.legendre_analysis(torch.zeros(6, 9))
+        with pytest.raises(OptionError, match=r"no columns \(longitude=None\); use legendre_synthesis"):
+            rows.synthesis(torch.zeros(6, 6))

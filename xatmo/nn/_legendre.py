@@ -124,26 +124,43 @@ def exact_rule(n: int, *, poles: bool) -> tuple[Array, Array]:
     >>> np.round(even @ np.ones(5) @ mu**2, 6)  # half the integral of mu^2
     np.float64(0.333333)
     """
-    if poles:
-        colatitude, k, steps = np.pi * np.arange(n) / (n - 1), np.arange(n), n - 1
-        ends = np.ones(n)
-        ends[[0, -1]] = 0.5
-        cosine = 2 / steps * (ends[:, None] * np.cos(np.outer(k, colatitude)) * ends)
-        sine = 2 / steps * np.sin(np.outer(k, colatitude))
-        sine[:, [0, -1]] = 0
-    else:
-        colatitude, k = np.pi * (np.arange(n) + 0.5) / n, np.arange(n)
-        cosine = 2 / n * np.cos(np.outer(k, colatitude))
-        cosine[0] /= 2
-        sine = 2 / n * np.sin(np.outer(k + 1, colatitude))
-        sine[-1] /= 2
-        even = cosine.T @ (_moment(k[:, None] - k) + _moment(k[:, None] + k)) @ cosine / 4
-        odd = sine.T @ (_moment(k[:, None] - k) - _moment(k[:, None] + k + 2)) @ sine / 4
-        return even, odd
+    (cosine, sine), k = series(n, poles=poles), np.arange(n)
     difference, total = _moment(k[:, None] - k), _moment(k[:, None] + k)
     even = cosine.T @ (difference + total) @ cosine / 4
-    odd = sine.T @ (difference - total) @ sine / 4
-    return even, odd
+    if not poles:
+        total = _moment(k[:, None] + k + 2)
+    return even, sine.T @ (difference - total) @ sine / 4
+
+
+def series(n: int, *, poles: bool) -> tuple[Array, Array]:
+    """Matrices from values on equally spaced rows to cosine and to sine series in colatitude, ``(n, n)`` each.
+
+    Term k is that of ``cos(k t)``; of the sines it is ``sin(k t)`` with poles and ``sin((k + 1) t)`` without. With
+    poles, the first and the last sine, zero on all rows, get none.
+
+    Examples
+    --------
+    >>> cosine, sine = series(4, poles=False)
+    >>> np.abs(np.round(cosine @ np.cos(2 * np.pi * (np.arange(4) + 0.5) / 4), 12))
+    array([0., 0., 1., 0.])
+    """
+    k = np.arange(n)
+    if poles:
+        steps, ends = n - 1, np.ones(n)
+        ends[[0, -1]] = 0.5
+        # Exact reduction of the angle, which n^2 multiples of pi would lose digits of.
+        angle = np.pi * (np.outer(k, k) % (2 * steps)) / steps
+        cosine = 2 / steps * (ends[:, None] * np.cos(angle) * ends)
+        sine = 2 / steps * np.sin(angle)
+        sine[:, [0, -1]] = 0
+        sine[[0, -1]] = 0
+        return cosine, sine
+    half = 2 * k + 1
+    cosine = 2 / n * np.cos(np.pi * (np.outer(k, half) % (4 * n)) / (2 * n))
+    cosine[0] /= 2
+    sine = 2 / n * np.sin(np.pi * (np.outer(k + 1, half) % (4 * n)) / (2 * n))
+    sine[-1] /= 2
+    return cosine, sine
 
 
 def _moment(j: NDArray[np.integer[Any]]) -> Array:

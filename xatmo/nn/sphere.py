@@ -31,8 +31,9 @@ class SphericalHarmonics(nn.Module):
     ----------
     colatitude : array (nlat,)
         Radians, increasing (rows from north to south) or decreasing.
-    longitude : array (nlon,)
-        Radians, increasing. Analysis needs them to go once around in equal steps; synthesis takes any.
+    longitude : array (nlon,), or None
+        Radians, increasing. Analysis needs them to go once around in equal steps; synthesis takes any. None for rows
+        alone: `legendre_synthesis`, `legendre_analysis` and `at_points` work, the four transforms do not.
     lmax : int
         Highest degree.
     weights : array (nlat,), optional
@@ -88,8 +89,8 @@ class SphericalHarmonics(nn.Module):
         if lmax < 0:
             message = f"lmax={lmax} came; wanted 0 or more, the highest degree kept"
             raise OptionError(message)
-        rows = np.array(colatitude, dtype=np.float64)
-        columns = np.array(longitude, dtype=np.float64)
+        rows = _numbers(colatitude)
+        columns = _numbers([] if longitude is None else longitude)
         if rows.ndim != 1 or columns.ndim != 1:
             message = f"colatitude {rows.shape} and longitude {columns.shape} came; wanted one dimension each"
             raise DimensionError(message)
@@ -99,6 +100,9 @@ class SphericalHarmonics(nn.Module):
         self.upward = bool(rows[0] > rows[-1])
         self.register_buffer("colatitude", torch.tensor(rows, dtype=dtype), persistent=False)
         down = rows[::-1] if self.upward else rows
+        self._rule: str | None = None
+        self._companion: SphericalHarmonics | None = None
+        self._series: tuple[Tensor, Tensor] | None = None
         self.folded = bool(np.allclose(down + down[::-1], np.pi, rtol=0, atol=1e-9))
         self._set_longitudes(columns)
         self._set_weights(down, weights)
@@ -125,6 +129,11 @@ class SphericalHarmonics(nn.Module):
     # ------------------------------------------------------------------ construction
     def _set_longitudes(self, columns: NDArray[np.float64]) -> None:
         order = np.arange(self.lmax + 1)
+        if not columns.size:
+            self.around = False
+            for name in ("phase", "wave_cosine", "wave_sine"):
+                self.register_buffer(name, None, persistent=False)
+            return
         even = columns[0] + 2 * np.pi * np.arange(self.nlon) / self.nlon
         self.around = bool(np.allclose(columns, even, rtol=0, atol=0.1 * np.pi / self.nlon))
         complex_type = torch.complex64 if self.dtype == torch.float32 else torch.complex128
@@ -140,16 +149,18 @@ class SphericalHarmonics(nn.Module):
         n = self.nlat
         rules: tuple[NDArray[np.float64], ...] | None = None
         if weights is not None:
-            given = np.array(weights, dtype=np.float64)
+            given = _numbers(weights)
             if given.shape != (n,):
                 message = f"weights of shape {given.shape} came; wanted one for each of the {n} rows"
                 raise DimensionError(message)
             rules = (given[::-1] if self.upward else given,)
-        elif n > 2 and _legendre.is_clenshaw_curtis(down):
-            rules = _legendre.exact_rule(n, poles=True)
+        if n > 2 and _legendre.is_clenshaw_curtis(down):
+            self._rule = "poles"
         elif _legendre.is_fejer(down):
-            rules = _legendre.exact_rule(n, poles=False)
-        elif np.allclose(down, _quadrature.gauss_legendre(n)[0], rtol=0, atol=1e-9):
+            self._rule = "no poles"
+        if weights is None and self._rule is not None:
+            rules = _legendre.exact_rule(n, poles=self.poles)
+        elif weights is None and np.allclose(down, _quadrature.gauss_legendre(n)[0], rtol=0, atol=1e-9):
             rules = (_quadrature.gauss_legendre(n)[1],)
         even = odd = None
         if rules is not None:
@@ -251,6 +262,13 @@ class SphericalHarmonics(nn.Module):
 
     def synthesis_vector(self, rotational: Tensor, divergent: Tensor) -> tuple[Tensor, Tensor]:
         """Eastward and northward components, (..., nlat, nlon) each: inverse of `analysis_vector`."""
+        with torch.autocast(rotational.device.type, enabled=False):
+            waves = self._vector_waves(rotational, divergent)
+            u, v = (self._zonal_sum(x) for x in waves)
+            return u, v
+
+    def _vector_waves(self, rotational: Tensor, divergent: Tensor) -> Tensor:
+        """Waves of u and v, (2, ..., nlat, order)."""
         if rotational.shape != divergent.shape:
             came = f"rotational {tuple(rotational.shape)} and divergent {tuple(divergent.shape)}"
             message = f"{came} came; wanted the same shape"
@@ -273,8 +291,172 @@ class SphericalHarmonics(nn.Module):
             above, below = torch.view_as_complex(waves)  # (component, batch, nlat, order of the function)
             zero = torch.zeros_like(above[..., :1])
             total = torch.cat([zero, above[..., :-1]], -1) + torch.cat([below[..., 1:], zero], -1)
-            u, v = (self._zonal_sum(x).reshape(*lead, self.nlat, self.nlon) for x in total)
-            return u, v
+            return total.reshape(2, *lead, self.nlat, self.lmax + 1)
+
+    # ------------------------------------------------------------------ along latitude only
+    def legendre_synthesis(self, coefficients: Tensor) -> Tensor:
+        r"""Waves along the rows: the sum over degrees alone.
+
+        .. math:: w_m(\theta) = \sum_{n \ge m} X_{nm} P_{nm}(\cos \theta)
+
+        A row's values at longitudes l are ``w_0.real + 2 * sum((w_m * exp(1j * m * l)).real for m >= 1)``: that is how
+        rows with their own numbers of columns (reduced grids, HEALPix) are served.
+
+        Parameters
+        ----------
+        coefficients : tensor (..., lmax + 1, lmax + 1)
+            (degree, order).
+
+        Returns
+        -------
+        tensor (..., lmax + 1, nlat)
+            Complex, (order, row), rows as in ``colatitude``.
+
+        Examples
+        --------
+        >>> transform = SphericalHarmonics([0.5, 1.0], None, lmax=1, dtype=torch.float64)
+        >>> one = torch.zeros(2, 2, dtype=torch.complex128)
+        >>> one[1, 0] = 1 / 3**0.5
+        >>> transform.legendre_synthesis(one).real[0]  # cos(colatitude)
+        tensor([0.8776, 0.5403], dtype=torch.float64)
+        """
+        with torch.autocast(coefficients.device.type, enabled=False):
+            dense, lead = self._by_order(coefficients)
+            waves = self._evaluate(torch.view_as_real(dense).permute(1, 2, 0, 3).flatten(2))
+            waves = waves.reshape(*waves.shape[:2], -1, 2).permute(2, 0, 1, 3).contiguous()
+            return torch.view_as_complex(waves).reshape(*lead, self.lmax + 1, self.nlat)
+
+    def legendre_synthesis_vector(self, rotational: Tensor, divergent: Tensor) -> tuple[Tensor, Tensor]:
+        """Waves of the eastward and northward component along the rows, (..., lmax + 1, nlat) complex each.
+
+        See `legendre_synthesis` for how they are summed, `synthesis_vector` for the coefficients.
+        """
+        u, v = self._vector_waves(rotational, divergent).mT
+        return u, v
+
+    def legendre_analysis(self, waves: Tensor, *, weighted: bool = True) -> Tensor:
+        r"""Coefficients from waves along the rows: the sum over rows alone.
+
+        .. math:: X_{nm} = \sum_j q_j w_m(\theta_j) P_{nm}(\cos \theta_j)
+
+        Parameters
+        ----------
+        waves : tensor (..., lmax + 1, nlat)
+            Complex, (order, row): means of the row's values times ``exp(-1j * m * l)``.
+        weighted : bool
+            With the quadrature q of the rows; without it, q is 1, and this is the adjoint of `legendre_synthesis`.
+
+        Returns
+        -------
+        tensor (..., lmax + 1, lmax + 1)
+            Complex, (degree, order), zero where order > degree.
+
+        Raises
+        ------
+        DimensionError
+            If the shape does not fit.
+        OptionError
+            If ``weighted``, and there are no quadrature weights.
+
+        Examples
+        --------
+        >>> transform = SphericalHarmonics.gaussian(8, 16, lmax=7, dtype=torch.float64)
+        >>> one = torch.ones(8, 8, dtype=torch.complex128).tril()
+        >>> torch.allclose(transform.legendre_analysis(transform.legendre_synthesis(one)), one)
+        True
+        """
+        if waves.shape[-2:] != (self.lmax + 1, self.nlat):
+            message = f"waves of shape {tuple(waves.shape)} came; wanted (..., {self.lmax + 1}, {self.nlat})"
+            raise DimensionError(message)
+        if weighted and self.even_weights is None:
+            message = "these rows have no quadrature weights; give weights=, or ask for weighted=False (plain sums)"
+            raise OptionError(message)
+        with torch.autocast(waves.device.type, enabled=False):
+            wide = torch.complex64 if self.dtype == torch.float32 else torch.complex128
+            lead = waves.shape[:-2]
+            flat = waves.reshape(-1, *waves.shape[-2:]).to(wide)
+            columns = torch.view_as_real(flat).permute(1, 2, 0, 3).flatten(2)
+            dense = self._project(columns, weighted=weighted)
+            dense = dense.reshape(*dense.shape[:2], -1, 2).permute(2, 0, 1, 3).contiguous()
+            return torch.view_as_complex(dense).reshape(*lead, *dense.shape[1:3]).mT
+
+    # ------------------------------------------------------------------ at scattered points
+    @property
+    def poles(self) -> bool:
+        """Whether the first and last row lie on the poles."""
+        return self._rule == "poles"
+
+    def equal_rows(self, lmax: int) -> bool:
+        """Tell whether rows are equally spaced, and enough for `lmax`."""
+        return self._rule is not None and lmax <= self.nlat - (2 if self.poles else 1)
+
+    def companion(self) -> SphericalHarmonics:
+        """Give the transform of the same degree on equally spaced rows without poles; it is made once."""
+        if self._companion is None:
+            with torch.inference_mode(False):
+                rows, _ = _quadrature.fejer1(max(self.lmax + 1, 2))
+                self._companion = SphericalHarmonics(rows, None, self.lmax, dtype=self.dtype)
+        self._companion.to(self.colatitude.device)
+        return self._companion
+
+    def series_matrices(self) -> tuple[Tensor, Tensor]:
+        """Matrices, (term, row), from values on equally spaced rows to cosine and to sine series in colatitude."""
+        if self._series is None:
+            cosine, sine = _legendre.series(self.nlat, poles=self.poles)
+            rows = slice(None, None, -1 if self.upward else 1)
+            with torch.inference_mode(False):
+                self._series = (
+                    torch.tensor(cosine[:, rows].copy(), dtype=self.dtype),
+                    torch.tensor(sine[:, rows].copy(), dtype=self.dtype),
+                )
+        cosine, sine = (x.to(self.colatitude.device) for x in self._series)
+        return cosine, sine
+
+    def at_points(self, coefficients: Tensor, colatitude: Any, longitude: Any, *, block: int | None = None) -> Tensor:
+        """Value of the harmonic sum at scattered points, whatever this transform's grid.
+
+        Parameters
+        ----------
+        coefficients : tensor (..., lmax + 1, lmax + 1)
+            (degree, order).
+        colatitude, longitude : tensor or array (npoints,)
+            Radians. Derivatives with respect to them work, too.
+        block : int, optional
+            Points at a time; by default as many as take some 64 MB.
+
+        Returns
+        -------
+        tensor (..., npoints)
+
+        Notes
+        -----
+        In colatitude, waves of even order are cosine series and those of odd order sine series, of as many terms as
+        there are degrees. The series come from the waves at equally spaced rows, exactly; their sums at the points are
+        matrix products, ``4 * lmax**2`` operations for each point and field. Tables for equally spaced rows are made
+        on first use if the grid's own rows are others.
+
+        Examples
+        --------
+        >>> transform = SphericalHarmonics.gaussian(8, 16, lmax=7, dtype=torch.float64)
+        >>> x = torch.cos(transform.colatitude)[:, None].expand(8, 16)
+        >>> at = transform.at_points(transform.analysis(x), torch.tensor([0.5]), torch.tensor([3.0]))
+        >>> torch.allclose(at, torch.cos(torch.tensor([0.5])).double())
+        True
+        """
+        from xatmo.nn import points
+
+        return points.scalar(self, coefficients, colatitude, longitude, block=block)
+
+    def at_points_vector(
+        self, rotational: Tensor, divergent: Tensor, colatitude: Any, longitude: Any, *, block: int | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Eastward and northward component at scattered points: see `at_points` and `synthesis_vector`.
+
+        At a pole, east and north are those of the meridian of the given longitude.
+        """
+        from xatmo.nn import points
+
+        return points.vector(self, rotational, divergent, colatitude, longitude, block=block)
 
     # ------------------------------------------------------------------ along longitude
     def _zonal_waves(self, field: Tensor) -> Tensor:
@@ -295,6 +477,9 @@ class SphericalHarmonics(nn.Module):
 
     def _zonal_sum(self, waves: Tensor) -> Tensor:
         """Rows from their Fourier coefficients (..., order)."""
+        if not self.nlon:
+            message = "this transform has no columns (longitude=None); use legendre_synthesis or at_points"
+            raise OptionError(message)
         if not self.around:
             out: Tensor = waves.real @ self.wave_cosine - waves.imag @ self.wave_sine
             return out
@@ -316,17 +501,23 @@ class SphericalHarmonics(nn.Module):
         return coefficients.mT.reshape(-1, size, size).to(wide), coefficients.shape[:-2]
 
     # ------------------------------------------------------------------ along latitude
-    def _project(self, waves: Tensor) -> Tensor:
-        """Half the integral of waves times functions over mu: (order, nlat, c) -> (order, degree, c)."""
+    def _project(self, waves: Tensor, *, weighted: bool = True) -> Tensor:
+        """Half the integral of waves times functions over mu, or plain sums: (order, nlat, c) -> (order, degree, c)."""
         if self.upward:
             waves = waves.flip(1)
         if self.folded:
             half = (self.nlat + 1) // 2
             north, south = waves[:, :half], waves[:, self.nlat - half :].flip(1)
             even, odd = north + south, north - south
+            if not weighted and self.nlat % 2:
+                middle = even.new_ones(half)
+                middle[-1] = 0.5  # the equator, in both hemispheres
+                even = even * middle[:, None]
         else:
             even = odd = waves
-        skew: Tensor = _PROJECT(self._weigh(even, self.even_weights), self._weigh(odd, self.odd_weights), self)
+        if weighted:
+            even, odd = self._weigh(even, self.even_weights), self._weigh(odd, self.odd_weights)
+        skew: Tensor = _PROJECT(even, odd, self)
         size = self.lmax + 1
         return skew.flatten(0, 1)[: size * size].reshape(size, size, -1)
 
@@ -390,6 +581,12 @@ class SphericalHarmonics(nn.Module):
         ratio_above[0] = ratio_below[0] = 0
         factors = slope_above, slope_below, ratio_above[:, 1:], ratio_below[:, 1:]
         return tuple(f.to(self.dtype) for f in factors)  # type: ignore[return-value]
+
+
+def _numbers(values: Any) -> NDArray[np.float64]:
+    if isinstance(values, Tensor):
+        values = values.detach().cpu().numpy()
+    return np.array(values, dtype=np.float64)
 
 
 # ---------------------------------------------------------------------- the two Legendre products, each other's adjoint

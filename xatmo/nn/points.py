@@ -1,0 +1,114 @@
+"""Harmonic sums at scattered points in torch: double Fourier series, so that all work is in matrix products.
+
+In colatitude, the wave of a scalar field is a cosine series where the order is even and a sine series where it is odd;
+for the two components of a vector field it is the other way round. The series follow exactly from the waves at equally
+spaced rows. Everything here is differentiable, with respect to coefficients and points.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from xatmo.errors import DimensionError, OptionError
+
+if TYPE_CHECKING:
+    from xatmo.nn.sphere import SphericalHarmonics
+
+_MEMORY = 64_000_000  # bytes of what is held for one block of points
+
+
+def scalar(
+    transform: SphericalHarmonics, coefficients: Tensor, colatitude: Any, longitude: Any, *, block: int | None = None
+) -> Tensor:
+    """See `xatmo.nn.sphere.SphericalHarmonics.at_points`."""
+    place = _points(transform, colatitude, longitude, coefficients.device)
+    with torch.autocast(coefficients.device.type, enabled=False):
+        waves = _rows(transform).legendre_synthesis(coefficients)
+        return _evaluate(transform, waves, *place, block, vector=False)
+
+
+def vector(
+    transform: SphericalHarmonics,
+    rotational: Tensor,
+    divergent: Tensor,
+    colatitude: Any,
+    longitude: Any,
+    *,
+    block: int | None = None,
+) -> tuple[Tensor, Tensor]:
+    """See `xatmo.nn.sphere.SphericalHarmonics.at_points_vector`."""
+    place = _points(transform, colatitude, longitude, rotational.device)
+    with torch.autocast(rotational.device.type, enabled=False):
+        waves = torch.stack(_rows(transform).legendre_synthesis_vector(rotational, divergent))
+        u, v = _evaluate(transform, waves, *place, block, vector=True)
+        return u, v
+
+
+def _rows(transform: SphericalHarmonics) -> SphericalHarmonics:
+    """Give a transform of the same degree on equally spaced rows: itself where it is one, else one made once."""
+    return transform if transform.equal_rows(transform.lmax) else transform.companion()
+
+
+def _points(transform: SphericalHarmonics, colatitude: Any, longitude: Any, device: torch.device) -> list[Tensor]:
+    place = [torch.as_tensor(x, device=device) for x in (colatitude, longitude)]
+    if place[0].ndim != 1 or place[0].shape != place[1].shape:
+        came = f"colatitude {tuple(place[0].shape)} and longitude {tuple(place[1].shape)}"
+        message = f"{came} came; wanted one of each for every point, (npoints,) both"
+        raise DimensionError(message)
+    return [x.double() for x in place]  # at high degrees, angles need more digits than values
+
+
+def _evaluate(
+    transform: SphericalHarmonics,
+    waves: Tensor,
+    colatitude: Tensor,
+    longitude: Tensor,
+    block: int | None,
+    *,
+    vector: bool,
+) -> Tensor:
+    """Sum waves (..., order, row) at points: (..., npoints)."""
+    if block is not None and block < 1:
+        message = f"block={block} came; wanted the number of points at a time, 1 or more"
+        raise OptionError(message)
+    lead, rows = waves.shape[:-2], _rows(transform)
+    flat = torch.view_as_real(waves.reshape(-1, *waves.shape[-2:]))  # (batch, order, row, 2)
+    series = [
+        torch.einsum("kr,bmrc->kmcb", matrix.to(flat), flat[:, parity::2]).flatten(1, 2)
+        for parity, matrix in zip((1, 0) if vector else (0, 1), rows.series_matrices(), strict=True)
+    ]  # two of (term, 2 orders, batch)
+    parities = (1, 0) if vector else (0, 1)
+    first = 0 if rows.poles else 1  # of the sine series
+    batch, count = flat.shape[0], colatitude.numel()
+    each = flat.element_size() * (2 * flat.shape[1] * (batch + 1) + 2 * series[0].shape[0])
+    step = max(1, _MEMORY // each) if block is None else block
+    tracked = torch.is_grad_enabled() and any(x.requires_grad for x in (*series, colatitude, longitude))
+
+    def some(theta: Tensor, phi: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+        total: Any = 0
+        for kind, (terms, parity) in enumerate(zip((cosine, sine), parities, strict=True)):
+            if not terms.shape[1]:
+                continue
+            k = torch.arange(terms.shape[0], device=theta.device) + (first if kind else 0)
+            angle = theta[:, None] * k
+            table = (torch.sin(angle) if kind else torch.cos(angle)).to(terms.dtype)
+            m = 2 * torch.arange(terms.shape[1] // 2, device=theta.device) + parity
+            turn, count = phi[:, None] * m, torch.where(m == 0, 1, 2)
+            wave = torch.stack([count * torch.cos(turn), -count * torch.sin(turn)], -1).flatten(1).to(terms.dtype)
+            at_points = (table @ terms.flatten(1)).reshape(-1, *terms.shape[1:])
+            total = total + (wave[:, None] @ at_points)[:, 0]
+        return total  # (points, batch)
+
+    parts = []
+    for start in range(0, count, step):
+        some_points = colatitude[start : start + step], longitude[start : start + step]
+        if tracked and count > step:  # recompute in the backward pass: memory stays that of one block
+            parts.append(checkpoint(some, *some_points, *series, use_reentrant=False))
+        else:
+            parts.append(some(*some_points, *series))
+    total = torch.cat(parts) if parts else flat.new_zeros(0, batch)
+    return total.mT.reshape(*lead, count)

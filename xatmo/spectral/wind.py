@@ -10,15 +10,25 @@ import numpy as np
 import xarray as xr
 
 from xatmo import cf
-from xatmo._labels import on_same_grid, require_finite
-from xatmo.constants import EARTH_RADIUS
+from xatmo._labels import require_finite
 from xatmo.errors import CoordinateError, OptionError, VariableError
 from xatmo.grids import Grid
 from xatmo.spectral import _fields, _kernels
 from xatmo.spectral._fields import DEGREE, ORDER, Nodes, Source, Target
+from xatmo.spectral._results import (
+    Label,
+    by_degree,
+    check_radius,
+    grid_sizes,
+    inverse_factor,
+    on_grid_together,
+    scaled,
+    unit_scale,
+)
 from xatmo.spectral._vectors import components
 from xatmo.typing import Complexes, Floats, SpectralEngine, XarrayObject
-from xatmo.units import conversion
+
+__all__ = ["check_radius", "unit_scale", "vorticity_divergence", "wind"]
 
 _VORTICITY = ("atmosphere_relative_vorticity", "ocean_relative_vorticity", "relative_vorticity")
 _DIVERGENCE = ("divergence_of_wind", "divergence_of_sea_water_velocity")
@@ -30,33 +40,28 @@ _DIVERGENCE_NAMES = ("d", "div", "divergence", "delta")
 def _derivatives(
     u: Any, v: Any, *, grid: Grid, lmax: int, radius: float, scale: tuple[float, float], engine: Any, name: Any
 ) -> tuple[Floats, Floats]:
-    u, v = _scaled(u, v, scale)
+    u, v = scaled(u, scale[0]), scaled(v, scale[1])
     for component in (u, v):
         require_finite(component, what="vorticity_divergence", name=name)
-    rotational, divergent = _kernels.analysis_vector(u, v, grid, lmax, engine)
-    factor = _kernels.derivative_factor(lmax, radius)[:, None].astype(u.dtype)
-    return _kernels.synthesis(rotational * factor, grid, engine), _kernels.synthesis(divergent * factor, grid, engine)
-
-
-def _scaled(u: Any, v: Any, scale: tuple[float, float]) -> tuple[Floats, Floats]:
-    u, v = _kernels.as_float(u), _kernels.as_float(v)
-    first, second = (x if f == 1 else x * np.asarray(f, x.dtype) for x, f in zip((u, v), scale, strict=True))
+    factor = _kernels.derivative_factor(lmax, radius)
+    first, second = (
+        _kernels.synthesis(by_degree(factor, part), grid, engine)
+        for part in _kernels.analysis_vector(u, v, grid, lmax, engine)
+    )
     return first, second
 
 
 def _velocity(
     vorticity: Complexes, divergence: Complexes, grid: Grid, radius: float, engine: Any
 ) -> tuple[Floats, Floats]:
-    factor = _kernels.derivative_factor(vorticity.shape[-1] - 1, radius)
-    factor[0] = np.inf  # no wind has vorticity or divergence in its global mean
-    inverse = (1 / factor)[:, None].astype(vorticity.real.dtype)
-    return _kernels.synthesis_vector(vorticity * inverse, divergence * inverse, grid, engine)
+    inverse = inverse_factor(vorticity.shape[-1] - 1, radius)
+    return _kernels.synthesis_vector(by_degree(inverse, vorticity), by_degree(inverse, divergence), grid, engine)
 
 
 def _wind_from_fields(
     vorticity: Any, divergence: Any, *, grid: Grid, lmax: int, radius: float, scale: Any, engine: Any, name: Any
 ) -> tuple[Floats, Floats]:
-    pair = _scaled(vorticity, divergence, scale)
+    pair = scaled(vorticity, scale[0]), scaled(divergence, scale[1])
     for field in pair:
         require_finite(field, what="wind", name=name)
     first, second = (_kernels.analysis(x, grid, lmax, engine) for x in pair)
@@ -76,33 +81,6 @@ def _wind_from_coefficients(
 
 
 # ---------------------------------------------------------------------- labelled
-def unit_scale(da: xr.DataArray, wanted: str) -> float:
-    """Factor that turns a field into ``wanted`` units; 1 if it has no ``units`` attribute.
-
-    Raises
-    ------
-    UnitsError
-        If the units measure something else.
-    """
-    units = da.attrs.get("units")
-    return 1.0 if units is None else conversion(str(units), wanted)[0]
-
-
-def check_radius(radius: float | None) -> float:
-    """Give the radius of the sphere in metres, the Earth's by default.
-
-    Raises
-    ------
-    OptionError
-        If it is not positive.
-    """
-    value = EARTH_RADIUS if radius is None else float(radius)
-    if not value > 0:
-        message = f"radius={radius!r} came; wanted metres, more than 0"
-        raise OptionError(message)
-    return value
-
-
 def vorticity_divergence(
     ds: xr.Dataset,
     *,
@@ -148,6 +126,7 @@ def vorticity_divergence(
     --------
     Solid-body rotation with 10 m s-1 at the equator has the vorticity 2 (10 / a) sin(lat):
 
+    >>> from xatmo.constants import EARTH_RADIUS
     >>> grid = Grid.regular(19, 36)
     >>> speed = 10 * np.cos(np.radians(grid.latitude))[:, None] * np.ones(grid.nlon)
     >>> u = xr.DataArray(speed, grid.coords(), ("latitude", "longitude"))
@@ -170,44 +149,19 @@ def vorticity_divergence(
         engine=_kernels.choose_engine(engine),
         name=(east.name, north.name),
     )
-    output = dict(zip(source.axes.dims, source.grid.shape, strict=True))
     out = _fields.apply(
         block,
         pair,
         source.axes.dims,
-        outputs=[output] * 2,
+        outputs=[grid_sizes(source)] * 2,
         dtypes=[_fields.float_type(*pair)] * 2,
         what="vorticity_divergence",
     )
     call = cf.describe_call("vorticity_divergence", u=u, v=v, lmax=top, radius=radius, engine=engine)
     ocean = "sea_water" in str(east.attrs.get("standard_name", ""))
     names = ("ocean_relative_vorticity", None) if ocean else ("atmosphere_relative_vorticity", "divergence_of_wind")
-    labels = ("vo", "relative vorticity", names[0]), ("d", "divergence", names[1])
-    return _labelled(out, labels, "s-1", east, source, call, ds.attrs)
-
-
-def _labelled(
-    arrays: tuple[xr.DataArray, ...],
-    labels: tuple[tuple[str, str, str | None], ...],
-    units: str,
-    like: xr.DataArray,
-    source: Source,
-    call: str,
-    attrs: dict[Hashable, Any],
-) -> xr.Dataset:
-    """Name two results, give them attributes, and back the dimension order and repeated column of ``like``."""
-    kept = {k: like.attrs[k] for k in ("cell_methods", "grid_mapping") if k in like.attrs}
-    done = {}
-    for array, (name, long_name, standard_name) in zip(arrays, labels, strict=True):
-
-        def finish(field: xr.DataArray, array: xr.DataArray = array) -> xr.DataArray:
-            return _fields.same_coords(array, field, source.axes)
-
-        out = on_same_grid(like, finish, source.axes)
-        standard = {} if standard_name is None else {"standard_name": standard_name}
-        out.attrs = {**kept, **standard, "long_name": long_name, "units": units}
-        done[name] = out
-    return cf.add_history(xr.Dataset(done, attrs=attrs), call)
+    labels = Label("vo", "relative vorticity", "s-1", names[0]), Label("d", "divergence", "s-1", names[1])
+    return on_grid_together(out, labels, east, source, call, ds.attrs)
 
 
 def _find(
@@ -273,6 +227,7 @@ def wind(
 
     Examples
     --------
+    >>> from xatmo.constants import EARTH_RADIUS
     >>> vo = np.zeros((2, 2), complex)
     >>> vo[1, 0] = 2 * 10 / EARTH_RADIUS / np.sqrt(3)  # 2 (10 / a) sin(lat)
     >>> coefficients = xr.Dataset({"vo": (("degree", "order"), vo)})
@@ -292,12 +247,9 @@ def wind(
     scale = unit_scale(first, "s-1"), unit_scale(second, "s-1")
     chosen = _kernels.choose_engine(engine)
     call = cf.describe_call("wind", vorticity=vorticity, divergence=divergence, radius=radius, engine=engine)
-    labels = ("u", "eastward wind", "eastward_wind"), ("v", "northward wind", "northward_wind")
-    if any("ocean" in str(x.attrs.get("standard_name", "")) for x in (first, second)):
-        labels = (
-            ("u", "eastward current", "eastward_sea_water_velocity"),
-            ("v", "northward current", "northward_sea_water_velocity"),
-        )
+    ocean = any("ocean" in str(x.attrs.get("standard_name", "")) for x in (first, second))
+    what, flow = ("current", "sea_water_velocity") if ocean else ("wind", "wind")
+    labels = [Label(n, f"{way} {what}", "m s-1", f"{way}_{flow}") for n, way in (("u", "eastward"), ("v", "northward"))]
     spectral = [_fields.is_spectral(x) for x in given]
     if any(spectral) != all(spectral):
         message = f"{names[0]!r} and {names[1]!r} came, one on a grid and one as coefficients; wanted both alike"
@@ -318,10 +270,9 @@ def wind(
         arrays = _fields.apply(block, [first, second], (DEGREE, ORDER), outputs=[output] * 2, dtypes=types, what="wind")
         swap: dict[Hashable, Hashable] = dict(zip((DEGREE, ORDER), target.dims, strict=True))
         done = {}
-        for array, (name, long_name, standard_name) in zip(arrays, labels, strict=True):
-            out = _fields.replace_dims(array.assign_coords(target.coords), given[0], swap)
-            out.attrs = {"standard_name": standard_name, "long_name": long_name, "units": "m s-1"}
-            done[name] = out
+        for array, label in zip(arrays, labels, strict=True):
+            done[label.name] = _fields.replace_dims(array.assign_coords(target.coords), given[0], swap)
+            done[label.name].attrs = label.attrs
         return cf.add_history(xr.Dataset(done, attrs=ds.attrs), call)
     if grid is not None:
         message = "grid= came with gridded vorticity or divergence; wanted it with coefficients only. Use regrid after"
@@ -330,7 +281,6 @@ def wind(
     pair = [_fields.bare(x, source, what="wind") for x in (first, second)]
     top = _kernels.resolve_lmax(source.grid, None, what="wind")
     block = partial(_wind_from_fields, grid=source.grid, lmax=top, radius=a, scale=scale, engine=chosen, name=names)
-    output = dict(zip(source.axes.dims, source.grid.shape, strict=True))
     types = [_fields.float_type(*pair)] * 2
-    arrays = _fields.apply(block, pair, source.axes.dims, outputs=[output] * 2, dtypes=types, what="wind")
-    return _labelled(arrays, labels, "m s-1", given[0], source, call, ds.attrs)
+    arrays = _fields.apply(block, pair, source.axes.dims, outputs=[grid_sizes(source)] * 2, dtypes=types, what="wind")
+    return on_grid_together(arrays, labels, given[0], source, call, ds.attrs)

@@ -11,7 +11,7 @@ import xarray as xr
 from xatmo import cf
 from xatmo._labels import changed_values, map_fields, require_finite, restore_order, true_attrs
 from xatmo.grids import Grid
-from xatmo.spectral import _fields, _kernels
+from xatmo.spectral import _fields, _kernels, packed
 from xatmo.spectral._fields import DEGREE, ORDER, Nodes, Source, Target
 from xatmo.spectral._vectors import map_with_winds
 from xatmo.typing import Complexes, Floats, SpectralEngine, T, XarrayObject
@@ -65,6 +65,7 @@ def to_spectral(obj: T, *, lmax: int | None = None, engine: SpectralEngine | Non
     obj : Dataset or DataArray
         Fields on a global grid with latitude and longitude whole (one Dask chunk each). Each variable is transformed by
         itself, as a scalar; for winds see `vorticity_divergence`.
+        Coefficients are given back, up to ``lmax``; those on GRIB's or ARCO-ERA5's ``values`` axis are unpacked.
     lmax : int, optional
         Highest degree, inclusive; the highest that the grid resolves exactly (`Grid.lmax`) by default.
     engine : {"ducc0", "torch"}, optional
@@ -101,6 +102,9 @@ def to_spectral(obj: T, *, lmax: int | None = None, engine: SpectralEngine | Non
     >>> dict(coefficients.sizes), complex(coefficients[0, 0])
     ({'degree': 11, 'order': 11}, (1+0j))
     """
+    stored = packed.stored_coefficients(obj, lmax=lmax)
+    if stored is not None:
+        return cf.add_history(stored, cf.describe_call("to_spectral", lmax=lmax))
     source = Source.of(obj)
     top = _kernels.resolve_lmax(source.grid, lmax, what="to_spectral")
     chosen = _kernels.choose_engine(engine)
@@ -137,6 +141,7 @@ def to_grid(obj: T, grid: Grid | XarrayObject, *, engine: SpectralEngine | None 
     obj : Dataset or DataArray
         Coefficients on ``degree`` and ``order``, whole, in the convention of `to_spectral`. Fewer degrees or orders
         than there were are fine.
+        Those on the ``values`` axis of a spectral GRIB message or an ARCO-ERA5 store are taken as they stand.
     grid : Grid, Dataset or DataArray
         Where to evaluate: global or regional. From an object its coordinates are taken as they are, names, direction
         and repeated cyclic column included.
@@ -167,6 +172,7 @@ def to_grid(obj: T, grid: Grid | XarrayObject, *, engine: SpectralEngine | None 
     >>> to_grid(coefficients, Grid.regular(3, 4)).isel(longitude=0).values  # 1 + 2 sqrt(3) sin(lat)
     array([ 4.46410162,  1.        , -2.46410162])
     """
+    obj = packed.unpacked(obj)
     target = Target.of(grid)
     chosen = _kernels.choose_engine(engine)
     call = cf.describe_call("to_grid", grid=target.grid, engine=engine)

@@ -13,7 +13,7 @@ from xatmo import cf
 from xatmo._labels import require_finite
 from xatmo.errors import CoordinateError, OptionError, VariableError
 from xatmo.grids import Grid
-from xatmo.spectral import _fields, _kernels
+from xatmo.spectral import _fields, _kernels, packed
 from xatmo.spectral._fields import DEGREE, ORDER, Nodes, Source, Target
 from xatmo.spectral._results import (
     Label,
@@ -197,7 +197,8 @@ def wind(
     Parameters
     ----------
     ds : Dataset
-        With both on one global grid, or both as coefficients on ``degree`` and ``order`` (see `to_spectral`).
+        With both on one global grid, or both as coefficients on ``degree`` and ``order`` (see `to_spectral`) or on the
+        ``values`` axis of spectral GRIB messages and ARCO-ERA5's model levels.
     vorticity, divergence : str, optional
         Names, where CF attributes and usual names (``vo``, ``d``) do not tell. If only one of the two is there, the
         other is taken to be zero.
@@ -234,6 +235,7 @@ def wind(
     >>> wind(coefficients, grid=Grid.regular(5, 4)).u.isel(longitude=0).values.round(6)
     array([ 0.      ,  7.071068, 10.      ,  7.071068,  0.      ])
     """
+    ds = packed.unpacked(ds)
     a = check_radius(radius)
     names = _find(ds, vorticity, _VORTICITY, _VORTICITY_NAMES), _find(ds, divergence, _DIVERGENCE, _DIVERGENCE_NAMES)
     if names == (None, None):

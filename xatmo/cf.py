@@ -136,6 +136,13 @@ def _one(obj: XarrayObject, kind: str) -> Hashable:
                 "longitude axes; regrid to a regular grid first"
             )
             raise GridError(message)
+        harmonics = _harmonics(obj)
+        if harmonics is not None:
+            message = (
+                f"these are spherical-harmonic coefficients, on {harmonics}, and lie on no grid; call .atmo.to_grid(grid) "
+                "first, for instance with xatmo.Grid.regular(181, 360)"
+            )
+            raise GridError(message)
         if _is_packed(obj):
             message = (
                 "this is a reduced Gaussian or spectral GRIB field: its points lie on one 'values' axis. Wanted a grid "
@@ -162,6 +169,17 @@ def _one(obj: XarrayObject, kind: str) -> Hashable:
 def _rotated_axes(obj: XarrayObject) -> list[Hashable]:
     names = ("grid_latitude", "grid_longitude")
     return [n for n in obj.coords if obj[n].attrs.get("standard_name") in names or n in ("rlat", "rlon")]
+
+
+def _harmonics(obj: XarrayObject) -> str | None:
+    """Name the axes of spherical-harmonic coefficients, if an object holds any."""
+    variables: Iterable[xr.DataArray] = obj.data_vars.values() if isinstance(obj, xr.Dataset) else [obj]
+    for v in variables:
+        if {"degree", "order"} <= set(v.dims):
+            return "'degree' and 'order'"
+        if "values" in v.dims and v.attrs.get("GRIB_gridType") == "sh":
+            return "GRIB's 'values' axis"
+    return None
 
 
 def _is_packed(obj: XarrayObject) -> bool:

@@ -158,13 +158,17 @@ class _Accessor(Generic[T]):
         latitudes: tuple[float, float] | None = None,
         window: Any = None,
         overlap: Any = None,
+        taper: float = 0.1,
+        detrend: str | None = "linear",
+        annual_cycle: int = 0,
     ) -> T:
         """Power by zonal wavenumber and frequency, also Wheeler-Kiladis. See `xatmo.spectral.wavenumber_frequency`."""
         from xatmo import spectral
 
         return spectral.wavenumber_frequency(
-            self._obj, symmetry=symmetry, latitudes=latitudes, window=window, overlap=overlap
-        )
+            self._obj, symmetry=symmetry, latitudes=latitudes, window=window, overlap=overlap, taper=taper,
+            detrend=detrend, annual_cycle=annual_cycle,
+        )  # fmt: skip
 
     def semivariogram(self, *, distances: Any = None, n_pairs: int = 200_000, seed: int = 0) -> T:
         """Half the mean squared difference by great-circle distance. See `xatmo.spectral.semivariogram`."""

@@ -6,13 +6,17 @@ Degrees are counted from 0 (the area mean) to ``lmax`` inclusive. `layouts` conv
 from __future__ import annotations
 
 from xatmo.spectral._threads import set_threads
+from xatmo.spectral.equatorial import equatorial_wave
 from xatmo.spectral.spectrum import energy_spectrum
 from xatmo.spectral.transform import regrid, to_grid, to_spectral
 from xatmo.spectral.truncation import taper_weights, truncate
+from xatmo.spectral.wavenumber_frequency import wavenumber_frequency
+from xatmo.spectral.wheeler_kiladis import wk_background
 from xatmo.spectral.wind import vorticity_divergence, wind
 
 __all__ = [
     "energy_spectrum",
+    "equatorial_wave",
     "regrid",
     "set_threads",
     "taper_weights",
@@ -20,5 +24,7 @@ __all__ = [
     "to_spectral",
     "truncate",
     "vorticity_divergence",
+    "wavenumber_frequency",
     "wind",
+    "wk_background",
 ]

@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias
 import xarray as xr
 
 from xatmo.grids import Grid
-from xatmo.typing import NormalizeMethod, RegridMethod, SpectralEngine, SpectrumKind, T, XarrayObject
+from xatmo.typing import (
+    CrossKind,
+    FluxWind,
+    NormalizeMethod,
+    RegridMethod,
+    SpectralEngine,
+    SpectrumKind,
+    T,
+    XarrayObject,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -130,26 +139,31 @@ class _Accessor(Generic[T]):
         u: Hashable | None = None,
         v: Hashable | None = None,
         lmax: int | None = None,
+        by_latitude: bool = True,
         engine: SpectralEngine | None = None,
     ) -> T:
         """Power or kinetic energy by degree or wavenumber. See `xatmo.spectral.energy_spectrum`."""
         from xatmo import spectral
 
-        return spectral.energy_spectrum(self._obj, kind=kind, u=u, v=v, lmax=lmax, engine=engine)
+        return spectral.energy_spectrum(
+            self._obj, kind=kind, u=u, v=v, lmax=lmax, by_latitude=by_latitude, engine=engine
+        )
 
     def cross_spectrum(
         self,
         other: XarrayObject,
         *,
+        kind: CrossKind = "auto",
         u: Hashable | None = None,
         v: Hashable | None = None,
         lmax: int | None = None,
+        dim: Hashable | Sequence[Hashable] | None = None,
         engine: SpectralEngine | None = None,
     ) -> xr.Dataset:
-        """Cross-spectrum and coherence with ``other`` by degree. See `xatmo.spectral.cross_spectrum`."""
+        """Cross-spectrum and coherence with ``other``, by scale. See `xatmo.spectral.cross_spectrum`."""
         from xatmo import spectral
 
-        return spectral.cross_spectrum(self._obj, other, u=u, v=v, lmax=lmax, engine=engine)
+        return spectral.cross_spectrum(self._obj, other, kind=kind, u=u, v=v, lmax=lmax, dim=dim, engine=engine)
 
     def wavenumber_frequency(
         self,
@@ -398,6 +412,7 @@ class DatasetAtmo(_Accessor[xr.Dataset]):
         *,
         u: Hashable | None = None,
         v: Hashable | None = None,
+        wind: FluxWind = "rotational",
         lmax: int | None = None,
         radius: float | None = None,
         engine: SpectralEngine | None = None,
@@ -405,7 +420,7 @@ class DatasetAtmo(_Accessor[xr.Dataset]):
         """Flux of kinetic energy and enstrophy through each degree. See `xatmo.spectral.spectral_flux`."""
         from xatmo import spectral
 
-        return spectral.spectral_flux(self._obj, u=u, v=v, lmax=lmax, radius=radius, engine=engine)
+        return spectral.spectral_flux(self._obj, u=u, v=v, wind=wind, lmax=lmax, radius=radius, engine=engine)
 
     def optimal_interp(
         self,

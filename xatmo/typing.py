@@ -23,5 +23,7 @@ RegridMethod: TypeAlias = Literal[
     "spectral", "conservative", "conservative2", "bilinear", "bicubic", "nearest", "most_common", "min", "max"
 ]
 SpectrumKind: TypeAlias = Literal["auto", "spherical", "isotropic", "zonal"]
+CrossKind: TypeAlias = Literal["auto", "spherical", "isotropic"]
+FluxWind: TypeAlias = Literal["rotational", "full"]
 NormalizeMethod: TypeAlias = Literal["standard", "minmax", "robust", "log1p"]
 SpectralEngine: TypeAlias = Literal["ducc0", "torch"]

@@ -6,7 +6,10 @@ Degrees are counted from 0 (the area mean) to ``lmax`` inclusive. `layouts` conv
 from __future__ import annotations
 
 from xatmo.spectral._threads import set_threads
+from xatmo.spectral.cross import cross_spectrum
 from xatmo.spectral.equatorial import equatorial_wave
+from xatmo.spectral.flux import spectral_flux
+from xatmo.spectral.slopes import fit_slope
 from xatmo.spectral.spectrum import energy_spectrum
 from xatmo.spectral.transform import regrid, to_grid, to_spectral
 from xatmo.spectral.truncation import taper_weights, truncate
@@ -15,10 +18,13 @@ from xatmo.spectral.wheeler_kiladis import wk_background
 from xatmo.spectral.wind import vorticity_divergence, wind
 
 __all__ = [
+    "cross_spectrum",
     "energy_spectrum",
     "equatorial_wave",
+    "fit_slope",
     "regrid",
     "set_threads",
+    "spectral_flux",
     "taper_weights",
     "to_grid",
     "to_spectral",

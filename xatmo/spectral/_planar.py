@@ -33,6 +33,8 @@ def detrend(field: Any) -> Any:
 class Box:
     """A plane box of ``(ny, nx)`` points, ``dy`` and ``dx`` metres apart, and its rings of wavenumbers.
 
+    Steps may be negative, where rows run southward.
+
     Wavenumbers are cycles per metre; ring j holds those whose length rounds to j times `step`, the coarser of the two
     axes' resolutions, so that no ring is empty.
     """
@@ -45,7 +47,7 @@ class Box:
     @property
     def step(self) -> float:
         """Width of a ring, in cycles per metre."""
-        return max(1 / (self.ny * self.dy), 1 / (self.nx * self.dx))
+        return max(1 / (self.ny * abs(self.dy)), 1 / (self.nx * abs(self.dx)))
 
     @cached_property
     def _waves(self) -> tuple[Floats, Floats]:
@@ -95,14 +97,17 @@ class Box:
 
     def kinetic(self, u: Any, v: Any) -> tuple[Floats, Floats, Floats]:
         """Kinetic energy by ring, and its rotational and divergent parts (wind across and along the wavenumber)."""
+        east, north = self.transform(u), self.transform(v)
+        energy = self.by_ring((np.abs(east) ** 2 + np.abs(north) ** 2) / 2)
+        across, along = (self.by_ring(np.abs(part) ** 2 / 2) for part in self.split(east, north))
+        return energy, across, along
+
+    def split(self, east: Any, north: Any) -> tuple[Any, Any]:
+        """Parts of the Fourier coefficients of a wind across (rotational) and along (divergent) the wavenumber."""
         ky, kx = self._waves
         length = np.hypot(ky, kx)
         length[0, 0] = np.inf  # a uniform wind belongs to neither
-        east, north = self.transform(u), self.transform(v)
-        energy = self.by_ring((np.abs(east) ** 2 + np.abs(north) ** 2) / 2)
-        along = self.by_ring(np.abs((kx * east + ky * north) / length) ** 2 / 2)
-        across = self.by_ring(np.abs((kx * north - ky * east) / length) ** 2 / 2)
-        return energy, across, along
+        return (kx * north - ky * east) / length, (kx * east + ky * north) / length
 
 
 def zonal_power(field: Any) -> Floats:

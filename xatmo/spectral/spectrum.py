@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,12 +14,12 @@ from xatmo import cf
 from xatmo._labels import changed_values, map_fields, require_finite, restore_order
 from xatmo.constants import EARTH_RADIUS
 from xatmo.errors import GridError, OptionError
-from xatmo.spectral import _fields, _kernels
-from xatmo.spectral._fields import DEGREE, Source
+from xatmo.spectral import _fields, _kernels, _operands
+from xatmo.spectral._fields import DEGREE, ORDER, Source
 from xatmo.spectral._planar import Box, zonal_power
 from xatmo.spectral._vectors import components
 from xatmo.spectral.wind import unit_scale
-from xatmo.typing import Floats, SpectralEngine, SpectrumKind, T
+from xatmo.typing import Complexes, Floats, SpectralEngine, SpectrumKind, T
 
 KINDS = ("auto", "spherical", "isotropic", "zonal")
 WAVENUMBER, ZONAL = "wavenumber", "zonal_wavenumber"
@@ -64,6 +64,23 @@ def _zonal_energy(u: Any, v: Any) -> Floats:
     return np.asarray((zonal_power(u) + zonal_power(v)) / 2)
 
 
+def _zonal_mean(field: Any, *, weights: Floats) -> Floats:
+    return np.asarray(np.einsum("...jk,j->...k", zonal_power(field), weights))
+
+
+def _zonal_mean_energy(u: Any, v: Any, *, weights: Floats) -> Floats:
+    return np.asarray((_zonal_mean(u, weights=weights) + _zonal_mean(v, weights=weights)) / 2)
+
+
+def _given_power(components: tuple[Complexes, ...]) -> tuple[Floats]:
+    return (_kernels.power(components[0]),)
+
+
+def _given_energy(components: tuple[Complexes, ...]) -> tuple[Floats, Floats, Floats]:
+    rotational, divergent = (_kernels.power(x) / 2 for x in components)
+    return rotational + divergent, rotational, divergent
+
+
 # ---------------------------------------------------------------------- kinds
 class _Kind:
     """One kind of spectrum on one grid: core dimensions, new dimension with coordinates, and block functions."""
@@ -100,31 +117,12 @@ def _spherical(source: Source, lmax: int | None, engine: SpectralEngine | None) 
 
 
 def _isotropic(source: Source) -> _Kind:
-    grid = source.grid
-    if grid.is_global:
-        message = (
-            f"kind='isotropic' treats a box as a plane; {grid!r} is global. Use kind='spherical', or select a box first"
-        )
-        raise GridError(message)
-    steps = np.diff(grid.latitude), np.diff(grid.longitude)
-    for name, step in zip(("latitude", "longitude"), steps, strict=True):
-        if np.max(np.abs(step - step.mean())) > 0.05 * abs(step.mean()):
-            message = (
-                f"kind='isotropic' needs equal steps; {name} steps go from {np.abs(step).min():g} to "
-                f"{np.abs(step).max():g} degrees. Regrid to a regular box first, method='bilinear'"
-            )
-            raise GridError(message)
-    dy, dx = (EARTH_RADIUS * np.radians(abs(step.mean())) for step in steps)
-    middle = np.radians(grid.latitude.mean())
-    if min(grid.shape) < 4:
-        message = f"kind='isotropic' needs a box of at least 4 x 4 points; {grid.nlat} x {grid.nlon} came"
-        raise GridError(message)
-    # A row that runs opposite changes the sign of dy, which matters for the rotational part alone.
-    box = Box(grid.nlat, grid.nlon, float(-dy if grid.north_to_south else dy), float(dx * np.cos(middle)))
-    return _Kind(source.axes.dims, {WAVENUMBER: box.size}, lambda da: _ring_coords(box), box.power, box.kinetic)
+    box = _operands.plane_box(source.grid, what="kind='isotropic'")
+    return _Kind(source.axes.dims, {WAVENUMBER: box.size}, lambda da: ring_coords(box), box.power, box.kinetic)
 
 
-def _ring_coords(box: Box) -> dict[str, Any]:
+def ring_coords(box: Box) -> dict[str, Any]:
+    """Coordinates ``wavenumber`` and ``wavelength`` of the rings of a box."""
     number = box.wavenumber
     with np.errstate(divide="ignore"):
         length = 1 / number
@@ -135,8 +133,14 @@ def _ring_coords(box: Box) -> dict[str, Any]:
     }
 
 
-def _zonal(source: Source) -> _Kind:
+def _zonal(source: Source, by_latitude: bool) -> _Kind:
     grid, axes = source.grid, source.axes
+    if len(axes.dims) != 2:
+        message = (
+            f"kind='zonal' needs as many points in every row; {grid!r} is no product of latitudes and longitudes. "
+            "Regrid first, for instance to Grid.regular or Grid.gaussian"
+        )
+        raise GridError(message)
     if not grid.periodic:
         message = (
             f"kind='zonal' needs whole latitude circles; longitude runs from {grid.longitude[0]:g} to "
@@ -144,23 +148,45 @@ def _zonal(source: Source) -> _Kind:
         )
         raise GridError(message)
     number = np.arange(grid.nlon // 2 + 1)
+    attrs = {"long_name": "zonal wavenumber, waves around the latitude circle", "units": "1"}
+    wavenumber = xr.Variable(ZONAL, number, attrs)
+    if not by_latitude:
+        options = {"weights": np.array(grid.weights)}
+        power, kinetic = partial(_zonal_mean, **options), partial(_zonal_mean_energy, **options)
+        return _Kind(axes.dims, {ZONAL: number.size}, lambda da: {ZONAL: wavenumber}, power, kinetic, parts=1)
 
     def coords(da: xr.DataArray) -> dict[Any, Any]:
         circle = 2 * np.pi * EARTH_RADIUS * np.cos(np.radians(da[axes.lat].values))
         with np.errstate(divide="ignore"):
             length = np.abs(circle)[:, None] / number
-        attrs = {"long_name": "zonal wavenumber, waves around the latitude circle", "units": "1"}
+        long_name = "wavelength along the latitude circle"
         return {
-            ZONAL: xr.Variable(ZONAL, number, attrs),
-            "wavelength": ((axes.lat_dim, ZONAL), length, {"long_name": "wavelength", "units": "m"}),
+            ZONAL: wavenumber,
+            "wavelength": ((axes.lat_dim, ZONAL), length, {"long_name": long_name, "units": "m"}),
         }
 
     return _Kind((axes.lon_dim,), {ZONAL: number.size}, coords, zonal_power, _zonal_energy, parts=1)
 
 
-def _kind(source: Source, kind: str, lmax: int | None, engine: SpectralEngine | None) -> _Kind:
-    if kind not in KINDS:
-        message = f"kind={kind!r} came; wanted one of {KINDS}"
+def check_kind(kind: str, known: Sequence[str] = KINDS) -> None:
+    """Raise unless a kind of spectrum is known.
+
+    Raises
+    ------
+    OptionError
+        Naming those that are.
+    """
+    if kind not in known:
+        message = f"kind={kind!r} came; wanted one of {tuple(known)}"
+        raise OptionError(message)
+
+
+def _kind(
+    source: Source, kind: str, lmax: int | None, engine: SpectralEngine | None, *, by_latitude: bool = True
+) -> _Kind:
+    check_kind(kind)
+    if not by_latitude and kind != "zonal":
+        message = f"by_latitude=False came with kind={kind!r}; wanted it with kind='zonal' only"
         raise OptionError(message)
     if kind == "auto":
         kind = "spherical" if source.grid.is_global else "isotropic"
@@ -169,7 +195,7 @@ def _kind(source: Source, kind: str, lmax: int | None, engine: SpectralEngine | 
     if lmax is not None:
         message = f"lmax={lmax!r} came with kind={kind!r}; wanted it with kind='spherical' only"
         raise OptionError(message)
-    return _isotropic(source) if kind == "isotropic" else _zonal(source)
+    return _isotropic(source) if kind == "isotropic" else _zonal(source, by_latitude)
 
 
 # ---------------------------------------------------------------------- labelled
@@ -206,6 +232,7 @@ def energy_spectrum(
     u: Hashable | None = None,
     v: Hashable | None = None,
     lmax: int | None = None,
+    by_latitude: bool = True,
     engine: SpectralEngine | None = None,
 ) -> T:
     """Compute the power of scalar fields, or the kinetic energy of a wind pair, by scale.
@@ -214,7 +241,8 @@ def energy_spectrum(
     ----------
     obj : Dataset or DataArray
         A DataArray gives its power. A Dataset gives the kinetic energy of its wind pair if it has one, otherwise the
-        power of every variable.
+        power of every variable. Coefficients on ``degree`` and ``order``, or on GRIB's ``values``, serve as well
+        (spherical only): those of vorticity and divergence (``vo`` and ``d``) together give the kinetic energy.
     kind : {"auto", "spherical", "isotropic", "zonal"}
         ``"spherical"``: by degree n, ``abs(X(n, 0))**2 + 2 sum_m abs(X(n, m))**2`` [1]_; sums to the area-mean
         square, degree 0 being the square of the mean. For winds half of it, from vector harmonics.
@@ -224,21 +252,26 @@ def energy_spectrum(
         summed over rings of wavenumbers (cycles per metre). Sums to the mean square of the detrended field, weighted
         with the squared window.
 
-        ``"zonal"``: by zonal wavenumber along every latitude circle; sums to the circle's mean square.
+        ``"zonal"``: by zonal wavenumber along every latitude circle; sums to the circle's mean square. The latitudes
+        are kept, or averaged over (see ``by_latitude``).
 
         ``"auto"``: spherical on a global grid, isotropic otherwise.
     u, v : str, optional
         Names of eastward and northward wind, where CF attributes and usual names do not tell.
     lmax : int, optional
         Highest degree (spherical only); `Grid.lmax` by default.
+    by_latitude : bool
+        Of zonal spectra: one for every latitude, with its wavelengths, or their mean with `Grid.weights`, which sums
+        to the area-mean square and has no wavelength, as that differs from circle to circle.
     engine : {"ducc0", "torch"}, optional
         ducc0 where it is installed (spherical only).
 
     Returns
     -------
     Dataset or DataArray
-        On ``degree``, ``wavenumber`` (m-1) or ``zonal_wavenumber``, with ``wavelength`` in metres. Power has the square
-        of the field's units. For a wind pair a Dataset of ``energy``, ``rotational`` and ``divergent`` in m2 s-2
+        On ``degree``, ``wavenumber`` (m-1) or ``zonal_wavenumber``, with ``wavelength`` in metres (of zonal spectra
+        along the circle: by latitude too). Power has the square of the field's units. For a wind pair a Dataset of
+        ``energy``, ``rotational`` and ``divergent`` in m2 s-2
         (only ``energy`` for zonal spectra); winds in other units are converted, those without are taken to be in m s-1.
 
     Raises
@@ -271,9 +304,13 @@ def energy_spectrum(
     >>> spectrum.energy.sel(degree=1).item(), spectrum.energy.sum().item()  # mean of (10 cos(lat))**2 / 2
     (33.3333333, 33.3333333)
     """
+    obj = _operands.unpacked(obj)
+    mean = None if by_latitude else False
+    call = cf.describe_call("energy_spectrum", kind=kind, u=u, v=v, lmax=lmax, by_latitude=mean, engine=engine)
+    if _operands.has_coefficients(obj):
+        return cf.add_history(_of_coefficients(obj, kind, u, v, lmax), call)
     source = Source.of(obj)
-    this = _kind(source, kind, lmax, engine)
-    call = cf.describe_call("energy_spectrum", kind=kind, u=u, v=v, lmax=lmax, engine=engine)
+    this = _kind(source, kind, lmax, engine, by_latitude=by_latitude)
     if isinstance(obj, xr.Dataset):
         pair = _pair(obj, u, v, source)
         if pair is not None:
@@ -290,6 +327,44 @@ def energy_spectrum(
         return changed_values(this.label(out, field, _power_attrs(da)), da, reshaped=True)
 
     return cf.add_history(map_fields(obj, one, dims=source.axes.dims, what="energy_spectrum"), call)
+
+
+def _of_coefficients(obj: T, kind: str, u: Hashable | None, v: Hashable | None, lmax: int | None) -> T:
+    check_kind(kind)
+    what = "energy_spectrum"
+    if kind not in ("auto", "spherical") or u is not None or v is not None:
+        message = (
+            f"kind={kind!r}, u={u!r}, v={v!r} came with coefficients; wanted kind='spherical' of fields, or of "
+            "vorticity and divergence"
+        )
+        raise OptionError(message)
+    if isinstance(obj, xr.Dataset):
+        pair = _operands.given_wind_pair(obj)
+        if pair is not None:
+            top = min(_operands.given_degree(x, lmax, what=what) for x in pair)
+            operand = _operands.given_wind(pair, top, what=what)
+            parts = _operands.combine([operand], _given_energy, {DEGREE: top + 1}, count=3, what=what)
+            whole = restore_order(_fields.placed(parts[0], _fields.own(_fields.degree_coords(top))), pair[0])
+            return _energies(whole, parts, obj.attrs)
+
+    def one(da: xr.DataArray) -> xr.DataArray:
+        top = _operands.given_degree(da, lmax, what=what)
+        operand = _operands.given_field(da, top, what=what)
+        (out,) = _operands.combine([operand], _given_power, {DEGREE: top + 1}, count=1, what=what)
+        out = restore_order(_fields.placed(out, _fields.own(_fields.degree_coords(top))), da)
+        out.attrs = _power_attrs(da)
+        return changed_values(out, da, reshaped=True)
+
+    return map_fields(obj, one, dims=(DEGREE, ORDER), what=what)
+
+
+def _energies(whole: xr.DataArray, parts: Sequence[xr.DataArray], attrs: Mapping[Any, Any]) -> xr.Dataset:
+    """Dataset of the energy and its parts, with the dimensions and coordinates of ``whole``."""
+    done = {
+        name: (whole.dims, part.transpose(*whole.dims).data, {"long_name": text, "units": "m2 s-2"})
+        for (name, text), part in zip(_PARTS, parts, strict=False)
+    }
+    return xr.Dataset(done, coords=whole.coords, attrs=attrs)
 
 
 def _pair(
@@ -311,9 +386,4 @@ def _kinetic(ds: xr.Dataset, pair: tuple[xr.DataArray, xr.DataArray], this: _Kin
         dtypes=[_fields.float_type(*fields)] * this.parts,
         what="energy_spectrum",
     )
-    whole = this.label(results[0], fields[0], {})
-    done = {
-        name: (whole.dims, result.transpose(*whole.dims).data, {"long_name": text, "units": "m2 s-2"})
-        for (name, text), result in zip(_PARTS, results, strict=False)
-    }
-    return xr.Dataset(done, coords=whole.coords, attrs=ds.attrs)
+    return _energies(this.label(results[0], fields[0], {}), results, ds.attrs)

@@ -492,6 +492,9 @@ def _from_rings(source: Any, lat: Floats, lon: Floats, shape: tuple[int, ...]) -
     parts = [_on_rings(at, lon[at], ring, weight, sizes, starts, first)
              for ring, weight in ((north, 1 - t), (north + 1, t))]  # fmt: skip
     rows, columns, values = (np.concatenate(p) for p in zip(*parts, strict=True))
+    order = getattr(source, "ring_order", None)
+    if order is not None:  # where the points of the data lie, in the order of the rings
+        columns = np.asarray(order)[columns]
     matrix = sparse.csr_array((values, (rows, columns)), shape=(lat.size, int(sizes.sum())))
     return SparseWeights(clean(matrix), tuple(source.shape), shape, "bilinear", there.astype(np.float64))
 

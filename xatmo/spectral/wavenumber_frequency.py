@@ -26,6 +26,7 @@ SYMMETRIES = ("symmetric", "antisymmetric")
 FREQUENCY, ZONAL, WAVENUMBER, SYMMETRY = "frequency", "zonal_wavenumber", "wavenumber", "symmetry"
 WHAT = "wavenumber_frequency"
 
+_LATITUDE, _LONGITUDE = ("lat", "latitude"), ("lon", "longitude")
 _BAND = (-15.0, 15.0)
 _ROUNDING = 5e-3  # degrees, by which the rows of real files miss the mirror image of each other
 _SECONDS_PER_DAY = 86400.0
@@ -52,7 +53,7 @@ class _Axes:
             source = Source.of(obj)
         except CoordinateError:
             lon = _longitude(obj)
-            if lon is None:
+            if lon is None or any(c.ndim and _is(c, n, "latitude", _LATITUDE) for n, c in obj.coords.items()):
                 raise
             grid = Grid.from_latlon([-1, 1], obj[lon].values)  # a grid needs rows; its columns alone are looked at
             return cls(obj[name].dims[0], days, None, obj[lon].dims[0], grid, np.array([_one_latitude(obj)]))
@@ -76,12 +77,12 @@ class _Axes:
 
 def _longitude(obj: XarrayObject) -> Hashable | None:
     """Longitude of a Hovmoeller diagram, which has no latitude dimension."""
-    names = [n for n, c in obj.coords.items() if c.ndim == 1 and _is(c, n, "longitude", ("lon", "longitude"))]
+    names = [n for n, c in obj.coords.items() if c.ndim == 1 and _is(c, n, "longitude", _LONGITUDE)]
     return names[0] if len(names) == 1 else None
 
 
 def _one_latitude(obj: XarrayObject) -> float:
-    found = [float(c) for n, c in obj.coords.items() if c.ndim == 0 and _is(c, n, "latitude", ("lat", "latitude"))]
+    found = [float(c) for n, c in obj.coords.items() if c.ndim == 0 and _is(c, n, "latitude", _LATITUDE)]
     return found[0] if len(found) == 1 else np.nan
 
 

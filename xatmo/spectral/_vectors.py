@@ -40,7 +40,7 @@ def map_with_winds(
     scalar: Callable[[xr.DataArray], xr.DataArray],
     wind: Callable[[xr.DataArray, xr.DataArray], tuple[xr.DataArray, xr.DataArray]],
     *,
-    dims: tuple[Hashable, Hashable],
+    dims: tuple[Hashable, ...],
     what: str,
 ) -> T:
     """Apply ``wind`` to the wind pairs of a Dataset and ``scalar`` to every other field; see `map_fields`."""

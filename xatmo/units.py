@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import Any
 
@@ -19,6 +20,32 @@ def _parse(units: str) -> Any:
     except Exception as error:  # pint raises many kinds for what it cannot read
         message = f"units {units!r} cannot be read; wanted CF units such as 'm s-1', 'K' or 'degrees_north'"
         raise UnitsError(message) from error
+
+
+_POWER = re.compile(r"([A-Za-z_%\u00b0\u00b5]+)(?:\*\*|\^)?([+-]?\d+)?")
+_CELSIUS = re.compile(r"deg(rees?)?_?C(elsius)?|[Cc]elsius|\u00b0C")
+
+
+def times(units: str, factor: str) -> str:
+    """Units of a product or a derivative, written as CF does: powers of one unit together where both texts are lists.
+
+    Differences of temperatures in degrees Celsius are in K.
+
+    Examples
+    --------
+    >>> times("m2 s-2", "m-1"), times("K", "m-1"), times("1", "s-1"), times("degC", "m-1"), times("W/m2", "m-1")
+    ('m s-2', 'K m-1', 's-1', 'K m-1', 'W/m2 m-1')
+    """
+    if _CELSIUS.fullmatch(units.strip()):
+        units = "K"
+    powers: dict[str, int] = {}
+    for word in f"{units} {factor}".split():
+        found = _POWER.fullmatch(word)
+        if found is None and word != "1":
+            return f"{units} {factor}"
+        if found is not None:
+            powers[found[1]] = powers.get(found[1], 0) + int(found[2] or 1)
+    return " ".join(f"{unit}{power if power != 1 else ''}" for unit, power in powers.items() if power) or "1"
 
 
 @lru_cache(maxsize=256)

@@ -61,6 +61,11 @@ def on_grid_together(
     return cf.add_history(xr.Dataset(done, attrs=attrs), call)
 
 
+def with_history_of(da: xr.DataArray, ds: xr.Dataset) -> xr.DataArray:
+    """Give a field made from a Dataset the Dataset's history."""
+    return da.assign_attrs(history=ds.attrs["history"]) if "history" in ds.attrs else da
+
+
 def grid_sizes(source: Source) -> dict[Hashable, int]:
     """Sizes of the horizontal dimensions, without a repeated column."""
     return dict(zip(source.axes.dims, source.grid.shape, strict=True))

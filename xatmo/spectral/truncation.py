@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-from functools import lru_cache, partial
-from typing import Any
-
-import numpy as np
 import xarray as xr
 
 from xatmo import cf
-from xatmo._labels import changed_values, on_same_grid, require_finite, true_attrs
+from xatmo._labels import map_fields
 from xatmo.errors import OptionError
-from xatmo.grids import Grid
-from xatmo.spectral import _fields, _kernels
-from xatmo.spectral._fields import Source
-from xatmo.spectral._vectors import map_with_winds
+from xatmo.spectral import _degrees, _fields, _kernels, _results
+from xatmo.spectral._fields import DEGREE, ORDER, Source
+from xatmo.spectral.filters import degree_weights
 from xatmo.typing import Floats, SpectralEngine, T
 
 TAPERS = ("exponential", "lanczos")
 
 
-@lru_cache(maxsize=32)
 def taper_weights(lmax: int, taper: str | None) -> Floats:
     """Weight of every degree from 0 to ``lmax``, ``(lmax + 1,)``.
 
     ``None``: 1. ``"exponential"``: ``exp(-ln(10) (n (n + 1) / (lmax (lmax + 1)))**2)``, the filter of Sardeshmukh and
     Hoskins [1]_: 1 at degree 0, 0.1 at ``lmax``, a fourth-order diffusion in between. ``"lanczos"``:
-    ``sinc(n / (lmax + 1))``, the sigma factors that suppress Gibbs oscillations.
+    ``sinc(n / (lmax + 1))``, the sigma factors that suppress Gibbs oscillations. See `degree_weights` for others.
 
     Raises
     ------
@@ -42,41 +36,10 @@ def taper_weights(lmax: int, taper: str | None) -> Floats:
     >>> taper_weights(2, "exponential")
     array([1. , 0.77426368, 0.1 ])
     """
-    degree = np.arange(lmax + 1, dtype=np.float64)
-    if taper is None:
-        weights = np.ones(lmax + 1)
-    elif taper == "exponential":
-        weights = 10.0 ** -((degree * (degree + 1) / max(lmax * (lmax + 1), 1)) ** 2)
-    elif taper == "lanczos":
-        weights = np.sinc(degree / (lmax + 1))
-    else:
+    if taper is not None and taper not in TAPERS:
         message = f"taper={taper!r} came; wanted one of {TAPERS}, or None for a sharp cut"
         raise OptionError(message)
-    weights.flags.writeable = False
-    return weights
-
-
-def _weighted(coefficients: Any, taper: str | None) -> Any:
-    if taper is None:
-        return coefficients
-    weights = taper_weights(coefficients.shape[-1] - 1, taper)
-    return coefficients * weights[:, None].astype(coefficients.real.dtype)
-
-
-def _truncate(field: Any, *, grid: Grid, lmax: int, taper: str | None, engine: Any, name: Any) -> Floats:
-    field = _kernels.as_float(field)
-    require_finite(field, what="truncate", name=name)
-    return _kernels.synthesis(_weighted(_kernels.analysis(field, grid, lmax, engine), taper), grid, engine)
-
-
-def _truncate_wind(
-    u: Any, v: Any, *, grid: Grid, lmax: int, taper: str | None, engine: Any, name: Any
-) -> tuple[Floats, Floats]:
-    u, v = _kernels.as_float(u), _kernels.as_float(v)
-    for component in (u, v):
-        require_finite(component, what="truncate", name=name)
-    rotational, divergent = _kernels.analysis_vector(u, v, grid, lmax, engine)
-    return _kernels.synthesis_vector(_weighted(rotational, taper), _weighted(divergent, taper), grid, engine)
+    return degree_weights("sharp" if taper is None else taper, lmax)
 
 
 def truncate(obj: T, lmax: int, *, taper: str | None = None, engine: SpectralEngine | None = None) -> T:
@@ -88,7 +51,7 @@ def truncate(obj: T, lmax: int, *, taper: str | None = None, engine: SpectralEng
     Parameters
     ----------
     obj : Dataset or DataArray
-        Fields on a global grid, latitude and longitude whole.
+        Fields on a global grid, latitude and longitude whole; or coefficients on ``degree`` and ``order``.
     lmax : int
         Highest degree kept: 63 for T63.
     taper : {"exponential", "lanczos"}, optional
@@ -100,53 +63,50 @@ def truncate(obj: T, lmax: int, *, taper: str | None = None, engine: SpectralEng
     Returns
     -------
     Dataset or DataArray
-        Like the input: dtype (integers become float64), dimension order, coordinates, attributes.
+        Like the input: dtype (integers become float64), dimension order, coordinates, attributes. Coefficients lose
+        the degrees and orders above ``lmax``.
 
     Raises
     ------
     GridError, OptionError, ChunkError, MissingValueError
-        As in `to_spectral`; `OptionError` also for an unknown taper.
+        As in `to_spectral`; `OptionError` also for an unknown taper, or more degrees than there are.
 
     Examples
     --------
+    >>> import numpy as np
+    >>> from xatmo import Grid
     >>> grid = Grid.gaussian(16)
     >>> field = xr.DataArray(np.ones(grid.shape), grid.coords(), ("latitude", "longitude"))
     >>> bool(abs(truncate(field, 5, taper="exponential") - field).max() < 1e-12)
     True
     """
+    if _results.holds_coefficients(obj):
+        return _cut(obj, _kernels.check_degree(lmax), taper)
     source = Source.of(obj)
     top = _kernels.resolve_lmax(source.grid, _kernels.check_degree(lmax), what="truncate")
-    taper_weights(top, taper)
+    weights = taper_weights(top, taper)
     chosen = _kernels.choose_engine(engine)
     call = cf.describe_call("truncate", lmax=top, taper=taper, engine=engine)
-    options: dict[str, Any] = {"grid": source.grid, "lmax": top, "taper": taper, "engine": chosen}
-    dims, output = source.axes.dims, dict(zip(source.axes.dims, source.grid.shape, strict=True))
+    return _degrees.weigh_fields(obj, weights, source, engine=chosen, what="truncate", call=call)
 
-    def finish(out: xr.DataArray, da: xr.DataArray) -> xr.DataArray:
-        out = _fields.same_coords(out, da, source.axes)
-        out.attrs = true_attrs(da)
-        return out
 
-    def scalar(da: xr.DataArray) -> xr.DataArray:
-        _fields.require_real(da, what="truncate")
-        block = partial(_truncate, name=da.name, **options)
+def _cut(obj: T, top: int, taper: str | None) -> T:
+    """Coefficients up to a degree, tapered."""
+    have = _degrees.top_degree(obj)
+    if top > have:
+        message = f"lmax={top} came, but these coefficients end at degree {have}; wanted lmax <= {have}"
+        raise OptionError(message)
+    weights = taper_weights(top, taper)
 
-        def on_columns(field: xr.DataArray) -> xr.DataArray:
-            types = [_fields.float_type(field)]
-            out = _fields.apply(block, [field], dims, outputs=[output], dtypes=types, what="truncate")[0]
-            return finish(out, field)
+    def one(da: xr.DataArray) -> xr.DataArray:
+        _fields.require_convention(da, what="truncate")
+        kept: xr.DataArray = da.isel({DEGREE: slice(top + 1), ORDER: slice(top + 1)})
+        if "lmax" in da.attrs:
+            kept.attrs = {**da.attrs, "lmax": top}
+        return kept
 
-        return changed_values(on_same_grid(da, on_columns, source.axes), da)
-
-    def wind(u: xr.DataArray, v: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
-        block = partial(_truncate_wind, name=(u.name, v.name), **options)
-        pair = [_fields.bare(x, source, what="truncate") for x in (u, v)]
-        types = [_fields.float_type(*pair)] * 2
-        out = _fields.apply(block, pair, dims, outputs=[output] * 2, dtypes=types, what="truncate")
-        first, second = (
-            changed_values(on_same_grid(da, partial(finish, filtered), source.axes), da)
-            for filtered, da in zip(out, (u, v), strict=True)
-        )
-        return first, second
-
-    return cf.add_history(map_with_winds(obj, scalar, wind, dims=dims, what="truncate"), call)
+    cut = map_fields(obj, one, dims=(DEGREE, ORDER), what="truncate")
+    call = cf.describe_call("truncate", lmax=top, taper=taper)
+    if taper is None:
+        return cf.add_history(cut, call)
+    return _degrees.weigh_coefficients(cut, weights, what="truncate", call=call)

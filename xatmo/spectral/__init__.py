@@ -6,9 +6,13 @@ Degrees are counted from 0 (the area mean) to ``lmax`` inclusive. `layouts` conv
 from __future__ import annotations
 
 from xatmo.spectral._threads import set_threads
+from xatmo.spectral.advection import advection
 from xatmo.spectral.cross import cross_spectrum
 from xatmo.spectral.equatorial import equatorial_wave
+from xatmo.spectral.filters import degree_weights, filter_scales
 from xatmo.spectral.flux import spectral_flux
+from xatmo.spectral.helmholtz import absolute_vorticity, helmholtz
+from xatmo.spectral.operators import gradient, inverse_laplacian, laplacian
 from xatmo.spectral.slopes import fit_slope
 from xatmo.spectral.spectrum import energy_spectrum
 from xatmo.spectral.transform import regrid, to_grid, to_spectral
@@ -18,10 +22,18 @@ from xatmo.spectral.wheeler_kiladis import wk_background
 from xatmo.spectral.wind import vorticity_divergence, wind
 
 __all__ = [
+    "absolute_vorticity",
+    "advection",
     "cross_spectrum",
+    "degree_weights",
     "energy_spectrum",
     "equatorial_wave",
+    "filter_scales",
     "fit_slope",
+    "gradient",
+    "helmholtz",
+    "inverse_laplacian",
+    "laplacian",
     "regrid",
     "set_threads",
     "spectral_flux",

@@ -7,6 +7,7 @@ the Condon-Shortley phase.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -37,8 +38,28 @@ def sectoral(sine: Array, lmax: int) -> tuple[Array, NDArray[np.int64]]:
     return mantissa, exponent
 
 
-def blocks(cosine: Array, sine: Array, lmax: int, width: int) -> Iterator[tuple[slice, Array, Array]]:
-    """Tables of blocks of orders, for degrees with even and with odd ``degree - order``.
+@dataclass(frozen=True)
+class Block:
+    """Functions of some orders, all even or all odd, where they are not negligible.
+
+    Attributes
+    ----------
+    orders : slice
+        Of step 2.
+    rows : slice
+        Those that matter: towards the poles, functions of high order fall below all rounding.
+    even, odd : array (orders, k, rows)
+        P(n, order) for degrees ``n = orders.start + 2 k`` and ``n = orders.start + 2 k + 1``; zero where n < order.
+    """
+
+    orders: slice
+    rows: slice
+    even: Array
+    odd: Array
+
+
+def blocks(cosine: Array, sine: Array, lmax: int, width: int, *, negligible: float = 0.0) -> Iterator[Block]:
+    """Tables in blocks of ``width`` orders, in float64; rows where nothing exceeds ``negligible`` are left out.
 
     Parameters
     ----------
@@ -47,26 +68,26 @@ def blocks(cosine: Array, sine: Array, lmax: int, width: int) -> Iterator[tuple[
     lmax : int
         Highest degree.
     width : int
-        Orders in a block; all even or all odd.
-
-    Yields
-    ------
-    orders : slice
-        Of step 2.
-    even, odd : array (orders, k, nlat)
-        P(order + 2 k, order) and P(order + 2 k + 1, order); zero where the degree would exceed ``lmax``.
+        Orders in a block.
+    negligible : float
+        Absolute value, to be compared with functions whose mean square is 1.
     """
     mantissa, exponent = sectoral(sine, lmax)
     for parity in (0, 1):
         for first in range(parity, lmax + 1, 2 * width):
             orders = slice(first, min(first + 2 * width, lmax + 1), 2)
             m = np.arange(orders.start, orders.stop, 2)[:, None]
-            yield orders, *_block(cosine, m, lmax, mantissa[orders], exponent[orders])
+            even, odd = _block(cosine, m, lmax, mantissa[orders], exponent[orders])
+            top = np.max(np.abs(even), axis=(0, 1), initial=0)
+            (kept,) = np.nonzero(np.maximum(top, np.max(np.abs(odd), axis=(0, 1), initial=0)) > negligible)
+            rows = slice(int(kept[0]), int(kept[-1]) + 1) if kept.size else slice(0, 1)
+            yield Block(orders, rows, even[..., rows], odd[..., rows])
 
 
 def _block(cosine: Array, m: Any, lmax: int, mantissa: Array, exponent: NDArray[np.int64]) -> tuple[Array, Array]:
     count = lmax - int(m[0, 0]) + 1
     tables = np.zeros((m.size, (count + 1) // 2, cosine.size)), np.zeros((m.size, count // 2, cosine.size))
+    place = (m[:, 0] - m[0, 0]) // 2
     scale = np.where(mantissa == 0, 0, np.maximum(0, -(exponent // _SCALE) - 1))
     current = np.ldexp(mantissa, exponent + _SCALE * scale)
     previous = np.zeros_like(current)
@@ -84,9 +105,8 @@ def _block(cosine: Array, m: Any, lmax: int, mantissa: Array, exponent: NDArray[
                 shift = np.where(grown, 2.0**-_SCALE, 1.0)
                 previous, current, scale = previous * shift, current * shift, scale - grown
                 scaled = bool(scale.any())
-            tables[j % 2][:kept, j // 2] = np.where(scale[:kept] > 0, 0.0, current[:kept])
-        else:
-            tables[j % 2][:kept, j // 2] = current[:kept]
+        values = np.where(scale[:kept] > 0, 0.0, current[:kept]) if scaled else current[:kept]
+        tables[j % 2][np.arange(kept), place[:kept] + j // 2] = values
     return tables
 
 

@@ -10,6 +10,7 @@ tables (m P / cos(lat) and dP / dlat of order m are combinations of functions of
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,9 +20,7 @@ from torch import Tensor, nn
 
 from xatmo import _quadrature
 from xatmo.errors import DimensionError, OptionError
-from xatmo.nn import _legendre
-
-_BLOCK = 16
+from xatmo.nn import _legendre, _products
 
 
 class SphericalHarmonics(nn.Module):
@@ -45,9 +44,14 @@ class SphericalHarmonics(nn.Module):
 
     Notes
     -----
-    Tables hold about ``lmax**2 * nlat / 4`` numbers: 0.39 GB in float32 for lmax 719 on 721 rows. They are not
-    part of ``state_dict``. Every method is linear, can be differentiated (twice), and works on any leading dimensions
-    and any device. Under autocast, transforms stay in their own precision.
+    Tables hold at most ``lmax**2 * nlat / 4`` numbers: TABLES719 GB in float32 for lmax 719 on 721 rows, TABLES1279 GB for
+    lmax 1279 on 1280 Gaussian rows. They are neither parameters nor buffers: not in ``state_dict``, not broadcast
+    between processes. They follow the module to another device; ``.double()`` computes them anew, ``.half()`` and
+    ``.bfloat16()`` leave them in float32. Every method is linear, can be differentiated (any number of times), and
+    works on any leading dimensions.
+
+    Fields and coefficients of any precision are taken; work is done, and results come, in the transform's own
+    precision, also under autocast: a bfloat16 field gives complex64 coefficients and those a float32 field.
 
     Raises
     ------
@@ -66,12 +70,6 @@ class SphericalHarmonics(nn.Module):
     True
     """
 
-    colatitude: Tensor
-    phase: Tensor
-    even_weights: Tensor
-    odd_weights: Tensor
-    wave_cosine: Tensor
-    wave_sine: Tensor
 
     def __init__(
         self,
@@ -98,16 +96,12 @@ class SphericalHarmonics(nn.Module):
         self.dtype = dtype
         self.nlat, self.nlon = rows.size, columns.size
         self.upward = bool(rows[0] > rows[-1])
-        self.register_buffer("colatitude", torch.tensor(rows, dtype=dtype), persistent=False)
-        down = rows[::-1] if self.upward else rows
+        self._rows, self._columns = rows, columns
         self._rule: str | None = None
+        self._weights = self._quadrature(rows[::-1] if self.upward else rows, weights)
         self._companion: SphericalHarmonics | None = None
-        self._series: tuple[Tensor, Tensor] | None = None
-        self.folded = bool(np.allclose(down + down[::-1], np.pi, rtol=0, atol=1e-9))
-        self._set_longitudes(columns)
-        self._set_weights(down, weights)
-        self._set_tables(down)
-        self._factors: dict[torch.device, tuple[Tensor, Tensor, Tensor, Tensor]] = {}
+        with torch.inference_mode(False):  # what is made here must serve training, too
+            self._build(dtype)
 
     @classmethod
     def gaussian(cls, nlat: int, nlon: int, lmax: int, *, dtype: torch.dtype = torch.float32) -> SphericalHarmonics:
@@ -127,68 +121,96 @@ class SphericalHarmonics(nn.Module):
         return cls(colatitude, 2 * np.pi * np.arange(nlon) / nlon, lmax, dtype=dtype)
 
     # ------------------------------------------------------------------ construction
-    def _set_longitudes(self, columns: NDArray[np.float64]) -> None:
-        order = np.arange(self.lmax + 1)
-        if not columns.size:
-            self.around = False
-            for name in ("phase", "wave_cosine", "wave_sine"):
-                self.register_buffer(name, None, persistent=False)
-            return
-        even = columns[0] + 2 * np.pi * np.arange(self.nlon) / self.nlon
-        self.around = bool(np.allclose(columns, even, rtol=0, atol=0.1 * np.pi / self.nlon))
-        complex_type = torch.complex64 if self.dtype == torch.float32 else torch.complex128
-        shifted = self.around and columns[0] % (2 * np.pi) != 0
-        phase = torch.tensor(np.exp(1j * order * columns[0]), dtype=complex_type) if shifted else None
-        self.register_buffer("phase", phase, persistent=False)
-        waves = np.exp(1j * np.outer(order, columns)) * np.where(order == 0, 1, 2)[:, None]
-        for name, part in (("wave_cosine", waves.real), ("wave_sine", waves.imag)):
-            table = None if self.around else torch.tensor(part, dtype=self.dtype)
-            self.register_buffer(name, table, persistent=False)
-
-    def _set_weights(self, down: NDArray[np.float64], weights: Any) -> None:
+    def _quadrature(self, down: NDArray[np.float64], weights: Any) -> tuple[NDArray[np.float64], ...] | None:
+        """Choose the rule, rows from north to south: nothing, a weight for each row, or matrices by parity of order."""
         n = self.nlat
-        rules: tuple[NDArray[np.float64], ...] | None = None
+        self.folded = bool(np.allclose(down + down[::-1], np.pi, rtol=0, atol=1e-9))
+        if n > 2 and _legendre.is_clenshaw_curtis(down):
+            self._rule = "poles"
+        elif _legendre.is_fejer(down):
+            self._rule = "no poles"
         if weights is not None:
             given = _numbers(weights)
             if given.shape != (n,):
                 message = f"weights of shape {given.shape} came; wanted one for each of the {n} rows"
                 raise DimensionError(message)
-            rules = (given[::-1] if self.upward else given,)
-        if n > 2 and _legendre.is_clenshaw_curtis(down):
-            self._rule = "poles"
-        elif _legendre.is_fejer(down):
-            self._rule = "no poles"
-        if weights is None and self._rule is not None:
-            rules = _legendre.exact_rule(n, poles=self.poles)
-        elif weights is None and np.allclose(down, _quadrature.gauss_legendre(n)[0], rtol=0, atol=1e-9):
-            rules = (_quadrature.gauss_legendre(n)[1],)
-        even = odd = None
-        if rules is not None:
-            pairs = [_legendre.fold(r) if self.folded else (r, r) for r in rules]
-            even, odd = (torch.tensor(np.stack([p[k] for p in pairs]), dtype=self.dtype) for k in (0, 1))
-        self.register_buffer("even_weights", even, persistent=False)
-        self.register_buffer("odd_weights", odd, persistent=False)
+            self.folded = self.folded and bool(np.allclose(given, given[::-1], rtol=1e-9, atol=0))
+            return (given[::-1] if self.upward else given,)
+        if self._rule is not None:
+            return _legendre.exact_rule(n, poles=self.poles)
+        nodes, given = _quadrature.gauss_legendre(n)
+        return (given,) if np.allclose(down, nodes, rtol=0, atol=1e-9) else None
 
-    def _set_tables(self, down: NDArray[np.float64]) -> None:
+    def _build(self, dtype: torch.dtype) -> None:
+        self.dtype = dtype
+        self.colatitude = torch.tensor(self._rows, dtype=dtype)
+        order = np.arange(self.lmax + 1)
+        complex_type = torch.complex64 if dtype == torch.float32 else torch.complex128
+        self.phase: Tensor | None = None
+        self.waves: Tensor | None = None  # real and imaginary parts of the waves, (2 orders, nlon), where no FFT serves
+        self.around = False
+        if self.nlon:
+            first = self._columns[0]
+            even = first + 2 * np.pi * np.arange(self.nlon) / self.nlon
+            self.around = bool(np.allclose(self._columns, even, rtol=0, atol=0.1 * np.pi / self.nlon))
+            if self.around and first % (2 * np.pi) != 0:
+                self.phase = torch.tensor(np.exp(1j * order * first), dtype=complex_type)
+            if not self.around:
+                waves = np.exp(1j * np.outer(order, self._columns)) * np.where(order == 0, 1, 2)[:, None]
+                self.waves = torch.tensor(np.concatenate([waves.real, -waves.imag]), dtype=dtype)
+        down = self._rows[::-1] if self.upward else self._rows
         rows = down[: (self.nlat + 1) // 2] if self.folded else down
         cosine, sine = np.cos(rows), np.sin(rows)
         if self.folded and self.nlat % 2:
             cosine[-1], sine[-1] = 0, 1
         sine[np.abs(sine) < 1e-15] = 0  # sin(pi) is not quite zero
-        self._orders: list[slice] = []
-        for number, (orders, even, odd) in enumerate(_legendre.blocks(cosine, sine, self.lmax, _BLOCK)):
-            self._orders.append(orders)
-            self.register_buffer(f"even_{number}", torch.tensor(even, dtype=self.dtype), persistent=False)
-            self.register_buffer(f"odd_{number}", torch.tensor(odd, dtype=self.dtype), persistent=False)
+        weights = None
+        if self._weights is not None:
+            folds = [_legendre.fold(w) if self.folded else (w, w) for w in self._weights]
+            numbers = np.array([[f[k] for f in folds] for k in (0, 1)])
+            weights = torch.tensor(numbers if numbers.ndim == 4 else numbers[0], dtype=dtype)
+        blocks = _products.make_blocks(cosine, sine, self.lmax, dtype)
+        self._plan = _products.Plan(self.nlat, self.nlon, self.lmax, self.folded, self.upward, weights, blocks)
+        self._factors: tuple[Tensor, ...] | None = None
+        self._series: tuple[Tensor, Tensor] | None = None
 
-    def tables(self, number: int) -> tuple[slice, Tensor, Tensor]:
-        """Orders and tables of one block: even and odd ``degree - order``, each (orders, degrees, rows)."""
-        return self._orders[number], self.get_buffer(f"even_{number}"), self.get_buffer(f"odd_{number}")
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> SphericalHarmonics:
+        """Move or convert the tables with the module.
+
+        They are no buffers: nothing of them is saved, broadcast or averaged. Half precision leaves them in float32;
+        what goes from float32 to float64 is computed anew.
+        """
+        super()._apply(fn, recurse)
+        probe = fn(torch.zeros(1, dtype=self.dtype, device=self.device))
+        target = probe.dtype if probe.dtype in (torch.float32, torch.float64) else self.dtype
+        with torch.inference_mode(False):
+            if target == torch.float64 and self.dtype == torch.float32:
+                self._build(target)
+            wide = torch.complex64 if target == torch.float32 else torch.complex128
+
+            def move(tensor: Tensor) -> Tensor:
+                if probe.dtype == tensor.dtype:
+                    return fn(tensor)  # also what shares or pins memory
+                return tensor.to(probe.device, wide if tensor.is_complex() else target)
+
+            self.dtype = target
+            self._plan = self._plan.map(move)
+            self.colatitude = move(self.colatitude)
+            self.phase = None if self.phase is None else move(self.phase)
+            self.waves = None if self.waves is None else move(self.waves)
+            self._factors = None
+            self._series = None
+        return self
+
+    @property
+    def device(self) -> torch.device:
+        """Where the tables are."""
+        return self._plan.device
 
     @property
     def table_bytes(self) -> int:
         """Memory that the tables and weights take."""
-        return sum(b.numel() * b.element_size() for b in self.buffers())
+        return sum(t.numel() * t.element_size() for t in self._plan.tensors)
 
     # ------------------------------------------------------------------ the four transforms
     def analysis(self, field: Tensor) -> Tensor:
@@ -204,21 +226,20 @@ class SphericalHarmonics(nn.Module):
             Complex, (degree, order), zero where order > degree.
         """
         with torch.autocast(field.device.type, enabled=False):
-            lead = field.shape[:-2]
-            waves = self._zonal_waves(field)  # (batch, nlat, order)
-            columns = torch.view_as_real(waves).permute(2, 1, 0, 3).reshape(self.lmax + 1, self.nlat, -1)
-            dense = self._project(columns)  # (order, degree, 2 batch)
-            dense = dense.reshape(*dense.shape[:2], -1, 2).permute(2, 0, 1, 3).contiguous()
-            return torch.view_as_complex(dense).reshape(*lead, *dense.shape[1:3]).mT
+            self._check_field(field)
+            flat = field.reshape(-1, self.nlat, self.nlon).to(self.dtype)
+            dense: Tensor = _products.FUSED(flat, "analysis", self._plan, self.phase)
+            return dense.reshape(*field.shape[:-2], *dense.shape[1:]).mT
 
     def synthesis(self, coefficients: Tensor) -> Tensor:
         """Field values, (..., nlat, nlon), from coefficients (..., lmax + 1, lmax + 1): inverse of `analysis`."""
         with torch.autocast(coefficients.device.type, enabled=False):
             dense, lead = self._by_order(coefficients)  # (batch, order, degree)
-            columns = torch.view_as_real(dense).permute(1, 2, 0, 3).flatten(2)
-            waves = self._evaluate(columns)  # (order, nlat, 2 batch)
-            waves = waves.reshape(*waves.shape[:2], -1, 2).permute(2, 1, 0, 3).contiguous()
-            return self._zonal_sum(torch.view_as_complex(waves)).reshape(*lead, self.nlat, self.nlon)
+            if self.around and 2 * self.lmax < self.nlon:
+                field: Tensor = _products.FUSED(dense, "synthesis", self._plan, self.phase)
+            else:
+                field = self._zonal_sum(self.legendre_synthesis(coefficients).mT)
+            return field.reshape(*lead, self.nlat, self.nlon)
 
     def analysis_vector(self, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Rotational and divergent coefficients (spin 1) of a vector field, in its own units.
@@ -368,7 +389,7 @@ class SphericalHarmonics(nn.Module):
         if waves.shape[-2:] != (self.lmax + 1, self.nlat):
             message = f"waves of shape {tuple(waves.shape)} came; wanted (..., {self.lmax + 1}, {self.nlat})"
             raise DimensionError(message)
-        if weighted and self.even_weights is None:
+        if weighted and self._weights is None:
             message = "these rows have no quadrature weights; give weights=, or ask for weighted=False (plain sums)"
             raise OptionError(message)
         with torch.autocast(waves.device.type, enabled=False):
@@ -396,21 +417,17 @@ class SphericalHarmonics(nn.Module):
             with torch.inference_mode(False):
                 rows, _ = _quadrature.fejer1(max(self.lmax + 1, 2))
                 self._companion = SphericalHarmonics(rows, None, self.lmax, dtype=self.dtype)
-        self._companion.to(self.colatitude.device)
-        return self._companion
+        return self._companion.to(self.device)
 
     def series_matrices(self) -> tuple[Tensor, Tensor]:
         """Matrices, (term, row), from values on equally spaced rows to cosine and to sine series in colatitude."""
         if self._series is None:
-            cosine, sine = _legendre.series(self.nlat, poles=self.poles)
+            matrices = _legendre.series(self.nlat, poles=self.poles)
             rows = slice(None, None, -1 if self.upward else 1)
             with torch.inference_mode(False):
-                self._series = (
-                    torch.tensor(cosine[:, rows].copy(), dtype=self.dtype),
-                    torch.tensor(sine[:, rows].copy(), dtype=self.dtype),
-                )
-        cosine, sine = (x.to(self.colatitude.device) for x in self._series)
-        return cosine, sine
+                cosine, sine = (torch.tensor(m[:, rows].copy(), dtype=self.dtype).to(self.device) for m in matrices)
+            self._series = cosine, sine
+        return self._series
 
     def at_points(self, coefficients: Tensor, colatitude: Any, longitude: Any, *, block: int | None = None) -> Tensor:
         """Value of the harmonic sum at scattered points, whatever this transform's grid.
@@ -461,36 +478,35 @@ class SphericalHarmonics(nn.Module):
     # ------------------------------------------------------------------ along longitude
     def _zonal_waves(self, field: Tensor) -> Tensor:
         """Fourier coefficients of the rows, (batch, nlat, order)."""
+        self._check_field(field)
+        waves: Tensor = torch.fft.rfft(field.to(self.dtype), norm="forward")[..., : self.lmax + 1]
+        if self.phase is not None:
+            waves = waves * self.phase.conj()
+        return waves.reshape(-1, self.nlat, self.lmax + 1)
+
+    def _check_field(self, field: Tensor) -> None:
         if field.shape[-2:] != (self.nlat, self.nlon):
             message = f"a field of shape {tuple(field.shape)} came; wanted (..., {self.nlat}, {self.nlon})"
             raise DimensionError(message)
-        if self.even_weights is None or not self.around or 2 * self.lmax >= self.nlon:
+        if self._weights is None or not self.around or 2 * self.lmax >= self.nlon:
             message = (
                 f"this grid of {self.nlat} x {self.nlon} points allows synthesis only at lmax={self.lmax}: analysis "
                 "needs quadrature weights, columns that go around in equal steps, and nlon > 2 lmax"
             )
             raise OptionError(message)
-        waves: Tensor = torch.fft.rfft(field.to(self.dtype), norm="forward")[..., : self.lmax + 1]
-        if self.phase is not None:
-            waves = waves * self.phase.conj()
-        return waves.reshape(-1, self.nlat, self.lmax + 1)
 
     def _zonal_sum(self, waves: Tensor) -> Tensor:
         """Rows from their Fourier coefficients (..., order)."""
         if not self.nlon:
             message = "this transform has no columns (longitude=None); use legendre_synthesis or at_points"
             raise OptionError(message)
-        if not self.around:
-            out: Tensor = waves.real @ self.wave_cosine - waves.imag @ self.wave_sine
-            return out
+        if self.waves is not None:
+            return torch.cat([waves.real, waves.imag], -1) @ self.waves
         if self.phase is not None:
             waves = waves * self.phase
         times = 2 * self.lmax // self.nlon + 1  # finer columns hold the waves that these columns cannot
-        return self._every(torch.fft.irfft(waves, n=times * self.nlon, norm="forward"), times)
-
-    @staticmethod
-    def _every(rows: Tensor, times: int) -> Tensor:
-        return rows if times == 1 else rows[..., ::times]
+        rows: Tensor = torch.fft.irfft(waves, n=times * self.nlon, norm="forward")
+        return rows[..., ::times] if times > 1 else rows
 
     def _by_order(self, coefficients: Tensor) -> tuple[Tensor, torch.Size]:
         size = self.lmax + 1
@@ -498,7 +514,7 @@ class SphericalHarmonics(nn.Module):
             message = f"coefficients of shape {tuple(coefficients.shape)} came; wanted (..., {size}, {size})"
             raise DimensionError(message)
         wide = torch.complex64 if self.dtype == torch.float32 else torch.complex128
-        return coefficients.mT.reshape(-1, size, size).to(wide), coefficients.shape[:-2]
+        return coefficients.mT.reshape(-1, size, size).to(wide).resolve_conj(), coefficients.shape[:-2]
 
     # ------------------------------------------------------------------ along latitude
     def _project(self, waves: Tensor, *, weighted: bool = True) -> Tensor:
@@ -509,38 +525,32 @@ class SphericalHarmonics(nn.Module):
             half = (self.nlat + 1) // 2
             north, south = waves[:, :half], waves[:, self.nlat - half :].flip(1)
             even, odd = north + south, north - south
-            if not weighted and self.nlat % 2:
+            if not weighted and self._plan.equator:
                 middle = even.new_ones(half)
                 middle[-1] = 0.5  # the equator, in both hemispheres
                 even = even * middle[:, None]
         else:
             even = odd = waves
-        if weighted:
-            even, odd = self._weigh(even, self.even_weights), self._weigh(odd, self.odd_weights)
-        skew: Tensor = _PROJECT(even, odd, self)
-        size = self.lmax + 1
-        return skew.flatten(0, 1)[: size * size].reshape(size, size, -1)
+        weights = self._plan.weights
+        if weighted and weights is not None:
+            if weights.ndim == 2:
+                even, odd = (x * weights[0, :, None] for x in (even, odd))
+            else:
+                even, odd = (self._weigh(x, w) for x, w in zip((even, odd), weights, strict=True))
+        dense: Tensor = _products.PROJECT(even, odd, self._plan)
+        return dense
 
     @staticmethod
-    def _weigh(waves: Tensor, weights: Tensor) -> Tensor:
-        if weights.ndim == 2:  # a weight for each row, the same for all orders
-            return waves * weights[0, :, None]
-        out = torch.empty_like(waves) if not waves.requires_grad else None
-        parts = [weights[p] @ waves[p::2] for p in (0, 1)]
-        if out is not None:
-            out[0::2], out[1::2] = parts
-            return out
+    def _weigh(waves: Tensor, matrices: Tensor) -> Tensor:
+        """Apply a matrix to the rows of even orders, another to those of odd orders."""
+        parts = [matrices[p] @ waves[p::2] for p in (0, 1)]
         if waves.shape[0] % 2:
             parts[1] = torch.cat([parts[1], torch.zeros_like(parts[0][:1])])
         return torch.stack(parts, 1).flatten(0, 1)[: waves.shape[0]]
 
     def _evaluate(self, dense: Tensor) -> Tensor:
         """Sum of functions times coefficients: (order, degree, c) -> (order, nlat, c)."""
-        size = self.lmax + 1
-        flat = dense.flatten(0, 1)
-        # One more entry by row turns (order, degree) into (order, degree - order) without moving anything.
-        skew = torch.cat([flat, flat.new_zeros(size, flat.shape[1])]).reshape(size, size + 1, -1)
-        even, odd = _EVALUATE(skew, self)
+        even, odd = _products.EVALUATE(dense, self._plan)
         if self.folded:
             south = (even - odd)[:, : self.nlat // 2].flip(1)
             waves = torch.cat([even + odd, south], 1)
@@ -548,7 +558,7 @@ class SphericalHarmonics(nn.Module):
             waves = even + odd
         return waves.flip(1) if self.upward else waves
 
-    def _vector_factors(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _vector_factors(self, device: torch.device) -> tuple[Tensor, ...]:
         """Factors, (order, degree), of the functions of order m -+ 1 in dP / dlat and in m P / cos(lat).
 
         Both are divided by s = sqrt(n (n + 1)):
@@ -557,12 +567,12 @@ class SphericalHarmonics(nn.Module):
         ``a^2 = (n + m)(n - m + 1)``, ``b^2 = (n - m)(n + m + 1)``, ``c^2 = (2 n + 1) / (2 n - 1)``,
         ``d^2 = (n + m)(n + m - 1)``, ``e^2 = (n - m)(n - m - 1)``; the latter two factors are for degrees 1 and up.
         """
-        if device not in self._factors:
+        if self._factors is None:
             with torch.inference_mode(False):  # what is kept must serve training, too
-                self._factors[device] = self._make_vector_factors(device)
-        return self._factors[device]
+                self._factors = self._make_vector_factors(device)
+        return self._factors
 
-    def _make_vector_factors(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _make_vector_factors(self, device: torch.device) -> tuple[Tensor, ...]:
         n = torch.arange(self.lmax + 1, dtype=torch.float64, device=device)
         m = n[:, None]
         s = torch.sqrt(n * (n + 1)).clamp(min=1)
@@ -580,60 +590,10 @@ class SphericalHarmonics(nn.Module):
         ratio_below = ratio * root((n - m) * (n - m - 1))
         ratio_above[0] = ratio_below[0] = 0
         factors = slope_above, slope_below, ratio_above[:, 1:], ratio_below[:, 1:]
-        return tuple(f.to(self.dtype) for f in factors)  # type: ignore[return-value]
+        return tuple(f.to(self.dtype) for f in factors)
 
 
 def _numbers(values: Any) -> NDArray[np.float64]:
     if isinstance(values, Tensor):
         values = values.detach().cpu().numpy()
     return np.array(values, dtype=np.float64)
-
-
-# ---------------------------------------------------------------------- the two Legendre products, each other's adjoint
-def _down(even: Tensor, odd: Tensor, transform: SphericalHarmonics) -> Tensor:
-    size = transform.lmax + 1
-    out = even.new_zeros(size, size + 1, even.shape[-1])
-    for number in range(len(transform._orders)):
-        orders, even_table, odd_table = transform.tables(number)
-        target = out[orders]
-        target[:, 0 : 2 * even_table.shape[1] : 2] = torch.bmm(even_table, even[orders])
-        target[:, 1 : 2 * odd_table.shape[1] : 2] = torch.bmm(odd_table, odd[orders])
-    return out
-
-
-def _up(skew: Tensor, transform: SphericalHarmonics) -> tuple[Tensor, Tensor]:
-    rows = transform.tables(0)[1].shape[-1]
-    even = skew.new_empty(skew.shape[0], rows, skew.shape[-1])
-    odd = torch.empty_like(even)
-    for number in range(len(transform._orders)):
-        orders, even_table, odd_table = transform.tables(number)
-        source = skew[orders]
-        even[orders] = torch.bmm(even_table.mT, source[:, 0 : 2 * even_table.shape[1] : 2])
-        odd[orders] = torch.bmm(odd_table.mT, source[:, 1 : 2 * odd_table.shape[1] : 2])
-    return even, odd
-
-
-class _Down(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, even: Tensor, odd: Tensor, transform: SphericalHarmonics) -> Tensor:
-        ctx.transform = transform
-        return _down(even, odd, transform)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> Any:
-        return *_EVALUATE(gradients[0], ctx.transform), None
-
-
-class _Up(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, skew: Tensor, transform: SphericalHarmonics) -> tuple[Tensor, Tensor]:
-        ctx.transform = transform
-        return _up(skew, transform)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> Any:
-        return _PROJECT(gradients[0], gradients[1], ctx.transform), None
-
-
-_PROJECT: Any = _Down.apply
-_EVALUATE: Any = _Up.apply

@@ -12,8 +12,11 @@ from xatmo.spectral.equatorial import equatorial_wave
 from xatmo.spectral.filters import degree_weights, filter_scales
 from xatmo.spectral.flux import spectral_flux
 from xatmo.spectral.helmholtz import absolute_vorticity, helmholtz
+from xatmo.spectral.interchange import from_layout, from_pyshtools, to_layout, to_pyshtools
 from xatmo.spectral.operators import gradient, inverse_laplacian, laplacian
+from xatmo.spectral.packed import to_packed
 from xatmo.spectral.slopes import fit_slope
+from xatmo.spectral.semivariogram import semivariogram
 from xatmo.spectral.spectrum import energy_spectrum
 from xatmo.spectral.transform import regrid, to_grid, to_spectral
 from xatmo.spectral.truncation import taper_weights, truncate
@@ -30,15 +33,21 @@ __all__ = [
     "equatorial_wave",
     "filter_scales",
     "fit_slope",
+    "from_layout",
+    "from_pyshtools",
     "gradient",
     "helmholtz",
     "inverse_laplacian",
     "laplacian",
     "regrid",
+    "semivariogram",
     "set_threads",
     "spectral_flux",
     "taper_weights",
     "to_grid",
+    "to_layout",
+    "to_packed",
+    "to_pyshtools",
     "to_spectral",
     "truncate",
     "vorticity_divergence",

@@ -343,5 +343,5 @@ def from_ecmwf(values: Any, *, lmax: int | None = None) -> Complexes:
     array = np.ascontiguousarray(as_float(values))
     size = array.shape[-1]
     stored = triangular_lmax(size // 2 if size % 2 == 0 else 0)
-    packed = array.view(np.complex64 if array.dtype == np.float32 else np.complex128)
+    packed: Complexes = array.view(np.complex64 if array.dtype == np.float32 else np.complex128)
     return _spread(packed, None if lmax is None else min(lmax, stored))

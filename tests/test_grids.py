@@ -15,6 +15,8 @@ GLOBAL = {
     "gaussian even": Grid.gaussian(20),
     "gaussian odd": Grid.gaussian(21),
     "missing south pole": Grid.from_latlon(90 - 10 * np.arange(18), 10 * np.arange(36)),
+    "driscoll-healy, odd": Grid.driscoll_healy(17),
+    "missing north pole": Grid.from_latlon(80 - 10 * np.arange(18), 10 * np.arange(36)),
     "missing both poles": Grid.from_latlon(80 - 10 * np.arange(17), 10 * np.arange(36)),
 }
 
@@ -22,7 +24,8 @@ GLOBAL = {
 @pytest.mark.parametrize("grid", GLOBAL.values(), ids=list(GLOBAL))
 class TestGlobal:
     def test_weights_integrate_polynomials_to_the_degree_claimed(self, grid: Grid) -> None:
-        degree = {"gaussian": 2 * grid.nlat - 1, "regular": grid.nlat - 1}.get(grid.kind, 2 * grid.lmax)
+        by_kind = {"gaussian": 2 * grid.nlat - 1, "regular": grid.nlat - 1, "driscoll_healy": 2 * (grid.nlat // 2) - 1}
+        degree = by_kind.get(grid.kind, 2 * grid.lmax)
         values = _quadrature.legendre_values(np.cos(grid.colatitude), degree)
         np.testing.assert_allclose(values @ grid.weights, np.eye(degree + 1)[0], atol=1e-12)
 
@@ -30,7 +33,8 @@ class TestGlobal:
         assert grid.weights.sum() == pytest.approx(1, abs=1e-14)
         assert grid.areas.sum() == pytest.approx(4 * np.pi * EARTH_RADIUS**2, rel=1e-12)
         assert grid.areas.shape == grid.shape
-        assert (grid.weights > 0).all()
+        assert (grid.weights[np.abs(grid.latitude) < 89.9] > 0).all()
+        assert (grid.weights >= 0).all()  # 0 on the pole of a Driscoll-Healy grid
 
     def test_row_order_and_longitude_range_change_nothing_but_the_order(self, grid: Grid) -> None:
         flipped = Grid.from_latlon(grid.latitude[::-1], (grid.longitude + 180) % 360 - 180)

@@ -84,6 +84,8 @@ def restore_order(result: xr.DataArray, like: xr.DataArray) -> xr.DataArray:
 
 def drop_cyclic(obj: T, axes: cf.Horizontal) -> tuple[T, bool]:
     """Drop a last column that repeats the first, 360 degrees on; tell whether there was one."""
+    if axes.rings:  # no columns
+        return obj, False
     if repeats_first_column(unwrap_longitude(obj[axes.lon].values)):
         return obj.isel({axes.lon_dim: slice(0, -1)}), True
     return obj, False

@@ -88,6 +88,26 @@ def fejer1(n: int) -> tuple[Array, Array]:
     return colatitude, weights
 
 
+@lru_cache(maxsize=32)
+def driscoll_healy(n: int) -> tuple[Array, Array]:
+    """Equally spaced colatitudes from the north pole to one step before the south pole, and their weights.
+
+    The weights of Driscoll and Healy, ``2 / n sin(t) sum_k sin((2 k + 1) t) / (2 k + 1)`` for k < n / 2: exact up to
+    degree n - 1 for even n (n - 2 for odd n). The row on the pole has the weight 0.
+
+    Examples
+    --------
+    >>> colatitude, weights = driscoll_healy(4)
+    >>> np.degrees(colatitude), weights
+    (array([  0.,  45.,  90., 135.]), array([0.        , 0.33333333, 0.33333333, 0.33333333]))
+    """
+    colatitude = np.pi * np.arange(n) / n
+    k = 2 * np.arange(n // 2) + 1
+    weights = np.sin(colatitude) * (np.sin(np.outer(colatitude, k)) @ (1 / k))
+    colatitude, weights = _frozen(colatitude, weights / weights.sum())
+    return colatitude, weights
+
+
 def _cosine_weights(colatitude: Array, n: int) -> Array:
     """Integrate the interpolating cosine series term by term, up to a factor: 1 - sum 2 cos(2 k t) / (4 k^2 - 1)."""
     top = (n - 1) // 2

@@ -39,9 +39,14 @@ class Horizontal:
     lon_dim: Hashable
 
     @property
-    def dims(self) -> tuple[Hashable, Hashable]:
-        """Latitude and longitude dimension, in this order."""
-        return self.lat_dim, self.lon_dim
+    def dims(self) -> tuple[Hashable, ...]:
+        """Latitude and longitude dimension, in this order; the one dimension of points on rings."""
+        return (self.lat_dim,) if self.rings else (self.lat_dim, self.lon_dim)
+
+    @property
+    def rings(self) -> bool:
+        """Whether latitude and longitude lie on one dimension: see `horizontal`."""
+        return self.lat_dim == self.lon_dim
 
 
 def _candidates(obj: XarrayObject, kind: str) -> list[Hashable]:
@@ -67,13 +72,15 @@ def _candidates(obj: XarrayObject, kind: str) -> list[Hashable]:
     return found
 
 
-def horizontal(obj: XarrayObject) -> Horizontal:
+def horizontal(obj: XarrayObject, *, rings: bool = False) -> Horizontal:
     """Find latitude and longitude.
 
     Parameters
     ----------
     obj : Dataset or DataArray
         With one-dimensional latitude and longitude coordinates on two different dimensions, under any name.
+    rings : bool
+        Whether they may also lie on one dimension, as those of reduced Gaussian and HEALPix fields do.
 
     Returns
     -------
@@ -84,7 +91,7 @@ def horizontal(obj: XarrayObject) -> Horizontal:
     CoordinateError
         If a coordinate is missing, there are several, or it is in radians.
     GridError
-        If the grid is rotated, curvilinear or reduced.
+        If the grid is rotated or curvilinear; without ``rings``, also if it is reduced.
 
     Examples
     --------
@@ -108,10 +115,11 @@ def horizontal(obj: XarrayObject) -> Horizontal:
             "regrid to a regular grid first"
         )
         raise GridError(message)
-    if lat_dims == lon_dims:
+    if lat_dims == lon_dims and not rings:
         message = (
             f"this is a reduced or unstructured grid: {lat!r} and {lon!r} both lie on dimension {lat_dims[0]!r}. "
-            "Wanted a grid that is the product of latitudes and longitudes"
+            "Wanted a grid that is the product of latitudes and longitudes. Where the points lie on rings (reduced "
+            "Gaussian, HEALPix), go to one first: .atmo.regrid(xatmo.Grid.gaussian(...), method='spectral')"
         )
         raise GridError(message)
     return Horizontal(lat, lon, lat_dims[0], lon_dims[0])

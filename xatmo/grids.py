@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import xarray as xr
@@ -14,6 +14,10 @@ from xatmo import _quadrature
 from xatmo.constants import EARTH_RADIUS
 from xatmo.errors import CoordinateError, GridError, OptionError
 from xatmo.typing import Floats, GridKind, XarrayObject
+
+if TYPE_CHECKING:
+    from xatmo.cf import Horizontal
+    from xatmo.rings import RingGrid
 
 # Latitudes in files are rounded to float32, to GRIB's 0.001 degree, or to as few as two decimals.
 _ROUNDING_DEGREES = 5e-3
@@ -24,14 +28,16 @@ _ROUNDING_STEPS = 0.04
 class Grid:
     """A horizontal grid whose nodes are the product of latitudes and longitudes.
 
-    Make one with `Grid.regular`, `Grid.gaussian`, `Grid.from_latlon` or `Grid.of`.
+    Make one with `Grid.regular`, `Grid.gaussian`, `Grid.driscoll_healy`, `Grid.from_latlon` or `Grid.of`. Points on
+    rings that hold different numbers of them (`Grid.healpix`, `Grid.reduced_gaussian`) are a `RingGrid`.
 
     Attributes
     ----------
-    kind : {"gaussian", "regular", "rectilinear", "regional"}
+    kind : {"gaussian", "regular", "driscoll_healy", "rectilinear", "regional"}
         ``"regular"``: global, equal steps, rows at both poles or half a step away from them. ``"gaussian"``: global,
-        rows at the Gauss-Legendre nodes. ``"rectilinear"``: global, any other rows (a missing pole row, for
-        instance). ``"regional"``: less than the globe.
+        rows at the Gauss-Legendre nodes. ``"driscoll_healy"``: global, equal steps, a row on one pole (in files either)
+        and none on the other. ``"rectilinear"``: global, any other rows (both pole rows missing, for instance).
+        ``"regional"``: less than the globe.
     latitude : array (nlat,)
         Degrees north, in the caller's order.
     longitude : array (nlon,)
@@ -83,6 +89,57 @@ class Grid:
         return cls("gaussian", _readonly(latitude), _readonly(np.arange(nlon) * 360 / nlon))
 
     @classmethod
+    def driscoll_healy(cls, n: int, nlon: int | None = None) -> Grid:
+        """Make the grid of Driscoll and Healy: equal steps from the north pole to one step before the south pole.
+
+        The rows are those of ``Grid.regular(n + 1, nlon)`` without the last; ``nlon`` is ``2 * n`` unless given. It is
+        pyshtools' "DH2" grid (``extend=False``). Driscoll and Healy's weights (those of `weights`) recover degrees up
+        to ``n / 2 - 1`` [1]_. The missing row, however, follows from the others for any field of degree up to ``n - 1``
+        (its zonal mean; for a vector the wave number 1), so that analysis here is exact up to `lmax` ``n - 1``.
+
+        Parameters
+        ----------
+        n : int
+            Rows. AtmoDist's fields of T639 have 1280 x 2560 points.
+        nlon : int, optional
+
+        Raises
+        ------
+        OptionError
+            If there are fewer than 3 rows or 4 columns, or they are no whole numbers.
+
+        References
+        ----------
+        .. [1] J. R. Driscoll and D. M. Healy, 1994: Computing Fourier transforms and convolutions on the 2-sphere.
+           Adv. Appl. Math. 15, 202-250.
+
+        Examples
+        --------
+        >>> Grid.driscoll_healy(1280)
+        <Grid driscoll_healy 1280 x 2560, lat 90 to -89.86, lon 0 to 359.9, lmax 1279>
+        """
+        nlat, columns = _check_size(n, 2 * n if nlon is None else nlon)
+        latitude = np.linspace(90.0, -90.0, nlat + 1)[:-1]
+        return cls("driscoll_healy", _readonly(latitude), _readonly(np.arange(columns) * 360 / columns))
+
+    @classmethod
+    def healpix(cls, nside: int, *, nest: bool = False) -> RingGrid:
+        """Make a HEALPix grid of ``12 * nside**2`` cells of equal area, on rings; see `RingGrid.healpix`."""
+        from xatmo.rings import RingGrid
+
+        return RingGrid.healpix(nside, nest=nest)
+
+    @classmethod
+    def reduced_gaussian(cls, points: str | Any) -> RingGrid:
+        """Make a reduced Gaussian grid from ``"O640"``, ``"N160"`` or the sizes of its rings.
+
+        See `RingGrid.reduced_gaussian`.
+        """
+        from xatmo.rings import RingGrid
+
+        return RingGrid.reduced_gaussian(points)
+
+    @classmethod
     def from_latlon(cls, latitude: Any, longitude: Any) -> Grid:
         """Make a grid from its axes, recognising its kind.
 
@@ -117,7 +174,7 @@ class Grid:
         CoordinateError
             If latitude or longitude cannot be found or used.
         GridError
-            If the grid is rotated, curvilinear or reduced: its nodes are not a product of two axes.
+            If the grid is rotated or curvilinear, or its points lie on one dimension and form no rings.
         OptionError
             If ``obj`` is something else.
         """
@@ -129,8 +186,17 @@ class Grid:
         if not isinstance(other, xr.Dataset | xr.DataArray):
             message = f"a {type(obj).__name__} came as grid; wanted a Grid, or a Dataset or DataArray with coordinates"
             raise OptionError(message)
-        axes = cf.horizontal(obj)
-        return cls.from_latlon(obj[axes.lat].values, obj[axes.lon].values)
+        return cls.on(obj, cf.horizontal(obj, rings=True))
+
+    @classmethod
+    def on(cls, obj: XarrayObject, axes: Horizontal) -> Grid:
+        """Take the grid of an object whose axes have been found: a `RingGrid` where both lie on one dimension."""
+        lat, lon = obj[axes.lat].values, obj[axes.lon].values
+        if axes.lat_dim == axes.lon_dim:
+            from xatmo.rings import RingGrid
+
+            return RingGrid.from_points(lat, lon)
+        return cls.from_latlon(lat, lon)
 
     # ------------------------------------------------------------------ size and kind
     @property
@@ -144,8 +210,8 @@ class Grid:
         return int(self.longitude.size)
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """``(nlat, nlon)``."""
+    def shape(self) -> tuple[int, ...]:
+        """``(nlat, nlon)``; ``(npoints,)`` of a `RingGrid`."""
         return self.nlat, self.nlon
 
     @property
@@ -168,6 +234,13 @@ class Grid:
         """Whether the first and last rows lie on the poles."""
         return bool(np.abs(np.abs(self.latitude[[0, -1]]) - 90).max() < _ROUNDING_DEGREES)
 
+    @property
+    def missing_pole(self) -> str | None:
+        """``"north"`` or ``"south"``: the pole without a row of a ``"driscoll_healy"`` grid; None for other kinds."""
+        if self.kind != "driscoll_healy":
+            return None
+        return "south" if np.max(self.latitude) > -np.min(self.latitude) else "north"
+
     # ------------------------------------------------------------------ geometry
     @cached_property
     def colatitude(self) -> Floats:
@@ -177,6 +250,10 @@ class Grid:
         elif self.kind == "regular":
             rule = _quadrature.clenshaw_curtis if self.poles else _quadrature.fejer1
             colatitude = rule(self.nlat)[0]
+        elif self.kind == "driscoll_healy":
+            colatitude = _quadrature.driscoll_healy(self.nlat)[0]
+            if self.missing_pole == "north":
+                colatitude = np.pi - colatitude[::-1]
         else:
             return _readonly(np.radians(90 - self.latitude))
         return colatitude if self.north_to_south else _readonly(colatitude[::-1])
@@ -218,6 +295,11 @@ class Grid:
             weights, degree = _quadrature.clenshaw_curtis(self.nlat)[1], self.nlat - 2
         elif self.kind == "regular":
             weights, degree = _quadrature.fejer1(self.nlat)[1], self.nlat - 1
+        elif self.kind == "driscoll_healy":
+            # With the missing row worked out from the others: that of nlat + 1 rows with poles.
+            weights, degree = _quadrature.driscoll_healy(self.nlat)[1], self.nlat - 1
+            if (self.missing_pole == "south") != self.north_to_south:
+                weights = weights[::-1]
         elif self.kind == "rectilinear":
             weights, exact = _quadrature.interpolatory(np.asarray(self.colatitude, dtype=np.float64), height)
             degree = exact // 2
@@ -274,8 +356,10 @@ class Grid:
         """Plain numbers and strings from which `from_dict` makes the same grid; short for the known kinds."""
         lat: Any = [float(x) for x in self.latitude]
         lon: Any = [float(x) for x in self.longitude]
-        if self.kind in ("regular", "gaussian") and np.array_equal(self.latitude, _nodes(self)):
+        if self.kind in ("regular", "gaussian", "driscoll_healy") and np.array_equal(self.latitude, _nodes(self)):
             lat = {"n": self.nlat, "poles": self.poles, "north_to_south": self.north_to_south}
+            if self.missing_pole == "north":
+                lat["missing_pole"] = "north"
         even = self.longitude[0] + np.arange(self.nlon) * 360 / self.nlon
         if self.periodic and np.array_equal(self.longitude, even):
             lon = {"n": self.nlon, "first": float(self.longitude[0])}
@@ -290,11 +374,15 @@ class Grid:
         >>> Grid.from_dict(Grid.regular(19, 36).to_dict()) == Grid.regular(19, 36)
         True
         """
-        kind, lat, lon = cast(GridKind, state["kind"]), state["latitude"], state["longitude"]
+        kind = cast(GridKind, state["kind"])
+        if kind in ("healpix", "reduced"):
+            from xatmo.rings import RingGrid
+
+            return RingGrid.from_dict(state)
+        lat, lon = state["latitude"], state["longitude"]
         if isinstance(lat, dict):
-            n, down = int(lat["n"]), bool(lat["north_to_south"])
-            made = cls.gaussian(n) if kind == "gaussian" else cls.regular(n, 4, poles=bool(lat["poles"]))
-            lat = made.latitude if down else made.latitude[::-1]
+            poles, missing = bool(lat["poles"]), lat.get("missing_pole")
+            lat = _named_rows(kind, int(lat["n"]), poles=poles, down=bool(lat["north_to_south"]), missing=missing)
         if isinstance(lon, dict):
             lon = float(lon["first"]) + np.arange(int(lon["n"])) * 360 / int(lon["n"])
         return cls(kind, _readonly(np.asarray(lat, dtype=float)), _readonly(np.asarray(lon, dtype=float)))
@@ -303,7 +391,8 @@ class Grid:
         if not isinstance(other, Grid):
             return NotImplemented
         return (
-            self.kind == other.kind
+            type(self) is type(other)
+            and self.kind == other.kind
             and np.array_equal(self.latitude, other.latitude)
             and np.array_equal(self.longitude, other.longitude)
         )
@@ -396,7 +485,11 @@ def _classify(lat: Floats, lon: Floats) -> GridKind:
     for nodes in (np.linspace(90, -90, n), 90 - (np.arange(n) + 0.5) * step):
         if np.max(np.abs(down - nodes)) < max(_ROUNDING_STEPS * step, 1e-5) and even_columns:
             return "regular"
-    # A global field may lack the row on the pole, or have rows of any other spacing up to about there.
+    rows_with_one_pole = np.linspace(90, -90, n + 1)
+    for nodes in (rows_with_one_pole[:-1], rows_with_one_pole[1:]):
+        if np.max(np.abs(down - nodes)) < max(_ROUNDING_STEPS * step, 1e-5) and even_columns:
+            return "driscoll_healy"
+    # A global field may lack the rows on the poles, or have rows of any other spacing up to about there.
     gaps = 90 - down[0], down[-1] + 90
     rows = down[0] - down[1], down[-2] - down[-1]
     if even_columns and all(gap < 1.25 * row for gap, row in zip(gaps, rows, strict=True)):
@@ -406,11 +499,19 @@ def _classify(lat: Floats, lon: Floats) -> GridKind:
 
 def _nodes(grid: Grid) -> Floats:
     """Latitudes that the named constructors would give for this kind, in the grid's row order."""
-    if grid.kind == "gaussian":
-        down = Grid.gaussian(grid.nlat).latitude
+    missing = "north" if grid.missing_pole == "north" else None
+    return _named_rows(grid.kind, grid.nlat, poles=grid.poles, down=grid.north_to_south, missing=missing)
+
+
+def _named_rows(kind: str, n: int, *, poles: bool, down: bool, missing: str | None = None) -> Floats:
+    if kind == "gaussian":
+        rows = Grid.gaussian(n).latitude
+    elif kind == "driscoll_healy":
+        rows = Grid.driscoll_healy(n).latitude
+        rows = -rows[::-1] if missing == "north" else rows
     else:
-        down = Grid.regular(grid.nlat, 4, poles=grid.poles).latitude
-    return down if grid.north_to_south else down[::-1]
+        rows = Grid.regular(n, 4, poles=poles).latitude
+    return rows if down else rows[::-1]
 
 
 def _edges(axis: Floats) -> Floats:

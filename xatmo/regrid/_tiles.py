@@ -39,7 +39,7 @@ def ranges(axis: AxisWeights, chunks: tuple[int, ...] | None) -> Ranges | None:
     return tuple((int(a), int(b)) for a, b in pairwise(bounds))
 
 
-def apply(field: xr.DataArray, weights: Weights, dims: tuple[Any, Any], dtype: Any, min_valid: float) -> xr.DataArray:
+def apply(field: xr.DataArray, weights: Weights, dims: tuple[Any, ...], dtype: Any, min_valid: float) -> xr.DataArray:
     """Regrid a field that is split along ``dims``; the result is split alike. The weights have to allow it."""
     import dask.array as da
 

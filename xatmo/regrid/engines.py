@@ -39,8 +39,8 @@ class Job:
 
     source: Grid
     target: Grid
-    source_dims: tuple[Hashable, Hashable]
-    target_dims: tuple[Hashable, Hashable]
+    source_dims: tuple[Hashable, ...]
+    target_dims: tuple[Hashable, ...]
     method: str
     min_valid: float = 0.5
     threads: int | None = None

@@ -15,6 +15,7 @@ from xatmo._labels import drop_cyclic, require_whole, true_attrs
 from xatmo.constants import EARTH_RADIUS
 from xatmo.errors import CoordinateError, DimensionError, OptionError
 from xatmo.grids import Grid, repeats_first_column, unwrap_longitude
+from xatmo.rings import RingGrid
 from xatmo.typing import Complexes, XarrayObject
 
 DEGREE, ORDER = "degree", "order"
@@ -38,9 +39,9 @@ class Source:
 
     @classmethod
     def of(cls, obj: XarrayObject) -> Source:
-        """Find it by CF metadata."""
-        axes = cf.horizontal(obj)
-        return cls(axes, interned(Grid.from_latlon(obj[axes.lat].values, obj[axes.lon].values)))
+        """Find it by CF metadata; points on rings are found too, on their one dimension."""
+        axes = cf.horizontal(obj, rings=True)
+        return cls(axes, interned(Grid.on(obj, axes)))
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,9 @@ class Nodes:
     cyclic: bool = False
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """Rows and columns of the result, a repeated column included."""
-        return self.grid.nlat, self.grid.nlon + self.cyclic
+    def shape(self) -> tuple[int, ...]:
+        """Rows and columns of the result, a repeated column included; number of points on a ring grid."""
+        return (*self.grid.shape[:-1], self.grid.shape[-1] + self.cyclic)
 
     def close(self, field: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Append the repeated column where there is to be one."""
@@ -65,7 +66,7 @@ class Target:
     """Nodes to synthesise on, with the dimensions and coordinates of the result."""
 
     nodes: Nodes
-    dims: tuple[Hashable, Hashable]
+    dims: tuple[Hashable, ...]
     coords: Mapping[Any, xr.DataArray]
 
     @classmethod
@@ -78,7 +79,7 @@ class Target:
             If it is neither.
         """
         if isinstance(target, Grid):
-            axes = cf.Horizontal("latitude", "longitude", "latitude", "longitude") if like is None else like
+            axes = _names_for(target, like)
             return cls(Nodes(interned(target)), axes.dims, own(_grid_coords(target, axes)))
         other: Any = target
         if not isinstance(other, xr.Dataset | xr.DataArray):
@@ -86,7 +87,7 @@ class Target:
             raise OptionError(message)
         source = Source.of(target)
         axes = source.axes
-        cyclic = repeats_first_column(unwrap_longitude(target[axes.lon].values))
+        cyclic = not axes.rings and repeats_first_column(unwrap_longitude(target[axes.lon].values))
         coords = {name: target[name].reset_coords(drop=True) for name in (axes.lat, axes.lon)}
         return cls(Nodes(source.grid, cyclic), axes.dims, coords)
 
@@ -99,6 +100,17 @@ class Target:
     def sizes(self) -> dict[Hashable, int]:
         """Sizes of the new dimensions."""
         return dict(zip(self.dims, self.nodes.shape, strict=True))
+
+
+def _names_for(grid: Grid, like: cf.Horizontal | None) -> cf.Horizontal:
+    """Names for the coordinates of a grid: those of ``like``, on dimensions that suit the grid."""
+    lat, lon = ("latitude", "longitude") if like is None else (like.lat, like.lon)
+    if isinstance(grid, RingGrid):
+        dim = like.lat_dim if like is not None and like.rings else grid.dim
+        return cf.Horizontal(lat, lon, dim, dim)
+    if like is None or like.rings:
+        return cf.Horizontal(lat, lon, lat, lon)
+    return like
 
 
 @lru_cache(maxsize=16)
@@ -179,7 +191,7 @@ def apply(
 def bare(da: xr.DataArray, source: Source, *, what: str) -> xr.DataArray:
     """Field without a repeated column, checked to be real and whole."""
     require_real(da, what=what)
-    if da.sizes[source.axes.lon_dim] == source.grid.nlon:
+    if da.sizes[source.axes.lon_dim] == source.grid.shape[-1]:
         return da
     return drop_cyclic(da, source.axes)[0]
 
@@ -284,7 +296,26 @@ def same_coords(out: xr.DataArray, field: xr.DataArray, axes: cf.Horizontal) -> 
     return out.assign_coords({n: c for n, c in field.coords.items() if set(c.dims) & set(axes.dims)})
 
 
-def replace_dims(result: xr.DataArray, like: xr.DataArray, new: Mapping[Hashable, Hashable]) -> xr.DataArray:
-    """Order the dimensions as in ``like``, with those named in ``new`` standing for the old ones."""
-    order = tuple(d for d in (new.get(d, d) for d in like.dims) if d in result.dims)
-    return result if order == result.dims else result.transpose(*order)
+def renamed(old: Sequence[Hashable], new: Sequence[Hashable]) -> dict[Hashable, tuple[Hashable, ...]]:
+    """Say which dimensions stand where the old ones stood, for `replace_dims`; there may be fewer or more of them.
+
+    Examples
+    --------
+    >>> renamed(("degree", "order"), ("values",)), renamed(("values",), ("lat", "lon"))
+    ({'degree': ('values',), 'order': ()}, {'values': ('lat', 'lon')})
+    """
+    if len(old) == len(new):
+        return {a: (b,) for a, b in zip(old, new, strict=True)}
+    return {a: tuple(new) if a == old[0] else () for a in old}
+
+
+def replace_dims(
+    result: xr.DataArray, like: xr.DataArray, new: Mapping[Hashable, Hashable | tuple[Hashable, ...]]
+) -> xr.DataArray:
+    """Order the dimensions as in ``like``, with those named in ``new`` (see `renamed`) standing for the old ones."""
+    order: list[Hashable] = []
+    for d in like.dims:
+        there = new.get(d, d)
+        order += there if isinstance(there, tuple) else [there]
+    wanted = tuple(d for d in order if d in result.dims)
+    return result if wanted == result.dims else result.transpose(*wanted)

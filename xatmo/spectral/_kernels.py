@@ -18,6 +18,8 @@ import numpy as np
 from xatmo import optional
 from xatmo.errors import DimensionError, OptionError
 from xatmo.grids import Grid
+from xatmo.rings import RingGrid
+from xatmo.spectral import _one_pole
 from xatmo.typing import Complexes, Floats, SpectralEngine
 
 ENGINES = ("ducc0", "torch")
@@ -108,8 +110,8 @@ def as_complex(coefficients: Any) -> Complexes:
 
 def _fields(field: Any, grid: Grid) -> Floats:
     array = as_float(field)
-    if array.shape[-2:] != grid.shape:
-        message = f"a field of shape {array.shape} came; wanted (..., {grid.nlat}, {grid.nlon}) for {grid!r}"
+    if array.shape[-len(grid.shape) :] != grid.shape:
+        message = f"a field of shape {array.shape} came; wanted (..., {', '.join(map(str, grid.shape))}) for {grid!r}"
         raise DimensionError(message)
     return array
 
@@ -137,8 +139,8 @@ def analysis(field: Any, grid: Grid, lmax: int | None = None, engine: SpectralEn
 
     Parameters
     ----------
-    field : array (..., nlat, nlon)
-        In the grid's row and column order.
+    field : array (..., nlat, nlon), or (..., npoints) on a ring grid
+        In the grid's row and column order, or order of points.
     grid : Grid
         Global.
     lmax : int, optional
@@ -159,6 +161,12 @@ def analysis(field: Any, grid: Grid, lmax: int | None = None, engine: SpectralEn
     np.float64(1.0)
     """
     field, lmax = _fields(field, grid), resolve_lmax(grid, lmax)
+    if isinstance(grid, RingGrid):
+        from xatmo.spectral import _rings
+
+        return _rings.analysis(field, grid, lmax, choose_engine(engine))
+    if grid.kind == "driscoll_healy":
+        field, grid = _one_pole.complete(field, grid), _one_pole.completed(grid)
     if choose_engine(engine) == "ducc0":
         from xatmo.spectral import _ducc
 
@@ -181,10 +189,16 @@ def synthesis(coefficients: Any, grid: Grid, engine: SpectralEngine | None = Non
 
     Returns
     -------
-    array (..., nlat, nlon)
+    array (..., nlat, nlon), or (..., npoints) on a ring grid
         float32 from complex64.
     """
     coefficients = square_coefficients(coefficients)
+    if isinstance(grid, RingGrid):
+        from xatmo.spectral import _rings
+
+        return _rings.synthesis(coefficients, grid, choose_engine(engine))
+    if grid.kind == "driscoll_healy":
+        return _one_pole.cut(synthesis(coefficients, _one_pole.completed(grid), engine), grid)
     if choose_engine(engine) == "ducc0":
         from xatmo.spectral import _ducc
 
@@ -229,6 +243,13 @@ def analysis_vector(
     """
     u, v = _alike(_fields(u, grid), _fields(v, grid))
     lmax = resolve_lmax(grid, lmax)
+    if isinstance(grid, RingGrid):
+        from xatmo.spectral import _rings
+
+        return _rings.analysis_vector(u, v, grid, lmax, choose_engine(engine))
+    if grid.kind == "driscoll_healy":
+        u, v = (_one_pole.complete(x, grid, wave=1) for x in (u, v))
+        grid = _one_pole.completed(grid)
     if choose_engine(engine) == "ducc0":
         from xatmo.spectral import _ducc
 
@@ -256,6 +277,13 @@ def synthesis_vector(
     u, v : array (..., nlat, nlon)
     """
     rotational, divergent = _alike(square_coefficients(rotational), square_coefficients(divergent))
+    if isinstance(grid, RingGrid):
+        from xatmo.spectral import _rings
+
+        return _rings.synthesis_vector(rotational, divergent, grid, choose_engine(engine))
+    if grid.kind == "driscoll_healy":
+        u, v = synthesis_vector(rotational, divergent, _one_pole.completed(grid), engine)
+        return _one_pole.cut(u, grid), _one_pole.cut(v, grid)
     if choose_engine(engine) == "ducc0":
         from xatmo.spectral import _ducc
 
@@ -305,6 +333,10 @@ def power(coefficients: Complexes) -> Floats:
 def field_power(field: Any, grid: Grid, lmax: int | None = None, engine: SpectralEngine | None = None) -> Floats:
     """Power by degree of a scalar field, ``(..., lmax + 1)``: `power` of its `analysis`, without keeping the latter."""
     field, lmax = _fields(field, grid), resolve_lmax(grid, lmax)
+    if isinstance(grid, RingGrid):
+        return power(analysis(field, grid, lmax, engine))
+    if grid.kind == "driscoll_healy":
+        field, grid = _one_pole.complete(field, grid), _one_pole.completed(grid)
     if choose_engine(engine) == "ducc0":
         from xatmo.spectral import _ducc
 
@@ -318,9 +350,12 @@ def wind_power(
     """Power by degree of the rotational and the divergent wind: `power` of `analysis_vector`."""
     u, v = _alike(_fields(u, grid), _fields(v, grid))
     lmax = resolve_lmax(grid, lmax)
-    if choose_engine(engine) == "ducc0":
+    if grid.kind == "driscoll_healy":
+        u, v = (_one_pole.complete(x, grid, wave=1) for x in (u, v))
+        grid = _one_pole.completed(grid)
+    if choose_engine(engine) == "ducc0" and not isinstance(grid, RingGrid):
         from xatmo.spectral import _ducc
 
         return _ducc.power_vector(u, v, grid, lmax, power)
-    rotational, divergent = analysis_vector(u, v, grid, lmax, "torch")
+    rotational, divergent = analysis_vector(u, v, grid, lmax, engine)
     return power(rotational), power(divergent)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xatmo.grids import Grid
+from xatmo.rings import RingGrid
 from xatmo.typing import Complexes, Floats
 
 if TYPE_CHECKING:
@@ -35,7 +36,13 @@ def transform(grid: Grid, lmax: int, dtype: str) -> SphericalHarmonics:
 
     key = (grid, lmax, dtype)
     with _lock:  # also so that two threads never build the same tables at once
-        if key not in _kept:
+        if key not in _kept and isinstance(grid, RingGrid):
+            # Rings of full length, that hold every order: see _rings.
+            longitude = 2 * np.pi * np.arange(2 * lmax + 4) / (2 * lmax + 4)
+            _kept[key] = SphericalHarmonics(
+                grid.colatitude, longitude, lmax, weights=grid.weights, dtype=getattr(torch, dtype)
+            )
+        elif key not in _kept:
             known = grid.kind == "regular" or not grid.is_global
             # Columns of a global grid are equally spaced; those in files are rounded.
             step = 2 * np.pi / grid.nlon
@@ -109,3 +116,39 @@ def synthesis_vector(rotational: Complexes, divergent: Complexes, grid: Grid) ->
         engine = transform(grid, rotational.shape[-1] - 1, str(rotational.real.dtype))
         u, v = engine.synthesis_vector(_coefficients(rotational), _coefficients(divergent))
     return u.numpy(), v.numpy()
+
+
+def at_points(parts: tuple[Complexes, ...], latitude: Floats, longitude: Floats) -> tuple[Floats, ...]:
+    """See `xatmo.spectral._scattered.synthesis`."""
+    import torch
+
+    (coefficients,) = parts
+    if not coefficients.size or not latitude.size:
+        return (np.zeros((coefficients.shape[0], latitude.size), coefficients.real.dtype),)
+    with torch.inference_mode():
+        out = _companion(coefficients).at_points(_coefficients(coefficients), *_place(latitude, longitude))
+    return (out.numpy(),)
+
+
+def at_points_vector(parts: tuple[Complexes, ...], latitude: Floats, longitude: Floats) -> tuple[Floats, ...]:
+    """See `xatmo.spectral._scattered.synthesis_vector`."""
+    import torch
+
+    if not parts[0].size or not latitude.size:
+        zero = np.zeros((parts[0].shape[0], latitude.size), parts[0].real.dtype)
+        return zero, zero.copy()
+    with torch.inference_mode():
+        rotational, divergent = (_coefficients(x) for x in parts)
+        u, v = _companion(parts[0]).at_points_vector(rotational, divergent, *_place(latitude, longitude))
+    return u.numpy(), v.numpy()
+
+
+def _companion(coefficients: Complexes) -> SphericalHarmonics:
+    """Give a transform on equally spaced rows, from which values at points follow."""
+    lmax = coefficients.shape[-1] - 1
+    rows = Grid.regular(max(lmax + 1, 3), 4, poles=False)
+    return transform(rows, lmax, str(coefficients.real.dtype))
+
+
+def _place(latitude: Floats, longitude: Floats) -> tuple[Any, Any]:
+    return _tensor(np.clip(np.radians(90 - latitude), 0, np.pi)), _tensor(np.radians(longitude))

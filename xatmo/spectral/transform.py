@@ -191,7 +191,7 @@ def to_grid(obj: T, grid: Grid | XarrayObject, *, engine: SpectralEngine | None 
         )
         out = _fields.placed(out, target.coords)
         out.attrs = _fields.field_attrs(da)
-        out = _fields.replace_dims(out, da, dict(zip((DEGREE, ORDER), target.dims, strict=True)))
+        out = _fields.replace_dims(out, da, _fields.renamed((DEGREE, ORDER), target.dims))
         return changed_values(out, da, reshaped=True)
 
     return cf.add_history(map_fields(obj, one, dims=(DEGREE, ORDER), what="to_grid"), call)
@@ -240,7 +240,7 @@ def regrid(obj: T, target: Grid | XarrayObject, *, lmax: int | None = None, engi
     chosen = _kernels.choose_engine(engine)
     call = cf.describe_call("regrid", target=goal.grid, method="spectral", lmax=top, engine=engine)
     output = goal.sizes
-    names = dict(zip(source.axes.dims, goal.dims, strict=True))
+    names = _fields.renamed(source.axes.dims, goal.dims)
 
     def finish(out: xr.DataArray, da: xr.DataArray) -> xr.DataArray:
         out = _fields.placed(out, goal.coords)

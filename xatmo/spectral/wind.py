@@ -270,7 +270,7 @@ def wind(
         output = target.sizes
         types = [np.dtype(np.float32 if single else np.float64)] * 2
         arrays = _fields.apply(block, [first, second], (DEGREE, ORDER), outputs=[output] * 2, dtypes=types, what="wind")
-        swap: dict[Hashable, Hashable] = dict(zip((DEGREE, ORDER), target.dims, strict=True))
+        swap = _fields.renamed((DEGREE, ORDER), target.dims)
         done = {}
         for array, label in zip(arrays, labels, strict=True):
             done[label.name] = _fields.replace_dims(array.assign_coords(target.coords), given[0], swap)

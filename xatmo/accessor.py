@@ -77,6 +77,8 @@ class _Accessor(Generic[T]):
         max_wavelength: float | None = None,
         length: float | None = None,
         order: float | None = None,
+        damping: float | None = None,
+        radius: float | None = None,
         engine: SpectralEngine | None = None,
     ) -> T:
         """Fields with some scales damped or removed, on the same grid. See `xatmo.spectral.filter_scales`."""
@@ -84,16 +86,21 @@ class _Accessor(Generic[T]):
 
         return spectral.filter_scales(
             self._obj, kind, lmin=lmin, lmax=lmax, min_wavelength=min_wavelength, max_wavelength=max_wavelength,
-            length=length, order=order, engine=engine,
+            length=length, order=order, damping=damping, radius=radius, engine=engine,
         )  # fmt: skip
 
     def gradient(
-        self, *, lmax: int | None = None, radius: float | None = None, engine: SpectralEngine | None = None
+        self,
+        *,
+        grid: Grid | XarrayObject | None = None,
+        lmax: int | None = None,
+        radius: float | None = None,
+        engine: SpectralEngine | None = None,
     ) -> xr.Dataset:
         """Eastward and northward derivative of scalar fields. See `xatmo.spectral.gradient`."""
         from xatmo import spectral
 
-        return spectral.gradient(self._obj, lmax=lmax, radius=radius, engine=engine)
+        return spectral.gradient(self._obj, grid=grid, lmax=lmax, radius=radius, engine=engine)
 
     def laplacian(
         self, *, lmax: int | None = None, radius: float | None = None, engine: SpectralEngine | None = None

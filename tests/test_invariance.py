@@ -66,6 +66,11 @@ METHODS: dict[str, Callable[[xr.Dataset], xr.Dataset]] = {
     "vorticity, divergence": lambda ds: ds.atmo.vorticity_divergence(),
     "kinetic energy": lambda ds: ds.atmo.energy_spectrum(),
     "power": lambda ds: ds[["t"]].atmo.energy_spectrum(),
+    "zonal spectrum": lambda ds: ds[["t"]].atmo.energy_spectrum(kind="zonal"),
+    "zonal spectrum of the globe": lambda ds: ds.atmo.energy_spectrum(kind="zonal", by_latitude=False),
+    "cross-spectrum": lambda ds: ds[["t"]].atmo.cross_spectrum(smooth_field()[["t"]] ** 2, lmax=3)[["t_cross"]],
+    "cross-spectrum of winds": lambda ds: ds.atmo.cross_spectrum(ds)[["cross", "divergent_power"]],
+    "spectral flux": lambda ds: ds.atmo.spectral_flux(lmax=8, wind="full"),
     "scores": lambda ds: ds.atmo.verify(ds.map(lambda x: 1.01 * x + 0.5, keep_attrs=True), metrics=["rmse", "bias"]),
 }
 
@@ -99,7 +104,10 @@ def test_same_field_same_numbers(method: str, way: str) -> None:
             np.testing.assert_allclose(got[dim].values, expected[dim].values, atol=1e-6)
 
 
-GLOBAL_METHODS = ("round trip", "truncate", "regrid spectral", "vorticity, divergence", "kinetic energy", "power")
+GLOBAL_METHODS = (
+    "round trip", "truncate", "regrid spectral", "vorticity, divergence", "kinetic energy", "power",
+    "zonal spectrum", "zonal spectrum of the globe", "cross-spectrum", "cross-spectrum of winds", "spectral flux",
+)  # fmt: skip
 
 
 def with_a_hole() -> xr.Dataset:

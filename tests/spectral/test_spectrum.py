@@ -177,6 +177,18 @@ class TestIsotropic:
         assert out["energy"].dtype == expected["energy"].dtype == np.float32
         np.testing.assert_allclose(out["energy"], expected["energy"], rtol=1e-6)
 
+    @pytest.mark.parametrize("shape", [(24, 60), (25, 12), (8, 8)])
+    def test_rows_in_either_order(self, shape: tuple[int, int]) -> None:
+        ds = box_of(*shape)
+        out = ds.isel(lat=slice(None, None, -1)).atmo.energy_spectrum()
+        for name, da in ds.atmo.energy_spectrum().items():
+            np.testing.assert_allclose(out[name], da, rtol=1e-9, atol=1e-14)
+            np.testing.assert_allclose(out["wavenumber"], da["wavenumber"])
+
+    def test_no_ring_is_empty(self) -> None:
+        for dy in (1e4, -1e4, -4e4):
+            assert (np.bincount(Box(12, 40, dy, 1e4)._ring.ravel()) > 0).all()
+
     def test_global_grid(self, field: Fields) -> None:
         with pytest.raises(GridError, match="kind='isotropic' treats a box as a plane"):
             field(POLES).atmo.energy_spectrum(kind="isotropic")
@@ -216,6 +228,29 @@ class TestZonal:
         np.testing.assert_allclose(out["wavelength"].sel(zonal_wavenumber=4), circle / 4)
         assert np.isinf(out["wavelength"].sel(zonal_wavenumber=0)).all()
 
+    def test_area_mean(self, grid: Grid, field: Fields, wind: Winds) -> None:
+        da, ds = field(grid), wind(grid)
+        out = da.atmo.energy_spectrum(kind="zonal", by_latitude=False)
+        assert out.dims == ("time", "zonal_wavenumber")
+        assert "wavelength" not in out.coords
+        np.testing.assert_allclose(out.sum("zonal_wavenumber"), area_mean(da**2, grid), rtol=1e-12)
+        energy = ds.atmo.energy_spectrum(kind="zonal", by_latitude=False)["energy"]
+        expected = area_mean((ds["ua"] ** 2 + ds["va"] ** 2) / 2, grid)
+        np.testing.assert_allclose(energy.sum("zonal_wavenumber"), expected, rtol=1e-12)
+
+    def test_area_mean_is_the_spectrum_by_order(self, field: Fields) -> None:
+        grid = Grid.gaussian(16)
+        da = field(grid)
+        power = (np.abs(da.atmo.to_spectral()) ** 2).sum("degree")
+        out = da.chunk(time=1).atmo.energy_spectrum(kind="zonal", by_latitude=False)
+        np.testing.assert_allclose(out[:, 0], power[:, 0], rtol=1e-11)
+        np.testing.assert_allclose(out[:, 1:16], 2 * power[:, 1:], rtol=1e-11)
+        assert "by_latitude=False" in out.attrs["history"]
+
+    def test_area_mean_of_other_kinds(self, field: Fields) -> None:
+        with pytest.raises(OptionError, match="by_latitude=False came with kind='auto'"):
+            field(POLES).atmo.energy_spectrum(by_latitude=False)
+
     def test_latitude_may_be_chunked(self, field: Fields, no_compute: Any) -> None:
         da = field(POLES)
         with no_compute():
@@ -227,6 +262,62 @@ class TestZonal:
     def test_box(self) -> None:
         with pytest.raises(GridError, match="kind='zonal' needs whole latitude circles; longitude runs from 300 to"):
             box_of().atmo.energy_spectrum(kind="zonal")
+
+
+class TestCoefficients:
+    def test_power(self, field: Fields, no_compute: Any) -> None:
+        da = field(POLES)
+        with no_compute():
+            out = da.chunk(time=1).atmo.to_spectral().atmo.energy_spectrum()
+        expected = da.atmo.energy_spectrum()
+        np.testing.assert_allclose(out, expected, rtol=1e-12)
+        assert (out.name, out.dims, out.attrs["units"]) == ("t", ("time", "degree"), "K2")
+        np.testing.assert_array_equal(out["wavelength"], expected["wavelength"])
+        cut = xr.Dataset({"t": da.atmo.to_spectral().isel(order=slice(5)), "i": 3}).atmo.energy_spectrum(lmax=4)
+        np.testing.assert_allclose(cut["t"], expected[:, :5], rtol=1e-12)
+        assert cut["i"] == 3
+
+    @pytest.mark.parametrize("dtype", ["f4", "f8"])
+    def test_vorticity_and_divergence_give_the_kinetic_energy(self, wind: Winds, dtype: str) -> None:
+        ds = wind(POLES, dtype=dtype)
+        coefficients = ds.atmo.vorticity_divergence().atmo.to_spectral()
+        out, expected = coefficients.atmo.energy_spectrum(), ds.atmo.energy_spectrum()
+        assert list(out.data_vars) == ["energy", "rotational", "divergent"]
+        for name, da in expected.items():
+            assert out[name].dtype == dtype
+            assert out[name].attrs == da.attrs
+            np.testing.assert_allclose(out[name], da, rtol=1e-10 if dtype == "f8" else 1e-4)
+        daily = coefficients.assign(
+            {n: (86400 * x).assign_attrs(x.attrs | {"units": "day-1"}) for n, x in coefficients.items()}
+        )
+        np.testing.assert_allclose(daily.atmo.energy_spectrum()["energy"], out["energy"], rtol=1e-6)
+        power = coefficients[["vo"]].atmo.energy_spectrum()["vo"]
+        np.testing.assert_allclose(power, ds.atmo.vorticity_divergence()["vo"].atmo.energy_spectrum(), rtol=1e-4)
+
+    def test_packed_coefficients(self, shared_data: Any) -> None:
+        pytest.importorskip("cfgrib")
+        path = shared_data("ecmwf_z500_spectral_T63_2017-10-18.grib")
+        ds = xr.open_dataset(path, engine="cfgrib", backend_kwargs={"indexpath": ""})
+        out = ds["z"].atmo.energy_spectrum()
+        assert out.dims == ("degree",)
+        assert out.sizes["degree"] == 64
+        assert out.attrs["units"] == "m4 s-4"
+        fields = ds["z"].atmo.to_grid(Grid.gaussian(64)).atmo.energy_spectrum()
+        np.testing.assert_allclose(out, fields, rtol=1e-4)
+
+    def test_errors(self, field: Fields, wind: Winds) -> None:
+        coefficients = field(POLES).atmo.to_spectral()
+        with pytest.raises(OptionError, match="kind='zonal', u=None, v=None came with coefficients"):
+            coefficients.atmo.energy_spectrum(kind="zonal")
+        with pytest.raises(OptionError, match="u='ua', v='va' came with coefficients"):
+            wind(POLES).atmo.to_spectral().atmo.energy_spectrum(u="ua", v="va")
+        with pytest.raises(OptionError, match="kind='radial' came"):
+            coefficients.atmo.energy_spectrum(kind="radial")
+        with pytest.raises(OptionError, match="lmax=18 came, but the coefficients of 't' end at degree 17"):
+            coefficients.atmo.energy_spectrum(lmax=18)
+        coefficients[0, 3, 2] = np.nan
+        with pytest.raises(MissingValueError, match="energy_spectrum met 1 missing"):
+            coefficients.atmo.energy_spectrum()
 
 
 def test_units_of_squares() -> None:

@@ -22,9 +22,10 @@ from xatmo.grids import Grid
 from xatmo.spectral import _fields, _kernels
 from xatmo.spectral._fields import DEGREE, ORDER, Source
 from xatmo.spectral._planar import Box
+from xatmo.spectral._results import holds_coefficients, unit_scale
 from xatmo.spectral._vectors import components
-from xatmo.spectral.wind import _DIVERGENCE, _DIVERGENCE_NAMES, _VORTICITY, _VORTICITY_NAMES, _find, unit_scale
-from xatmo.typing import Complexes, SpectralEngine, XarrayObject
+from xatmo.spectral.wind import _DIVERGENCE, _DIVERGENCE_NAMES, _VORTICITY, _VORTICITY_NAMES, _find
+from xatmo.typing import Complexes, SpectralEngine
 
 Components = tuple[Complexes, ...]
 
@@ -101,13 +102,6 @@ def unpacked(obj: Any) -> Any:
     from xatmo.spectral import packed
 
     return packed.unpacked(obj)
-
-
-def has_coefficients(obj: XarrayObject) -> bool:
-    """Tell whether an object holds coefficients on degree and order."""
-    if isinstance(obj, xr.DataArray):
-        return _fields.is_spectral(obj)
-    return any(_fields.is_spectral(v) for v in obj.data_vars.values())
 
 
 def coefficient_names(ds: xr.Dataset) -> list[Hashable]:
@@ -214,7 +208,7 @@ def any_wind(
         If names of components come with coefficients.
     """
     ds = unpacked(ds)
-    if has_coefficients(ds):
+    if holds_coefficients(ds):
         if u is not None or v is not None:
             message = f"{what}: u={u!r}, v={v!r} came with coefficients; wanted those of vorticity and divergence"
             raise OptionError(message)
@@ -274,8 +268,9 @@ def _block(*blocks: Any, function: Callable[..., Any], counts: tuple[int, ...], 
     for count, transform in zip(counts, transforms, strict=True):
         parts.append(transform(*blocks[start : start + count]))
         start += count
-    results = function(*parts)
-    return tuple(np.asarray(r).astype(dtype, copy=False) for r in results)
+    # Where one operand lacks a dimension of the other, so do its own powers.
+    results = np.broadcast_arrays(*function(*parts))
+    return tuple(r.astype(dtype) for r in results)
 
 
 def combine(

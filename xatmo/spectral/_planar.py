@@ -51,7 +51,10 @@ class Box:
 
     @cached_property
     def _waves(self) -> tuple[Floats, Floats]:
-        return np.fft.fftfreq(self.ny, self.dy)[:, None], np.fft.rfftfreq(self.nx, self.dx)[None, :]
+        ky = np.fft.fftfreq(self.ny, self.dy)
+        if self.ny % 2 == 0:  # the shortest wave runs either way: the same one for rows in either order
+            ky[self.ny // 2] = -abs(ky[self.ny // 2])
+        return ky[:, None], np.fft.rfftfreq(self.nx, self.dx)[None, :]
 
     @cached_property
     def _ring(self) -> NDArray[np.intp]:

@@ -19,10 +19,10 @@ from xatmo.spectral import _fields, _kernels, _operands
 from xatmo.spectral._fields import DEGREE, Source
 from xatmo.spectral._operands import Components, Operand
 from xatmo.spectral._planar import Box
+from xatmo.spectral._results import holds_coefficients, unit_scale
 from xatmo.spectral._vectors import components
 from xatmo.spectral.flux import inner
 from xatmo.spectral.spectrum import WAVENUMBER, check_kind, ring_coords, squared_units
-from xatmo.spectral.wind import unit_scale
 from xatmo.typing import CrossKind, Floats, SpectralEngine, XarrayObject
 from xatmo.units import conversion, convert
 
@@ -147,7 +147,7 @@ def _only(ds: xr.Dataset, name: Hashable) -> xr.DataArray:
 
 
 def _wind(ds: xr.Dataset, u: Hashable | None, v: Hashable | None) -> tuple[xr.DataArray, xr.DataArray] | None:
-    if _operands.has_coefficients(ds):
+    if holds_coefficients(ds):
         return None if u is not None else _operands.given_wind_pair(ds)
     pair = cf.wind_pair(ds, u=u, v=v, required=False)
     return None if pair is None else components(ds, *pair, Source.of(ds).axes.dims)
@@ -178,7 +178,7 @@ class _Side:
 
     @classmethod
     def of(cls, obj: XarrayObject) -> _Side:
-        return cls(None if _operands.has_coefficients(obj) else Source.of(obj))
+        return cls(None if holds_coefficients(obj) else Source.of(obj))
 
     @property
     def is_plane(self) -> bool:
@@ -198,15 +198,13 @@ class _Side:
             return _operands.wind_on_grid((arrays[0], arrays[1]), self.source, lmax, engine, what=_WHAT)
         return _operands.field_on_grid(arrays[0], self.source, lmax, engine, what=_WHAT)
 
-    def in_box(self, arrays: tuple[xr.DataArray, ...], box: Box) -> Operand:
-        if self.source is None:
-            message = f"{_WHAT}: kind='isotropic' came with coefficients; wanted fields in boxes"
-            raise OptionError(message)
-        scale = [unit_scale(x, "m s-1") for x in arrays] if len(arrays) == 2 else [1.0]
-        return _operands.in_box(arrays, self.source, box, scale, what=_WHAT)
+
+def _in_box(arrays: tuple[xr.DataArray, ...], source: Source, box: Box) -> Operand:
+    scale = [unit_scale(x, "m s-1") for x in arrays] if len(arrays) == 2 else [1.0]
+    return _operands.in_box(arrays, source, box, scale, what=_WHAT)
 
 
-def _same_points(first: Source | None, second: Source | None) -> bool:
+def _rows_reversed(ours: Grid, theirs: Grid) -> bool:
     """Check that two boxes have the same points, and tell whether the rows of the second run the other way.
 
     Raises
@@ -214,9 +212,7 @@ def _same_points(first: Source | None, second: Source | None) -> bool:
     GridError
         If they have not.
     """
-    assert first is not None
-    ours, theirs = first.grid, None if second is None else second.grid
-    if theirs is not None and len(theirs.shape) == len(ours.shape) == 2 and ours.shape == theirs.shape:
+    if ours.shape == theirs.shape:
         reverse = ours.north_to_south != theirs.north_to_south
         latitude = theirs.latitude[::-1] if reverse else theirs.latitude
         step = np.abs(np.diff(ours.latitude)).mean(), np.abs(np.diff(ours.longitude)).mean()
@@ -393,17 +389,16 @@ def _by_degree(
 
 
 def _in_boxes(pair: _Pair, sides: tuple[_Side, _Side], dim: Any) -> dict[str, xr.DataArray]:
-    if sides[0].source is None:
+    ours, theirs = (side.source for side in sides)
+    if ours is None or theirs is None:
         message = f"{_WHAT}: kind='isotropic' came with coefficients; wanted fields in boxes"
         raise OptionError(message)
-    grid: Grid = sides[0].source.grid
-    box = _operands.plane_box(grid, what="kind='isotropic'")
-    if _same_points(sides[0].source, sides[1].source):
-        assert sides[1].source is not None
-        upside = {sides[1].source.axes.lat_dim: slice(None, None, -1)}
+    box = _operands.plane_box(ours.grid, what="kind='isotropic'")
+    if _rows_reversed(ours.grid, theirs.grid):
+        upside = {theirs.axes.lat_dim: slice(None, None, -1)}
         pair = replace(pair, second=tuple(x.isel(upside) for x in pair.second))
-    first = sides[0].in_box(pair.first, box)
-    second = _check_labels(first, sides[1].in_box(pair.second, box))
+    first = _in_box(pair.first, ours, box)
+    second = _check_labels(first, _in_box(pair.second, theirs, box))
     function = partial(_box_winds if pair.is_wind else _box_fields, box=box)
     prefixes = _PARTS if pair.is_wind else _PARTS[:1]
     sums = _operands.combine([first, second], function, {WAVENUMBER: box.size}, count=4 * len(prefixes), what=_WHAT)

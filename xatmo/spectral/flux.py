@@ -15,7 +15,7 @@ from xatmo.errors import OptionError
 from xatmo.grids import Grid
 from xatmo.spectral import _fields, _kernels, _operands
 from xatmo.spectral._fields import DEGREE
-from xatmo.spectral.wind import check_radius
+from xatmo.spectral._results import check_radius
 from xatmo.typing import Complexes, Floats, FluxWind, SpectralEngine
 
 WINDS = ("rotational", "full")

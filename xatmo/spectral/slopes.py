@@ -80,8 +80,9 @@ def power_law(spectrum: Any, x: Floats, *, name: Any = None) -> tuple[Floats, Fl
     slope = (y @ (weight * off)) / spread
     rest = y - middle[..., None] - slope[..., None] * off
     # Points count by their share of the axis and not by how well they are known, so that the error is asked of the
-    # residuals themselves (White's estimate, times n / (n - 2) for the two numbers fitted).
-    variance = (rest**2 @ (weight * off) ** 2) / spread**2 * (x.size / (x.size - 2))
+    # residuals themselves; a point that draws the line towards it has a smaller one than its error.
+    leverage = weight * (1 + off**2 / spread)
+    variance = (rest / (1 - leverage)) ** 2 @ (weight * off) ** 2 / spread**2
     return np.asarray(slope), np.exp(middle - slope * (weight @ along)), np.sqrt(variance)
 
 
@@ -97,8 +98,8 @@ def fit_slope(
     Least squares of ``log S`` against ``log x``, x being the degree, the wavenumber (cycles per metre), or the zonal
     wavenumber. High degrees lie close together on a logarithmic axis; each point is therefore weighted with the length
     of ``log x`` that it stands for (half the way to either neighbour), so that every octave counts alike and the line
-    is the one that the eye sees in a log-log plot. The standard error is that of heteroscedastic, independent residuals
-    [1]_: neighbouring degrees that vary together make it too small.
+    is the one that the eye sees in a log-log plot. The standard error is worked out from the residuals, which may
+    differ in size from degree to degree [1]_; where those of neighbours go together it is too small.
 
     Parameters
     ----------
@@ -132,8 +133,8 @@ def fit_slope(
 
     References
     ----------
-    .. [1] H. White, 1980: A heteroskedasticity-consistent covariance matrix estimator and a direct test for
-       heteroskedasticity. Econometrica 48, 817-838.
+    .. [1] J. G. MacKinnon and H. White, 1985: Some heteroskedasticity-consistent covariance matrix estimators with
+       improved finite sample properties. J. Econometrics 29, 305-325 (the one that is called HC3).
 
     Examples
     --------

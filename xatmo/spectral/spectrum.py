@@ -17,8 +17,8 @@ from xatmo.errors import GridError, OptionError
 from xatmo.spectral import _fields, _kernels, _operands
 from xatmo.spectral._fields import DEGREE, ORDER, Source
 from xatmo.spectral._planar import Box, zonal_power
+from xatmo.spectral._results import holds_coefficients, unit_scale
 from xatmo.spectral._vectors import components
-from xatmo.spectral.wind import unit_scale
 from xatmo.typing import Complexes, Floats, SpectralEngine, SpectrumKind, T
 
 KINDS = ("auto", "spherical", "isotropic", "zonal")
@@ -307,7 +307,7 @@ def energy_spectrum(
     obj = _operands.unpacked(obj)
     mean = None if by_latitude else False
     call = cf.describe_call("energy_spectrum", kind=kind, u=u, v=v, lmax=lmax, by_latitude=mean, engine=engine)
-    if _operands.has_coefficients(obj):
+    if holds_coefficients(obj):
         return cf.add_history(_of_coefficients(obj, kind, u, v, lmax), call)
     source = Source.of(obj)
     this = _kind(source, kind, lmax, engine, by_latitude=by_latitude)

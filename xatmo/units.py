@@ -27,25 +27,26 @@ _CELSIUS = re.compile(r"deg(rees?)?_?C(elsius)?|[Cc]elsius|\u00b0C")
 
 
 def times(units: str, factor: str) -> str:
-    """Units of a product or a derivative, written as CF does: powers of one unit together where both texts are lists.
+    """Units of a product with, or a derivative by, a power of one unit, written as CF does.
 
+    The power is put together with the same unit's where ``units`` is a list of powers; what else stands there stays.
     Differences of temperatures in degrees Celsius are in K.
 
     Examples
     --------
-    >>> times("m2 s-2", "m-1"), times("K", "m-1"), times("1", "s-1"), times("degC", "m-1"), times("W/m2", "m-1")
-    ('m s-2', 'K m-1', 's-1', 'K m-1', 'W/m2 m-1')
+    >>> times("m2 s-2", "m-1"), times("K", "m-1"), times("1", "s-1"), times("kg kg-1", "m-1"), times("W/m2", "m-1")
+    ('m s-2', 'K m-1', 's-1', 'kg kg-1 m-1', 'W/m2 m-1')
     """
     if _CELSIUS.fullmatch(units.strip()):
         units = "K"
-    powers: dict[str, int] = {}
-    for word in f"{units} {factor}".split():
-        found = _POWER.fullmatch(word)
-        if found is None and word != "1":
-            return f"{units} {factor}"
-        if found is not None:
-            powers[found[1]] = powers.get(found[1], 0) + int(found[2] or 1)
-    return " ".join(f"{unit}{power if power != 1 else ''}" for unit, power in powers.items() if power) or "1"
+    words = [word for word in (*units.split(), factor) if word != "1"]
+    found = [_POWER.fullmatch(word) for word in words]
+    if not all(found):
+        return f"{units} {factor}"
+    *powers, (unit, power) = [(match[1], int(match[2] or 1)) for match in found if match]
+    where = next((i for i, (other, _) in enumerate(powers) if other == unit), len(powers))
+    powers[where : where + 1] = [(unit, power + (powers[where][1] if where < len(powers) else 0))]
+    return " ".join(f"{unit}{power if power != 1 else ''}" for unit, power in powers if power) or "1"
 
 
 @lru_cache(maxsize=256)

@@ -9,7 +9,7 @@ import numpy as np
 
 from xatmo import cf
 from xatmo.errors import OptionError
-from xatmo.spectral import _degrees, _fields, _kernels, _results
+from xatmo.spectral import _degrees, _fields, _kernels, _results, packed
 from xatmo.spectral._fields import Source
 from xatmo.typing import Floats, SpectralEngine, T
 
@@ -237,6 +237,7 @@ def filter_scales(
     >>> round(float((smooth - 1).max() / np.sin(lat).max()), 6)  # exp(-(length / radius)^2)
     0.975666
     """
+    obj = packed.unpacked(obj)
     spectral = _results.holds_coefficients(obj)
     source = None if spectral else Source.of(obj)
     limit = _degrees.top_degree(obj) if source is None else _kernels.resolve_lmax(source.grid, None, what="filter")

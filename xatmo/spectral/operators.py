@@ -13,7 +13,7 @@ from xatmo import cf
 from xatmo._labels import require_finite
 from xatmo.errors import OptionError, VariableError
 from xatmo.grids import Grid
-from xatmo.spectral import _degrees, _fields, _kernels, _results
+from xatmo.spectral import _degrees, _fields, _kernels, _results, packed
 from xatmo.spectral._fields import DEGREE, ORDER, Nodes, Source, Target
 from xatmo.spectral._results import Label
 from xatmo.spectral._vectors import wind_pairs
@@ -102,6 +102,7 @@ def gradient(
     a = _results.check_radius(radius)
     chosen = _kernels.choose_engine(engine)
     call = cf.describe_call("gradient", lmax=lmax, radius=radius, engine=engine)
+    obj = packed.unpacked(obj)
     if _results.holds_coefficients(obj):
         return cf.add_history(_gradient_of_coefficients(obj, grid, lmax, a, chosen), call)
     if grid is not None:
@@ -130,7 +131,7 @@ def _gradient_of_coefficients(
         )
         raise OptionError(message)
     target = Target.of(grid)
-    swap: dict[Hashable, Hashable] = dict(zip((DEGREE, ORDER), target.dims, strict=False))
+    swap = _fields.renamed((DEGREE, ORDER), target.dims)
     one = [obj] if isinstance(obj, xr.DataArray) else [da for da in obj.data_vars.values() if _fields.is_spectral(da)]
     done: dict[Hashable, xr.DataArray] = {}
     for da in one:
@@ -271,6 +272,7 @@ def inverse_laplacian(
 def _second(obj: T, what: str, lmax: int | None, radius: float | None, engine: SpectralEngine | None) -> T:
     """Apply a Laplacian (or its inverse), and name what comes out."""
     a = _results.check_radius(radius)
+    obj = packed.unpacked(obj)
     spectral = _results.holds_coefficients(obj)
     source = None if spectral else Source.of(obj)
     if source is None:

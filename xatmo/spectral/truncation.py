@@ -7,7 +7,7 @@ import xarray as xr
 from xatmo import cf
 from xatmo._labels import map_fields
 from xatmo.errors import OptionError
-from xatmo.spectral import _degrees, _fields, _kernels, _results
+from xatmo.spectral import _degrees, _fields, _kernels, _results, packed
 from xatmo.spectral._fields import DEGREE, ORDER, Source
 from xatmo.spectral.filters import degree_weights
 from xatmo.typing import Floats, SpectralEngine, T
@@ -80,6 +80,7 @@ def truncate(obj: T, lmax: int, *, taper: str | None = None, engine: SpectralEng
     >>> bool(abs(truncate(field, 5, taper="exponential") - field).max() < 1e-12)
     True
     """
+    obj = packed.unpacked(obj)
     if _results.holds_coefficients(obj):
         return _cut(obj, _kernels.check_degree(lmax), taper)
     source = Source.of(obj)

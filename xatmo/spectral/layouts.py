@@ -268,6 +268,13 @@ def from_table(table: Any, *, norm: str = "4pi", csphase: int = 1) -> Complexes:
 
 
 # ---------------------------------------------------------------------- ducc0, healpy
+@lru_cache(maxsize=16)
+def _healpy_factor(lmax: int) -> NDArray[np.float64]:
+    """Give ``(-1)^m sqrt(4 pi)`` on the triangle."""
+    order = np.repeat(np.arange(lmax + 1), np.arange(lmax + 1, 0, -1))
+    return np.where(order % 2, -_ROOT_FOUR_PI, _ROOT_FOUR_PI)
+
+
 def to_triangular(coefficients: Any) -> Complexes:
     """Coefficients a(l, m) of ducc0 and healpy: ``(-1)^m sqrt(4 pi) X(l, m)``, all degrees of order 0 first.
 
@@ -289,7 +296,8 @@ def to_triangular(coefficients: Any) -> Complexes:
     >>> to_triangular(np.array([[1, 0], [2, 3 + 4j]])) / np.sqrt(4 * np.pi)
     array([ 1.+0.j,  2.+0.j, -3.-4.j])
     """
-    return _gather(to_norm(coefficients, norm="ortho", csphase=-1))
+    array = _gather(square_coefficients(coefficients))
+    return np.asarray(array * _healpy_factor(triangular_lmax(array.shape[-1])).astype(array.real.dtype))
 
 
 def from_triangular(coefficients: Any) -> Complexes:
@@ -300,7 +308,8 @@ def from_triangular(coefficients: Any) -> Complexes:
     DimensionError
         If the number of coefficients belongs to no triangle.
     """
-    return from_norm(_spread(as_complex(coefficients)), norm="ortho", csphase=-1)
+    array = as_complex(coefficients)
+    return _spread(array / _healpy_factor(triangular_lmax(array.shape[-1])).astype(array.real.dtype))
 
 
 # ---------------------------------------------------------------------- ECMWF, GRIB

@@ -15,8 +15,10 @@ from xatmo.spectral.helmholtz import absolute_vorticity, helmholtz
 from xatmo.spectral.interchange import from_layout, from_pyshtools, to_layout, to_pyshtools
 from xatmo.spectral.operators import gradient, inverse_laplacian, laplacian
 from xatmo.spectral.packed import to_packed
-from xatmo.spectral.slopes import fit_slope
+from xatmo.spectral.points import to_points
+from xatmo.spectral.poles import fill_poles
 from xatmo.spectral.semivariogram import semivariogram
+from xatmo.spectral.slopes import fit_slope
 from xatmo.spectral.spectrum import energy_spectrum
 from xatmo.spectral.transform import regrid, to_grid, to_spectral
 from xatmo.spectral.truncation import taper_weights, truncate
@@ -31,6 +33,7 @@ __all__ = [
     "degree_weights",
     "energy_spectrum",
     "equatorial_wave",
+    "fill_poles",
     "filter_scales",
     "fit_slope",
     "from_layout",
@@ -47,6 +50,7 @@ __all__ = [
     "to_grid",
     "to_layout",
     "to_packed",
+    "to_points",
     "to_pyshtools",
     "to_spectral",
     "truncate",

@@ -1,0 +1,276 @@
+"""Pairs of points by great-circle distance: drawn at random, evenly by area, as many for each range of distances."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xatmo.constants import EARTH_RADIUS
+from xatmo.grids import Grid
+from xatmo.typing import Floats
+
+Indices = NDArray[np.int64]
+
+_ROUNDS = 40
+_ALL = 2_000_000
+"""So many pairs of scattered points are looked at all; of more points pairs are drawn."""
+
+
+@dataclass(frozen=True, eq=False)
+class Points:
+    """Scattered points, or a track: latitude and longitude in degrees, NaN where a place is not known."""
+
+    latitude: Floats
+    longitude: Floats
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Points) and (self._bytes == other._bytes)
+
+    def __hash__(self) -> int:
+        return hash(self._bytes)
+
+    @property
+    def _bytes(self) -> bytes:
+        return self.latitude.tobytes() + self.longitude.tobytes()
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Indices of both points of every pair into the flattened field, sorted by range of distances.
+
+    Attributes
+    ----------
+    first, second : array (number of pairs,)
+    counts : array (number of ranges,)
+        Pairs in each range.
+    distance : array (number of ranges,)
+        Mean distance of the pairs in metres; NaN where there is none.
+    """
+
+    first: Indices
+    second: Indices
+    counts: Indices
+    distance: Floats
+
+    def select(self, ranges: Any) -> Pairs:
+        """Keep some of the ranges."""
+        kept = np.repeat(ranges, self.counts)
+        return Pairs(self.first[kept], self.second[kept], self.counts[ranges], self.distance[ranges])
+
+
+def default_edges(where: Grid | Points, ranges: int) -> tuple[float, ...]:
+    """Edges of at most so many ranges: from half the grid's step to the antipodes, or to half the size of a region.
+
+    Their ratios are equal but for the first ones, which are one step of the grid wide: of narrower ranges each node
+    finds others in few directions only, or none, and which ones changes with latitude.
+    """
+    if isinstance(where, Points):
+        step, high = _extent(where)
+        low, widest = 0.9 * step, 0.0
+    else:
+        widest, high = spacing(where), np.pi * EARTH_RADIUS
+        low = widest / 2
+        if not where.is_global:
+            lat, lon = where.latitude_bounds, where.longitude_bounds
+            corners = unit(lat[[0, -1]], np.array([lon[0], lon[0] + 180 if where.periodic else lon[-1]]))
+            high = float(_arc(corners[0], corners[1])) / 2
+    edges = [low]
+    ratio = max(high / low, 2.0) ** (1 / ranges)
+    while edges[-1] < 0.999 * max(high, 2 * low):
+        edges.append(max(edges[-1] * ratio, edges[-1] + widest))
+    edges[-1] = min(edges[-1], max(high, edges[-2] + widest / 2))
+    return tuple(float(x) for x in edges)
+
+
+def spacing(grid: Grid) -> float:
+    """Step of the grid in metres: the longer of that between rows and that along the row nearest to the equator."""
+    if len(grid.shape) == 1:
+        return float(EARTH_RADIUS * np.sqrt(4 * np.pi / grid.shape[0]))
+    across = np.abs(np.diff(grid.latitude)).mean()
+    along = np.diff(grid.longitude).mean() * np.cos(np.radians(np.abs(grid.latitude).min()))
+    return float(EARTH_RADIUS * np.radians(max(across, along)))
+
+
+@lru_cache(maxsize=8)
+def draw(where: Grid | Points, edges: tuple[float, ...], n_pairs: int, seed: int) -> Pairs:
+    """Draw about ``n_pairs`` pairs, the same number in every range between neighbouring ``edges`` (metres).
+
+    On a grid a point is drawn evenly by area and a second one at a random distance within the range and in a random
+    direction; both are moved to the nodes of their cells, and the pair belongs where the distance between the nodes
+    lies. So every place counts by its area, whatever the order or origin of rows and columns. Points of a track are
+    taken with points farther along, as often near as far.
+    """
+    rng = np.random.default_rng(seed)
+    wanted = -(-n_pairs // (len(edges) - 1))
+    if isinstance(where, Points):
+        drawn = _from_points(where, edges, wanted, rng)
+    else:
+        drawn = _from_grid(where, edges, wanted, rng)
+    first, second, distance, ranges = drawn
+    counts = np.bincount(ranges, minlength=len(edges) - 1)
+    with np.errstate(invalid="ignore"):
+        mean = np.bincount(ranges, distance, len(edges) - 1) / counts
+    return Pairs(first, second, counts, mean)
+
+
+# ---------------------------------------------------------------------- grids
+def _from_grid(grid: Grid, edges: tuple[float, ...], wanted: int, rng: Any) -> tuple[Any, ...]:
+    nodes = _Nodes(grid)
+    keep = _Collected(edges, wanted)
+    for _ in range(_ROUNDS):
+        missing = keep.missing
+        if not missing.any():
+            break
+        # Some fall outside the region or into a neighbouring range.
+        each = np.where(missing > 0, np.minimum(2 * missing + 64, 4 * wanted + 64), 0)
+        ranges = np.repeat(np.arange(len(each)), each)
+        low, high = np.asarray(edges[:-1])[ranges], np.asarray(edges[1:])[ranges]
+        arc = (low + (high - low) * rng.random(ranges.size)) / EARTH_RADIUS
+        sine, lon = nodes.anywhere(rng.random((2, ranges.size)))
+        there = _walk(sine, lon, arc, 2 * np.pi * rng.random(ranges.size))
+        inside = nodes.contains(*there)
+        first, second = nodes.nearest(sine[inside], lon[inside]), nodes.nearest(*(x[inside] for x in there))
+        keep.add(first, second, _arc(nodes.unit(first), nodes.unit(second)), rng)
+    return keep.all()
+
+
+class _Nodes:
+    """Finds the node in whose cell a place lies, on grids that are products of axes or made of rings."""
+
+    def __init__(self, grid: Grid) -> None:
+        self.grid = grid
+        self.around = len(grid.shape) == 1 or grid.periodic
+        lat = grid.latitude
+        self.down = bool(lat[0] > lat[-1])
+        bounds = np.sort(grid.latitude_bounds)
+        self.rows = np.sin(np.radians(bounds))  # from south to north
+        if len(grid.shape) == 1:
+            rings: Any = grid
+            self.sizes, self.starts, self.order = rings.ring_sizes, rings.ring_starts, rings.ring_order
+            self.offsets = np.concatenate([[0], np.cumsum(self.sizes)[:-1]])
+        else:
+            self.columns = grid.longitude_bounds
+
+    def anywhere(self, random: Any) -> tuple[Any, Any]:
+        """Sine of latitude and longitude in degrees of places evenly by area, from numbers between 0 and 1."""
+        sine = self.rows[0] + (self.rows[-1] - self.rows[0]) * random[0]
+        if self.around:
+            return sine, 360 * random[1]
+        west, east = self.columns[[0, -1]]
+        return sine, west + (east - west) * random[1]
+
+    def contains(self, sine: Any, lon: Any) -> Any:
+        inside = (sine >= self.rows[0]) & (sine <= self.rows[-1])
+        if self.around:
+            return inside
+        west, east = self.columns[[0, -1]]
+        return inside & ((lon - west) % 360 <= east - west)
+
+    def nearest(self, sine: Any, lon: Any) -> Indices:
+        """Index into the flattened field."""
+        row = np.clip(np.searchsorted(self.rows, sine, side="right") - 1, 0, self.rows.size - 2)
+        if self.down:
+            row = self.rows.size - 2 - row
+        if len(self.grid.shape) == 2:
+            west = self.columns[0]
+            column = np.searchsorted(self.columns, (lon - west) % 360 + west, side="right") - 1
+            return np.asarray(row * self.grid.nlon + np.clip(column, 0, self.grid.nlon - 1), dtype=np.int64)
+        size = self.sizes[row]
+        column = np.rint((lon - self.starts[row]) % 360 * size / 360).astype(np.int64) % size
+        index = self.offsets[row] + column
+        return np.asarray(index if self.order is None else self.order[index], dtype=np.int64)
+
+    def unit(self, index: Any) -> Floats:
+        if len(self.grid.shape) == 2:
+            row, column = np.divmod(index, self.grid.nlon)
+            return unit(self.grid.latitude[row], self.grid.longitude[column])
+        rings: Any = self.grid
+        return unit(rings.point_latitude[index], rings.point_longitude[index])
+
+
+def _walk(sine: Any, lon: Any, arc: Any, bearing: Any) -> tuple[Any, Any]:
+    """Where one arrives after ``arc`` radians of a great circle (sine of latitude, longitude in degrees)."""
+    cosine = np.sqrt(1 - sine**2)
+    there = np.clip(sine * np.cos(arc) + cosine * np.sin(arc) * np.cos(bearing), -1, 1)
+    turn = np.arctan2(np.sin(bearing) * np.sin(arc) * cosine, np.cos(arc) - sine * there)
+    return there, lon + np.degrees(turn)
+
+
+# ---------------------------------------------------------------------- scattered points
+def _from_points(points: Points, edges: tuple[float, ...], wanted: int, rng: Any) -> tuple[Any, ...]:
+    known = np.flatnonzero(np.isfinite(points.latitude) & np.isfinite(points.longitude))
+    where = unit(points.latitude[known], points.longitude[known])
+    n = known.size
+    keep = _Collected(edges, wanted)
+    if n * (n - 1) // 2 <= _ALL:
+        first, second = np.triu_indices(n, 1)
+        keep.add(known[first], known[second], _arc(where[first], where[second]), rng)
+        return keep.all()
+    for _ in range(_ROUNDS):
+        if not keep.missing.any():
+            break
+        size = 2 * wanted * len(edges)
+        lag = np.exp(rng.random(size) * np.log(n - 1)).astype(np.int64)
+        lag[::2] = rng.integers(1, n, size)[::2]  # order need not mean nearness
+        first = rng.integers(0, n, size)
+        second = (first + lag) % n
+        keep.add(known[first], known[second], _arc(where[first], where[second]), rng)
+    return keep.all()
+
+
+def _extent(points: Points) -> tuple[float, float]:
+    """Give the usual step and half the size."""
+    known = np.isfinite(points.latitude) & np.isfinite(points.longitude)
+    where = unit(points.latitude[known], points.longitude[known])
+    steps = _arc(where[:-1], where[1:])
+    steps = steps[steps > 0]
+    size = _arc(np.broadcast_to(where[0], where.shape), where).max()
+    return float(np.median(steps)) if steps.size else 1.0, float(size) / 2
+
+
+# ---------------------------------------------------------------------- both
+class _Collected:
+    """Pairs so far, at most ``wanted`` in each range."""
+
+    def __init__(self, edges: tuple[float, ...], wanted: int) -> None:
+        self.edges, self.wanted = np.asarray(edges), wanted
+        self.parts: list[tuple[Any, ...]] = []
+        self.counts = np.zeros(len(edges) - 1, dtype=np.int64)
+
+    @property
+    def missing(self) -> Indices:
+        return self.wanted - self.counts
+
+    def add(self, first: Indices, second: Indices, distance: Floats, rng: Any) -> None:
+        ranges = np.searchsorted(self.edges, distance, side="right") - 1
+        ranges[distance == self.edges[-1]] -= 1
+        # Nodes on a pole are several columns at one place.
+        good = np.flatnonzero((distance > 1.0) & (ranges >= 0) & (ranges < self.counts.size))
+        good = rng.permutation(good)
+        good = good[np.argsort(ranges[good], kind="stable")]
+        found = np.bincount(ranges[good], minlength=self.counts.size)
+        place = np.arange(good.size) - np.repeat(np.cumsum(found) - found, found)
+        good = good[place < self.missing[ranges[good]]]
+        self.parts.append((first[good], second[good], distance[good], ranges[good]))
+        self.counts += np.bincount(ranges[good], minlength=self.counts.size)
+
+    def all(self) -> tuple[Any, ...]:
+        whole = [np.concatenate(column) for column in zip(*self.parts, strict=True)]
+        order = np.argsort(whole[3], kind="stable")
+        return tuple(column[order] for column in whole)
+
+
+def unit(latitude: Any, longitude: Any) -> Floats:
+    """Make unit vectors, ``(n, 3)``."""
+    lat, lon = np.radians(latitude), np.radians(longitude)
+    return np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=-1)
+
+
+def _arc(first: Floats, second: Floats) -> Floats:
+    """Great-circle distance in metres between unit vectors, good at short and at long distances."""
+    apart, opposite = np.linalg.norm(first - second, axis=-1), np.linalg.norm(first + second, axis=-1)
+    return np.asarray(2 * EARTH_RADIUS * np.arctan2(apart, opposite))

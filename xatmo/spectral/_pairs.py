@@ -121,8 +121,9 @@ def draw(where: Grid | Points, edges: tuple[float, ...], n_pairs: int, seed: int
 def _from_grid(grid: Grid, edges: tuple[float, ...], wanted: int, rng: Any) -> tuple[Any, ...]:
     nodes = _Nodes(grid)
     keep = _Collected(edges, wanted)
-    for _ in range(_ROUNDS):
-        missing = keep.missing
+    for turn in range(_ROUNDS):
+        # What has given nothing so far will give nothing.
+        missing = np.where((keep.counts == 0) & (turn > 2), 0, keep.missing)
         if not missing.any():
             break
         # Some fall outside the region or into a neighbouring range.

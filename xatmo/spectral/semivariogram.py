@@ -169,7 +169,7 @@ def _places(obj: XarrayObject) -> tuple[Grid | _pairs.Points, tuple[Hashable, ..
     """Find the grid, or the points of a track, and the dimensions they lie on."""
     try:
         source = Source.of(obj)
-    except GridError:
+    except (GridError, CoordinateError):
         found = _track(obj)
         if found is None:
             raise

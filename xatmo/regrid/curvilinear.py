@@ -137,7 +137,9 @@ class Mesh:
         """Whether columns repeat at the end, as the overlap of an ocean grid does."""
         at = self.xyz.reshape(*self.shape, 3)
         far = [_chord(at[:, -1], at[:, k]) for k in range(min(3, self.shape[1] - 1))]
-        return bool(min(np.nanmedian(d) for d in far if np.isfinite(d).any()) < 1e-6) if np.isfinite(far).any() else False
+        return (
+            bool(min(np.nanmedian(d) for d in far if np.isfinite(d).any()) < 1e-6) if np.isfinite(far).any() else False
+        )
 
     def _fold(self, row: Ints, inner: Ints) -> Ints | None:
         """Points of an outermost row that lie opposite each other where the grid is folded; None if it is not."""
@@ -216,9 +218,7 @@ class Mesh:
 
 
 # ---------------------------------------------------------------------- weights
-def mesh_weights(
-    source: Any, target: Any, method: str, *, max_distance: float | None = None
-) -> SparseWeights:
+def mesh_weights(source: Any, target: Any, method: str, *, max_distance: float | None = None) -> SparseWeights:
     """Weights between grids of which at least one is no product of two axes.
 
     Parameters
@@ -353,17 +353,21 @@ def _from_nearest(
     there = np.flatnonzero(np.isfinite(at).all(axis=1))
     wanted = unit_vectors(lat, lon)
     asked = np.flatnonzero(np.isfinite(wanted).all(axis=1))
-    distance, index = cKDTree(at[there]).query(wanted[asked])
-    index = there[index]
     if max_distance is not None:
         if not max_distance > 0:
             message = f"max_distance={max_distance} came; wanted metres, more than 0"
             raise OptionError(message)
-        inside = distance <= 2 * np.sin(min(max_distance / EARTH_RADIUS, np.pi) / 2)
+        reach = np.full(there.size, 2 * np.sin(min(max_distance / EARTH_RADIUS, np.pi) / 2))
     elif isinstance(source, Mesh):
-        inside = distance <= source.reach[index]
+        reach = source.reach[there]
     else:
-        inside = np.ones(asked.size, dtype=bool)  # rings go around the whole Earth
+        reach = np.full(there.size, 2.0)  # rings go around the whole Earth
+    # Without a bound, targets far from a regional source take a hundred times as long.
+    bound = float(reach.max(initial=0)) * (1 + 1e-9)
+    distance, index = cKDTree(at[there]).query(wanted[asked], distance_upper_bound=bound)
+    index = np.minimum(index, there.size - 1)  # what found nothing is infinitely far
+    inside = distance <= reach[index]
+    index = there[index]
     rows, columns = asked[inside], index[inside]
     return SparseWeights.from_links(
         rows, columns, np.ones(rows.size), source_shape=tuple(source.shape), target_shape=shape, method="nearest"
@@ -411,7 +415,9 @@ def _from_cells(source: Mesh, lat: Floats, lon: Floats, shape: tuple[int, ...]) 
         if k_here == quads.shape[0]:
             break
     none = np.zeros(0, dtype=np.intp)
-    rows, columns, values = (np.concatenate(p) for p in zip(*found, strict=True)) if found else (none, none, np.zeros(0))
+    rows, columns, values = (
+        (np.concatenate(p) for p in zip(*found, strict=True)) if found else (none, none, np.zeros(0))
+    )
     n, m = int(np.prod(shape)), nodes.shape[0]
     matrix = clean(sparse.csr_array((values, (rows, columns)), shape=(n, m)) @ nodes)
     return SparseWeights(matrix, source.shape, shape, "bilinear")

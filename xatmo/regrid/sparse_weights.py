@@ -109,7 +109,9 @@ class SparseWeights:
         return cls(clean(matrix), source_shape, target_shape, **rest)
 
     @classmethod
-    def of(cls, weights: Weights, *, source_area: Floats | None = None, target_area: Floats | None = None) -> SparseWeights:
+    def of(
+        cls, weights: Weights, *, source_area: Floats | None = None, target_area: Floats | None = None
+    ) -> SparseWeights:
         """Multiply out separable weights.
 
         Examples

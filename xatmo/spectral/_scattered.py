@@ -98,6 +98,6 @@ def _fill(kernel: Kernel, parts: tuple[Complexes, ...], lat: Floats, lon: Floats
         full[:, known] = value
         # Of the two axes in each place, one has length 1.
         order = [axis for i in range(len(fields)) for axis in (i, len(fields) + i)]
-        full = full.reshape(*fields, *points).transpose(order)
+        full = full.reshape((*fields, *points)).transpose(order)
         out.append(full.reshape([n * m for n, m in zip(fields, points, strict=True)]))
     return out

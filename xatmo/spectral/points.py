@@ -102,7 +102,7 @@ class _Points:
         """Their dimensions, for the history."""
         return "(" + ", ".join(f"{d}: {n}" for d, n in self.lat.sizes.items()) + ")"
 
-    def require_same(self, da: xr.DataArray) -> None:
+    def require_same(self, da: xr.DataArray, name: Hashable) -> None:
         """Raise if a field shares a dimension with the points, but not its size and coordinate."""
         for dim in set(self.lat.dims) & set(da.dims):
             ours, theirs = self.coords.get(dim), da.coords.get(dim)
@@ -110,7 +110,7 @@ class _Points:
             if same and (ours is None or theirs is None or np.array_equal(ours.values, theirs.values)):
                 continue
             message = (
-                f"points and field {da.name!r} share the dimension {dim!r}, but not its {da.sizes[dim]} values; wanted "
+                f"points and field {name!r} share the dimension {dim!r}, but not its {da.sizes[dim]} values; wanted "
                 f"the same {dim!r} in both, or another name for the points': .rename({dim}='point'). Nothing is "
                 "interpolated along it"
             )
@@ -230,7 +230,7 @@ def to_points(
         def from_coefficients(da: xr.DataArray) -> xr.DataArray:
             _fields.require_convention(da, what=WHAT)
             kept = da if top is None else da.isel({DEGREE: slice(top + 1), ORDER: slice(top + 1)})
-            out = _evaluate(place, [kept], da, partial(_at, engine=chosen, name=da.name))[0]
+            out = _evaluate(place, [kept], partial(_at, engine=chosen, name=da.name), da.name)[0]
             return _finished(out, da, place, _fields.field_attrs(da))
 
         return cf.add_history(map_fields(obj, from_coefficients, dims=(DEGREE, ORDER), what=WHAT), call)
@@ -247,7 +247,7 @@ def to_points(
         block = partial(_analysis, name=da.name, **options)
         types = [_fields.complex_type(field)]
         parts = _fields.apply(block, [field], dims, outputs=[size], dtypes=types, what=WHAT)
-        out = _evaluate(place, parts, da, partial(_at, engine=chosen, name=da.name))[0]
+        out = _evaluate(place, parts, partial(_at, engine=chosen, name=da.name), da.name)[0]
         return _finished(out, da, place, attrs_of(da))
 
     def wind(u: xr.DataArray, v: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
@@ -255,15 +255,15 @@ def to_points(
         block = partial(_analysis_vector, name=(u.name, v.name), **options)
         types = [_fields.complex_type(*pair)] * 2
         parts = _fields.apply(block, pair, dims, outputs=[size] * 2, dtypes=types, what=WHAT)
-        east, north = _evaluate(place, parts, u, partial(_at_vector, engine=chosen))
+        east, north = _evaluate(place, parts, partial(_at_vector, engine=chosen), u.name)
         return _finished(east, u, place, attrs_of(u)), _finished(north, v, place, attrs_of(v))
 
     return cf.add_history(map_with_winds(obj, scalar, wind, dims=dims, what=WHAT), call)
 
 
-def _evaluate(place: _Points, parts: Any, like: xr.DataArray, block: Any) -> tuple[xr.DataArray, ...]:
+def _evaluate(place: _Points, parts: Any, block: Any, name: Hashable) -> tuple[xr.DataArray, ...]:
     """Apply a block to coefficients and points, whose dimensions are looped over, so that chunks of them are tasks."""
-    place.require_same(like)
+    place.require_same(parts[0], name)
     for da in parts:
         require_whole(da, (DEGREE, ORDER), what=WHAT)
     parts = [

@@ -18,8 +18,8 @@ from xatmo.spectral._fields import Source
 from xatmo.spectral._vectors import map_with_winds
 from xatmo.typing import Floats, T
 
-# A row is missing if the outermost one lies about a whole step from the pole. Half a step away (0.77 of one on a Gaussian
-# grid) its cells reach the pole.
+# A row is missing if the outermost one lies about a whole step from the pole. From half a step (0.77 of one on a
+# Gaussian grid) its cells reach the pole.
 _LEAST_GAP = 0.85
 
 

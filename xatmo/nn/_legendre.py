@@ -59,7 +59,10 @@ class Block:
 
 
 def blocks(cosine: Array, sine: Array, lmax: int, width: int, *, negligible: float = 0.0) -> Iterator[Block]:
-    """Tables in blocks of ``width`` orders, in float64; rows where nothing exceeds ``negligible`` are left out.
+    """Tables in blocks of ``width`` orders, in float64.
+
+    What does not exceed ``negligible`` is zero, and rows where all of a block is are left out. Numbers like 1e-40 would
+    do no good and much harm: arithmetic with float32's subnormals is many times slower.
 
     Parameters
     ----------
@@ -78,8 +81,9 @@ def blocks(cosine: Array, sine: Array, lmax: int, width: int, *, negligible: flo
             orders = slice(first, min(first + 2 * width, lmax + 1), 2)
             m = np.arange(orders.start, orders.stop, 2)[:, None]
             even, odd = _block(cosine, m, lmax, mantissa[orders], exponent[orders])
-            top = np.max(np.abs(even), axis=(0, 1), initial=0)
-            (kept,) = np.nonzero(np.maximum(top, np.max(np.abs(odd), axis=(0, 1), initial=0)) > negligible)
+            for table in (even, odd):
+                table[np.abs(table) <= negligible] = 0
+            (kept,) = np.nonzero(even.any(axis=(0, 1)) | odd.any(axis=(0, 1)))
             rows = slice(int(kept[0]), int(kept[-1]) + 1) if kept.size else slice(0, 1)
             yield Block(orders, rows, even[..., rows], odd[..., rows])
 

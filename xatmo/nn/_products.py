@@ -18,9 +18,9 @@ from torch import Tensor
 
 from xatmo.nn import _legendre
 
-_WIDTH = 16  # orders in a block: a quarter more would pad more, fewer would make small products
-_NARROW = 8  # up to so many columns, products are faster with the columns first
-_CACHE = 3_000_000  # bytes of rows transformed at a time on a CPU
+_WIDTH = 16  # orders in a block: more would pad more, fewer would make small products
+_NARROW = 8, 32  # up to so many columns, products (analysis, synthesis) are faster with the columns first
+_CACHE = 1_500_000  # bytes of rows transformed at a time on a CPU
 _LAUNCH = 1 << 28  # the same elsewhere, where calls cost more than memory traffic
 _NEGLIGIBLE = {torch.float32: 1e-11, torch.float64: 1e-20}
 
@@ -142,8 +142,8 @@ def analyse(plan: Plan, field: Tensor, *, weighted: bool, norm: str) -> Tensor:
                 real = real[block.rows]
             real = real.reshape(-1, count, 2 * batch)
             target = out[:, block.orders, block.degrees(odd)]
-            if 2 * batch <= _NARROW:
-                sums = torch.bmm(real.permute(1, 2, 0), table.mT).view(count, batch, 2, -1)
+            if 2 * batch <= _NARROW[0]:
+                sums = torch.bmm(real.permute(1, 2, 0).contiguous(), table.mT).view(count, batch, 2, -1)
                 torch.view_as_real(target).copy_(sums.permute(1, 0, 3, 2))
             else:
                 sums = torch.bmm(table, real.permute(1, 0, 2)).view(count, -1, batch, 2)
@@ -165,12 +165,11 @@ def synthesise(plan: Plan, coefficients: Tensor, *, weighted: bool) -> Tensor:
             if not table.shape[1]:
                 target.zero_()
                 continue
-            source = coefficients[:, block.orders, block.degrees(odd)]
-            if 2 * batch <= _NARROW:
-                real = torch.view_as_real(source).permute(1, 0, 3, 2).reshape(count, 2 * batch, -1)
-                sums = torch.bmm(real, table).permute(2, 0, 1)
+            source = coefficients[:, block.orders, block.degrees(odd)].permute(1, 2, 0).contiguous()
+            real = torch.view_as_real(source).flatten(2)  # (order, degree, 2 batch)
+            if 2 * batch <= _NARROW[1]:
+                sums = torch.bmm(real.mT, table).permute(2, 0, 1)
             else:
-                real = torch.view_as_real(source.permute(1, 2, 0).contiguous()).flatten(2)
                 sums = torch.bmm(table.mT, real).permute(1, 0, 2)
             if matrices:
                 transposed = plan.weights[odd, block.parity, rows].mT  # type: ignore[index]

@@ -191,7 +191,7 @@ def test_interrupted_zarr_is_continued(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="power cut"):
         files.write(broken, path, key=KEY)
     assert seen == [0, 1, 2]
-    with pytest.raises(ConfigError, match="was begun with another model or input"):
+    with pytest.raises(ConfigError, match=r"was begun with another input or configuration .*--overwrite"):
         files.write(broken, path, key={"model": "other"})
     whole, seen = interrupted(ds, at=-1)
     files.write(whole, path, key=KEY, note=notes.append)

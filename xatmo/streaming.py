@@ -142,7 +142,8 @@ def write_zarr(
                 differing = ", ".join(k for k in header if header[k] != before.get(k))
                 message = (
                     f"{where} was begun with another input or configuration (not the same: {differing}). Finish it "
-                    "with the call that began it, or begin anew with resume=False. If nothing has changed, pass key="
+                    "with the call that began it, or begin anew with resume=False (on the command line: --overwrite). "
+                    "If nothing has changed, pass key="
                 )
                 raise ConfigError(message)
             journal.clear()

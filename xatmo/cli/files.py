@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
-import json
 import math
 import os
-import shutil
 import sys
 import tempfile
-import warnings
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import xarray as xr
-import zarr
 
 from xatmo import cf, optional
-from xatmo.errors import ConfigError, OptionError, VariableError, XatmoError
+from xatmo.errors import OptionError, VariableError, XatmoError
 
 NETCDF: Final = (".nc", ".nc4", ".cdf", ".h5", ".hdf5")
 GRIB: Final = (".grib", ".grib1", ".grib2", ".grb", ".grb2")
@@ -138,10 +133,26 @@ def write(
     for variable in ds.variables.values():  # chunks and filters of the input do not fit the output
         variable.encoding = {k: v for k, v in variable.encoding.items() if k in ("units", "calendar", "_FillValue")}
     if path.suffix == ".zarr":
-        _write_zarr(ds, path, dict(key), overwrite, note)
+        write_zarr(ds, path, key=key, overwrite=overwrite, note=note)
     else:
         _refuse_existing(path, overwrite)
         _write_netcdf(ds, path)
+
+
+def write_zarr(ds: xr.Dataset, path: Path, **options: Any) -> None:
+    """Write by `xatmo.streaming.write_zarr`.
+
+    Raises
+    ------
+    FileExistsError
+        If something complete is there already.
+    """
+    from xatmo import streaming
+
+    try:
+        streaming.write_zarr(ds, path, **options)
+    except FileExistsError:
+        _refuse_existing(path, overwrite=False)
 
 
 def write_scores(scores: xr.Dataset, path: Path, *, overwrite: bool = False) -> None:
@@ -182,68 +193,12 @@ def _write_netcdf(ds: xr.Dataset, path: Path) -> None:
         Path(name).unlink(missing_ok=True)
 
 
-def _write_zarr(ds: xr.Dataset, path: Path, key: dict[str, Any], overwrite: bool, note: Callable[[str], Any]) -> None:
-    progress = path.with_name(f".{path.name}.progress.json")
-    chunks = _chunks(ds)
-    ds = ds.chunk({d: max(c) for d, c in chunks.items()}) if chunks else ds  # Zarr's chunks are equal
-    key |= {"regions": sum(1 for _ in _regions(ds))}
-    done: set[str] = set()
-    if path.exists() and not overwrite:
-        if not progress.is_file():
-            _refuse_existing(path, overwrite)
-        state = json.loads(progress.read_text(encoding="utf-8"))
-        if state["key"] != json.loads(json.dumps(key)):
-            message = f"{path} was begun with another model or input; finish that, or pass --overwrite to begin anew"
-            raise ConfigError(message)
-        done = set(state["done"])
-        note(f"continuing {path}: {len(done)} of {key['regions']} regions are there")
-    else:
-        if path.exists():
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-        _remember(progress, key, done)
-        ds.to_zarr(path, mode="w", compute=False, consolidated=False)
-    for name, region in _track(list(_regions(ds)), f"writing {path.name}"):
-        label = f"{name} " + " ".join(f"{d}:{s.start}-{s.stop}" for d, s in region.items())
-        if label in done:
-            continue
-        block = ds[[name]].isel(region).drop_vars(list(ds[name].coords))
-        block.to_zarr(path, consolidated=False, **({"region": region} if region else {"mode": "a"}))
-        done.add(label)
-        _remember(progress, key, done)
-    with warnings.catch_warnings():  # Zarr tells that its format 3 does not specify this; xarray warns if it is missing
-        warnings.filterwarnings("ignore", message="Consolidated metadata")
-        zarr.consolidate_metadata(str(path))
-    progress.unlink()
-
-
-def _remember(progress: Path, key: Mapping[str, Any], done: set[str]) -> None:
-    part = progress.with_suffix(".part")
-    part.write_text(json.dumps({"key": key, "done": sorted(done)}), encoding="utf-8")
-    os.replace(part, progress)
-
-
 def _chunks(ds: xr.Dataset) -> dict[Hashable, tuple[int, ...]]:
     """Chunks by dimension, of the first variable that has any; others, and coordinates, may have their own."""
     found: dict[Hashable, tuple[int, ...]] = {}
     for da in ds.data_vars.values():
         found |= {d: c for d, c in da.variable.chunksizes.items() if d not in found}
     return found
-
-
-def _regions(ds: xr.Dataset) -> Iterator[tuple[Hashable, dict[Hashable, slice]]]:
-    """Variables that Dask holds, each with the slices of its chunks, in order."""
-    for name, da in ds.data_vars.items():
-        if da.chunks is None:
-            continue
-        edges = [[0, *itertools.accumulate(sizes)] for sizes in da.chunks]
-        for corner in itertools.product(*[itertools.pairwise(e) for e in edges]):
-            yield name, {d: slice(*pair) for d, pair in zip(da.dims, corner, strict=True)}
-
-
-def _track(items: list[Any], what: str) -> Any:
-    from rich.progress import track
-
-    return track(items, description=what, disable=not sys.stderr.isatty(), transient=True)
 
 
 @contextmanager

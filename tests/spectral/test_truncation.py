@@ -74,6 +74,38 @@ def test_all_wind_pairs_are_found() -> None:
     assert sorted(wind_pairs(ds, low)) == [("u", "v"), ("u10", "v10")]  # type: ignore[type-var]
 
 
+def test_other_vectors_are_found_by_their_long_names(wind: Any, field: Fields) -> None:
+    """What comes out of one method goes through the next as the vector it is."""
+    stress = {"t_x": "Eastward turbulent stress", "t_y": "northward turbulent stress", "alone": "eastward shear"}
+    dims = ("latitude", "longitude")
+    ds = xr.Dataset({n: (dims, np.zeros((2, 2)), {"long_name": title}) for n, title in stress.items()})
+    assert wind_pairs(ds, dims) == [("t_x", "t_y")]
+    assert wind_pairs(ds.assign(t_y=ds["t_y"].expand_dims(time=2)), dims) == []
+    parts = wind(POLES).atmo.helmholtz()
+    low, expected = parts.atmo.truncate(5), wind(POLES).atmo.truncate(5).atmo.helmholtz()
+    for name in parts.data_vars:
+        np.testing.assert_allclose(low[name], expected[name], atol=1e-11 * float(abs(parts[name]).max()))
+    slopes = field(POLES).atmo.gradient()
+    np.testing.assert_allclose(
+        slopes.atmo.truncate(5)["dt_dx"], field(POLES).atmo.truncate(5).atmo.gradient()["dt_dx"], atol=1e-16
+    )
+
+
+def test_coefficients_lose_their_high_degrees(field: Fields, no_compute: Any) -> None:
+    da = field(POLES)
+    coefficients = da.atmo.to_spectral()
+    with no_compute():
+        low = coefficients.chunk(time=1).atmo.truncate(7)
+        tapered = coefficients.chunk(time=1).to_dataset().atmo.truncate(7, taper="lanczos")
+    assert dict(low.sizes) == {"time": 3, "degree": 8, "order": 8}
+    assert low.attrs["lmax"] == 7
+    np.testing.assert_allclose(low, coefficients[:, :8, :8])
+    np.testing.assert_allclose(low.atmo.to_grid(da), da.atmo.truncate(7), atol=1e-12)
+    np.testing.assert_allclose(tapered["t"], low * taper_weights(7, "lanczos")[:, None])
+    assert tapered.attrs["history"].endswith("truncate(lmax=7, taper='lanczos')")
+    assert coefficients.attrs["lmax"] == 17
+
+
 def test_dataset_with_winds_scalars_and_others(wind: Any, field: Fields) -> None:
     ds = wind(POLES).assign(t=field(POLES), index=("time", [1, 2, 3]))
     out = ds.atmo.truncate(5)
@@ -116,6 +148,13 @@ def test_encoding(field: Fields) -> None:
 
 
 class TestErrors:
+    def test_coefficients(self, field: Fields) -> None:
+        coefficients = field(POLES).atmo.to_spectral()
+        with pytest.raises(OptionError, match="lmax=18 came, but these coefficients end at degree 17"):
+            coefficients.atmo.truncate(18)
+        with pytest.raises(OptionError, match="csphase=-1; wanted 1"):
+            coefficients.assign_attrs(csphase=-1).atmo.truncate(5)
+
     def test_taper(self, field: Fields) -> None:
         with pytest.raises(OptionError, match=r"taper='gauss' came; wanted one of \('exponential', 'lanczos'\)"):
             field(POLES).atmo.truncate(5, taper="gauss")

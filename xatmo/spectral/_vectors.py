@@ -16,7 +16,9 @@ from xatmo.units import conversion, convert
 def wind_pairs(ds: xr.Dataset, dims: Iterable[Hashable]) -> list[tuple[Hashable, Hashable]]:
     """Name all pairs of eastward and northward components that have ``dims``, each variable at most once.
 
-    Components of one pair have the same dimensions: wind at 10 m is not mixed with wind on levels.
+    Components of one pair have the same dimensions: wind at 10 m is not mixed with wind on levels. Beside winds, whose
+    standard names or names tell, two variables are a pair if their long names are "eastward ..." and "northward ...":
+    a stress, a gradient, a part of the wind.
 
     Examples
     --------
@@ -32,7 +34,18 @@ def wind_pairs(ds: xr.Dataset, dims: Iterable[Hashable]) -> list[tuple[Hashable,
         while (pair := cf.wind_pair(rest, required=False)) is not None:
             found.append(pair)
             rest = rest.drop_vars(pair)
+        found += _pairs_by_long_name(rest)
     return found
+
+
+def _pairs_by_long_name(ds: xr.Dataset) -> list[tuple[Hashable, Hashable]]:
+    titles = {str(v.attrs.get("long_name", "")).lower(): n for n, v in ds.data_vars.items()}
+    ways = ("eastward ", "northward ")
+    return [
+        (name, titles[title.replace(*ways, 1)])
+        for title, name in titles.items()
+        if title.startswith(ways[0]) and title.replace(*ways, 1) in titles
+    ]
 
 
 def map_with_winds(

@@ -9,7 +9,8 @@ import xarray as xr
 
 from xatmo import cf
 from xatmo.errors import OptionError, VariableError
-from xatmo.plot import curves, maps, spectra
+from xatmo.plot import curves, exchange, maps, spectra, waves
+from xatmo.plot.semivariogram import semivariogram
 from xatmo.typing import XarrayObject
 
 if TYPE_CHECKING:
@@ -75,14 +76,78 @@ class PlotAccessor:
         ax: Axes | None = None,
         label: str | None = None,
         slopes: Sequence[float] = (),
+        fit: xr.Dataset | None = None,
         effective_resolution: float | None = None,
         title: str | None = None,
     ) -> Axes:
         """Draw the spectrum of a field or wind, or a spectrum. See `xatmo.plot.spectrum`."""
         obj = self._obj if variable is None else self._field(variable, "spectrum")
         return spectra.spectrum(
-            obj, ax, label=label, slopes=slopes, effective_resolution=effective_resolution, title=title
+            obj, ax, label=label, slopes=slopes, fit=fit, effective_resolution=effective_resolution, title=title
         )
+
+    def coherence(
+        self,
+        other: XarrayObject | None = None,
+        *,
+        ax: Axes | None = None,
+        quantity: str = "coherence",
+        threshold: float | None = 0.5,
+        effective_resolution: float | None = None,
+        title: str | None = None,
+    ) -> Axes:
+        """Draw the coherence with ``other`` by scale, or that of a cross-spectrum. See `xatmo.plot.coherence`."""
+        obj = self._cross(other)
+        return exchange.coherence(
+            obj, ax, quantity=quantity, threshold=threshold, effective_resolution=effective_resolution, title=title
+        )
+
+    def flux(
+        self,
+        *,
+        ax: Axes | None = None,
+        quantity: str = "energy",
+        transfer: bool = False,
+        title: str | None = None,
+    ) -> Axes:
+        """Draw the flux of energy or enstrophy of a wind, or fluxes, by degree. See `xatmo.plot.flux`."""
+        return exchange.flux(self._dataset("flux"), ax, quantity=quantity, transfer=transfer, title=title)
+
+    def wavenumber_frequency(
+        self,
+        variable: Hashable | None = None,
+        *,
+        ax: Axes | None = None,
+        show: str | None = None,
+        depths: Sequence[float] | None = None,
+        max_wavenumber: float | None = None,
+        max_frequency: float | None = None,
+        vmin: float | None = None,
+        vmax: float | None = None,
+        cmap: Any = None,
+        title: str | None = None,
+    ) -> Axes | np.ndarray[Any, Any]:
+        """Draw power by zonal wavenumber and frequency. See `xatmo.plot.wavenumber_frequency`."""
+        obj = self._obj if variable is None else self._field(variable, "wavenumber_frequency")
+        return waves.wavenumber_frequency(
+            obj, ax, show=show, depths=depths, max_wavenumber=max_wavenumber, max_frequency=max_frequency, vmin=vmin,
+            vmax=vmax, cmap=cmap, title=title,
+        )  # fmt: skip
+
+    def semivariogram(
+        self,
+        variable: Hashable | None = None,
+        *,
+        ax: Axes | None = None,
+        label: str | None = None,
+        slopes: Sequence[float] = (),
+        yscale: str = "log",
+        errors: bool = True,
+        title: str | None = None,
+    ) -> Axes:
+        """Draw semivariograms, or those of fields. See `xatmo.plot.semivariogram`."""
+        obj = self._obj if variable is None else self._field(variable, "semivariogram")
+        return semivariogram(obj, ax, label=label, slopes=slopes, yscale=yscale, errors=errors, title=title)
 
     def interpolation(
         self,
@@ -109,6 +174,19 @@ class PlotAccessor:
         """Draw the scores that this Dataset holds. See `xatmo.plot.scores`."""
         obj = self._obj if isinstance(self._obj, xr.Dataset) else self._obj.to_dataset(name=self._obj.name or "score")
         return curves.scores(obj, columns=columns, title=title)
+
+    def _cross(self, other: XarrayObject | None) -> xr.Dataset:
+        if other is None:
+            return self._dataset("coherence")
+        from xatmo import spectral
+
+        return spectral.cross_spectrum(self._obj, other)
+
+    def _dataset(self, what: str) -> xr.Dataset:
+        if isinstance(self._obj, xr.Dataset):
+            return self._obj
+        message = f"{what}: a DataArray came; wanted a Dataset" + (", or another field" if what == "coherence" else "")
+        raise OptionError(message)
 
     def _panels(self, along: Hashable | None) -> dict[str, xr.DataArray]:
         if isinstance(self._obj, xr.Dataset):

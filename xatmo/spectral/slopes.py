@@ -18,6 +18,7 @@ from xatmo.typing import Floats, XarrayObject
 
 AXES = (DEGREE, WAVENUMBER, ZONAL)
 _WHAT = "fit_slope"
+_ROUNDING = 1e-9  # by which the end of a range may miss a point
 _RESULTS = {
     "slope": "exponent of the fitted power law",
     "amplitude": "power at 1 on the axis by the fitted power law",
@@ -198,7 +199,7 @@ def _range(spectrum: XarrayObject, axis: str, **given: Sequence[float] | None) -
         except (TypeError, ValueError):
             message = f"{_WHAT}: {name}={limits!r} came; wanted two numbers, the ends of the range"
             raise OptionError(message) from None
-        use &= (values >= low) & (values <= high)
+        use &= (values >= low * (1 - _ROUNDING)) & (values <= high * (1 + _ROUNDING))
     found = np.flatnonzero(use)
     if found.size < 3:
         shown = ", ".join(f"{name}={limits!r}" for name, limits in asked.items()) or "the whole axis"

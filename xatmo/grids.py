@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import sys
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
@@ -190,8 +191,12 @@ class Grid:
 
     @classmethod
     def on(cls, obj: XarrayObject, axes: Horizontal) -> Grid:
-        """Take the grid of an object whose axes have been found: a `RingGrid` where both lie on one dimension."""
-        lat, lon = obj[axes.lat].values, obj[axes.lon].values
+        """Take the grid of an object whose axes have been found: a `RingGrid` where both lie on one dimension.
+
+        What a grid can do depends on where its points lie, so that coordinates that are Dask arrays are read here. They
+        often are for points on rings: ``chunk`` splits every coordinate that is no index.
+        """
+        lat, lon = _numbers(obj[axes.lat]), _numbers(obj[axes.lon])
         if axes.lat_dim == axes.lon_dim:
             from xatmo.rings import RingGrid
 
@@ -405,6 +410,20 @@ class Grid:
         text = f"<Grid {self.kind} {self.nlat} x {self.nlon}, "
         text += f"lat {lat[0]:.4g} to {lat[-1]:.4g}, lon {lon[0]:.4g} to {lon[-1]:.4g}"
         return text + (f", lmax {self.lmax}>" if self.is_global else ">")
+
+
+def _numbers(coord: xr.DataArray) -> Any:
+    data = coord.data
+    if not hasattr(data, "dask"):
+        return coord.values
+    if "distributed" in sys.modules:
+        try:
+            sys.modules["distributed"].default_client()
+        except ValueError:  # no cluster
+            pass
+        else:  # the coordinate may live there
+            return data.compute()
+    return data.compute(scheduler="synchronous")
 
 
 # ---------------------------------------------------------------------- recognising axes

@@ -404,6 +404,9 @@ class RingGrid(Grid):
     def __hash__(self) -> int:
         return self._hash
 
+    def __dask_tokenize__(self) -> object:
+        return type(self).__name__, self.kind, self.latitude, self.ring_sizes, self.ring_starts, self.ring_order
+
     def __getstate__(self) -> dict[str, Any]:
         return {n: getattr(self, n) for n in ("kind", "latitude", "ring_sizes", "ring_starts", "ring_order")}
 

@@ -64,6 +64,16 @@ METHODS: dict[str, Callable[[xr.Dataset], xr.Dataset]] = {
     "regrid nearest": lambda ds: ds[["t"]].atmo.regrid(COARSE, method="nearest"),
     "coarsen": lambda ds: ds[["t"]].atmo.coarsen(4),
     "vorticity, divergence": lambda ds: ds.atmo.vorticity_divergence(),
+    "wind again": lambda ds: ds.atmo.vorticity_divergence().atmo.wind(),
+    "helmholtz": lambda ds: ds.atmo.helmholtz(),
+    "absolute vorticity": lambda ds: ds.atmo.absolute_vorticity().to_dataset(),
+    "advection": lambda ds: ds.atmo.advection("t").to_dataset(),
+    "gradient": lambda ds: ds.atmo.gradient(),
+    "laplacian": lambda ds: ds.atmo.laplacian(),
+    "inverse laplacian": lambda ds: ds.atmo.inverse_laplacian(),
+    "filter": lambda ds: ds.atmo.filter("gaussian", length=1e6),
+    "band-pass": lambda ds: ds.atmo.filter(lmin=2, min_wavelength=1e7),
+    "points": lambda ds: ds.atmo.to_points(lat=[-90.0, 12.3, 45.0], lon=[10.0, 359.9, -170.0]),
     "kinetic energy": lambda ds: ds.atmo.energy_spectrum(),
     "power": lambda ds: ds[["t"]].atmo.energy_spectrum(),
     "zonal spectrum": lambda ds: ds[["t"]].atmo.energy_spectrum(kind="zonal"),
@@ -107,6 +117,8 @@ def test_same_field_same_numbers(method: str, way: str) -> None:
 GLOBAL_METHODS = (
     "round trip", "truncate", "regrid spectral", "vorticity, divergence", "kinetic energy", "power",
     "zonal spectrum", "zonal spectrum of the globe", "cross-spectrum", "cross-spectrum of winds", "spectral flux",
+    "wind again", "helmholtz", "absolute vorticity", "advection", "gradient", "laplacian", "inverse laplacian",
+    "filter", "band-pass", "points",
 )  # fmt: skip
 
 

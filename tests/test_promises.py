@@ -20,6 +20,12 @@ ON_DATASETS: dict[str, Callable[[xr.Dataset], xr.Dataset]] = {
     "energy_spectrum": lambda ds: ds.atmo.energy_spectrum(),
     "kinetic energy": lambda ds: _wind(ds).atmo.energy_spectrum(),
     "vorticity_divergence": lambda ds: _wind(ds).atmo.vorticity_divergence(),
+    "helmholtz": lambda ds: _wind(ds).atmo.helmholtz(),
+    "gradient": lambda ds: ds.atmo.gradient(),
+    "laplacian": lambda ds: ds.atmo.laplacian(),
+    "inverse_laplacian": lambda ds: ds.atmo.inverse_laplacian(),
+    "filter": lambda ds: ds.atmo.filter(lmax=5),
+    "to_points": lambda ds: ds.atmo.to_points(lat=[1.0, 2.0], lon=[3.0, 4.0]),
     "spectral": lambda ds: ds.atmo.regrid(Grid.gaussian(8)),
     "bilinear": lambda ds: ds.atmo.regrid(Grid.gaussian(8), method="bilinear"),
     "mean": lambda ds: ds.atmo.coarsen(3),
@@ -60,7 +66,7 @@ def test_ranges_of_the_values_go_when_values_change(name: str, field: xr.DataArr
     assert field.attrs == before
 
 
-@pytest.mark.parametrize("name", [n for n in ON_DATASETS if n not in ("truncate", "normalize")])
+@pytest.mark.parametrize("name", [n for n in ON_DATASETS if n not in ("truncate", "filter", "normalize")])
 def test_what_says_where_the_field_lay_goes_with_the_grid(name: str, field: xr.DataArray) -> None:
     field.encoding = {"coordinates": "latitude longitude height", "chunksizes": (1, 19, 36), "zlib": True}
     out = ON_DATASETS[name](field.to_dataset())

@@ -294,6 +294,7 @@ def _second(obj: T, what: str, lmax: int | None, radius: float | None, engine: S
         units = da.attrs.get("units")
         label = Label("", f"{words} of {_results.title(da)}", None if units is None else times(str(units), power))
         new: xr.DataArray = da.copy(deep=False)
+        new.encoding = {}  # another quantity: digits and fill values of the field say nothing of it
         new.attrs = {**{k: v for k, v in da.attrs.items() if k in keep}, **label.attrs}
         return new
 

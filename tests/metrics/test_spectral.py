@@ -63,6 +63,37 @@ def test_power_criterion_sees_lost_variance_only(pair):
     assert metrics.effective_resolution(shifted, t).item() > wavelength(5)
 
 
+def test_coherence_criterion_minds_neither_size_nor_a_shift(pair):
+    _, t = pair
+    noise = t.copy(data=np.random.default_rng(1).normal(size=t.shape)).atmo.truncate(31)
+    scale = np.sqrt(t.atmo.energy_spectrum().mean("time") / noise.atmo.energy_spectrum().mean("time"))
+    ramp = (scale * np.arange(32) / 16).fillna(0).drop_vars("wavelength")  # as much noise as signal at degree 16
+    added = (noise.atmo.to_spectral() * ramp).transpose("time", "degree", "order").atmo.to_grid(t)
+    noisy = (3 * (t + added)).assign_attrs(t.attrs)
+    found = metrics.effective_resolution(noisy, t, criterion="coherence")
+    assert wavelength(19) < found.item() < wavelength(14)
+    assert found.attrs["units"] == "m"
+    assert metrics.effective_resolution(noisy, t).item() == np.inf  # three times as large is wrong, too
+    lazy = metrics.effective_resolution(noisy.chunk(time=1), t.chunk(time=2), criterion="coherence")
+    assert lazy.chunks is not None
+    assert lazy.compute().item() == pytest.approx(found.item())
+    by_time = metrics.effective_resolution(noisy, t, criterion="coherence", dim=("latitude", "longitude"))
+    assert by_time.dims == ("time",)
+
+
+def test_coherence_criterion_in_boxes():
+    rng = np.random.default_rng(0)
+    axes = {"lat": ("lat", np.arange(30, 40, 0.25)), "lon": ("lon", np.arange(300, 312, 0.25))}
+    t = xr.DataArray(rng.normal(size=(20, 40, 48)), axes, ("time", "lat", "lon"), name="ssh")
+    smooth = t.rolling(lat=5, lon=5, center=True, min_periods=1).mean()
+    p = smooth + 0.1 * xr.zeros_like(t).copy(data=rng.normal(size=t.shape))
+    coherent = metrics.effective_resolution(p, t, criterion="coherence").item()
+    power = metrics.effective_resolution(p, t, criterion="power").item()
+    assert 4e4 < coherent < power  # what smoothing damps is still there, above the noise
+    shifted = t.shift(lon=1, fill_value=0.0)
+    assert metrics.effective_resolution(shifted, t, criterion="coherence").item() < 6e4
+
+
 def test_ends_of_the_scale(pair):
     p, t = pair
     assert metrics.effective_resolution(t, t).item() == pytest.approx(wavelength(31))
@@ -162,7 +193,7 @@ def test_clear_errors(pair):
     p, t = pair
     with pytest.raises(DimensionError, match="averages over latitude and longitude"):
         metrics.effective_resolution(p, t, dim="time")
-    with pytest.raises(OptionError, match="wanted 'skill' or 'power'"):
+    with pytest.raises(OptionError, match="criterion='best'; wanted one of"):
         metrics.effective_resolution(p, t, criterion="best")
     with pytest.raises(OptionError, match="kind='zonal'; wanted 'auto'"):
         metrics.effective_resolution(p, t, kind="zonal")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -13,13 +15,13 @@ from xatmo.metrics._metric import Means, Metric, Pair, evaluate
 from xatmo.metrics._pairs import Dims, axes_of
 from xatmo.typing import Floats, SpectrumKind, T, XarrayObject
 
-Criterion = Literal["skill", "power"]
+Criterion = Literal["skill", "power", "coherence"]
+_CRITERIA = ("skill", "power", "coherence")
 _AXES = ("degree", "wavenumber")
 
 
-def _spectra(pair: Pair) -> list[xr.DataArray]:
-    from xatmo import spectral
-
+def _settings(pair: Pair) -> dict[str, Any]:
+    """Keywords for the spectra, checked."""
     axes = axes_of(pair.prediction)
     if axes is None or not set(axes.dims) <= set(pair.dims):
         message = (
@@ -27,19 +29,31 @@ def _spectra(pair: Pair) -> list[xr.DataArray]:
             "leave dim out"
         )
         raise DimensionError(message)
-    settings = {"kind": pair.options.get("kind", "auto"), "lmax": pair.options.get("lmax")}
-    criterion = pair.options.get("criterion", "skill")
-    if criterion not in ("skill", "power"):
-        message = f"criterion={criterion!r}; wanted 'skill' or 'power'"
+    kind = pair.options.get("kind", "auto")
+    if kind not in ("auto", "spherical", "isotropic"):
+        message = f"effective_resolution: kind={kind!r}; wanted 'auto', 'spherical' or 'isotropic'"
         raise OptionError(message)
-    if settings["kind"] not in ("auto", "spherical", "isotropic"):
-        message = f"effective_resolution: kind={settings['kind']!r}; wanted 'auto', 'spherical' or 'isotropic'"
-        raise OptionError(message)
-    first = pair.prediction
-    if criterion == "skill":
-        first = first.astype(np.float64) - pair.target
-    fields = (first.rename("error" if criterion == "skill" else "prediction"), pair.target.rename("target"))
+    return {"kind": kind, "lmax": pair.options.get("lmax")}
+
+
+def _spectra(pair: Pair) -> list[xr.DataArray]:
+    from xatmo import spectral
+
+    settings = _settings(pair)
+    first = pair.prediction.rename("prediction")
+    if pair.options.get("criterion", "skill") == "skill":
+        first = (first.astype(np.float64) - pair.target).rename("error")
+    fields = (first, pair.target.rename("target"))
     return [spectral.energy_spectrum(field, **settings) for field in fields]
+
+
+def _cross_spectra(pair: Pair) -> list[xr.DataArray]:
+    from xatmo import spectral
+
+    both = [x.astype(np.float64) for x in (pair.prediction, pair.target)]
+    out = spectral.cross_spectrum(both[0], both[1], **_settings(pair))
+    quadrature = out["quadrature"] if "quadrature" in out else xr.zeros_like(out["cross"])
+    return [out["cross"], quadrature, out["power"], out["power_other"]]
 
 
 def _themselves(*spectra: Floats) -> tuple[Floats, ...]:
@@ -95,25 +109,39 @@ def crossing(curve: Floats, wavelength: Floats, threshold: float, start: Any = 0
     return np.where(crossed, found, wavelength[-1])
 
 
+def _skill(error: Floats, target: Floats) -> Floats:
+    return np.asarray(1 - error / target)
+
+
+def _power(prediction: Floats, target: Floats) -> Floats:
+    return np.asarray(prediction / target)
+
+
+def _coherence(cross: Floats, quadrature: Floats, power: Floats, target: Floats) -> Floats:
+    return np.asarray((cross**2 + quadrature**2) / (power * target))
+
+
+_CURVES: dict[str, Callable[..., Floats]] = {"skill": _skill, "power": _power, "coherence": _coherence}
+
+
 def _score(means: Means, pair: Pair) -> xr.DataArray:
     axis = next(d for d in _AXES if d in means["target"].dims)
     wavelength = np.asarray(means["target"]["wavelength"].values, dtype=np.float64)
     use = np.flatnonzero(np.isfinite(wavelength))  # not the mean
     use = use[np.argsort(-wavelength[use])]
-    skill = pair.options.get("criterion", "skill") == "skill"
+    curve = _CURVES[pair.options.get("criterion", "skill")]
     threshold = float(pair.options.get("threshold", 0.5))
 
-    def from_peak(first: Floats, target: Floats) -> Any:
-        first, target = first[..., use], target[..., use]
+    def from_peak(*spectra: Floats) -> Any:
+        chosen = [x[..., use] for x in spectra]
         with np.errstate(invalid="ignore", divide="ignore"):
-            ratio = first / target
-        return crossing(1 - ratio if skill else ratio, wavelength[use], threshold, target.argmax(-1))
+            by_scale = curve(*chosen)
+        return crossing(by_scale, wavelength[use], threshold, chosen[-1].argmax(-1))
 
     found: xr.DataArray = xr.apply_ufunc(
         from_peak,
-        in_one_chunk(means["first"], axis),
-        in_one_chunk(means["target"], axis),
-        input_core_dims=[[axis], [axis]],
+        *[in_one_chunk(mean, axis) for mean in means.values()],
+        input_core_dims=[[axis]] * len(means),
         dask="parallelized",
         output_dtypes=[np.float64],
     )
@@ -123,6 +151,7 @@ def _score(means: Means, pair: Pair) -> xr.DataArray:
 EFFECTIVE_RESOLUTION = Metric(
     "effective_resolution", "effective resolution", ("first", "target"), _themselves, _score, "m", fields=_spectra
 )
+_BY_COHERENCE = replace(EFFECTIVE_RESOLUTION, means=("cross", "quadrature", "power", "target"), fields=_cross_spectra)
 
 
 def effective_resolution(
@@ -148,9 +177,11 @@ def effective_resolution(
     ----------
     prediction, target : Dataset or DataArray
         On the same labels, without gaps, with latitude and longitude whole.
-    criterion : {"skill", "power"}
-        ``"skill"``: 1 - S(p - t) / S(t), which asks for the right waves in the right place. ``"power"``: S(p) / S(t),
-        which only asks for enough variance.
+    criterion : {"skill", "power", "coherence"}
+        ``"skill"``: 1 - S(p - t) / S(t), which asks for the right waves in the right place and of the right size.
+        ``"power"``: S(p) / S(t), which only asks for enough variance. ``"coherence"``: the squared coherence of the two
+        (see `xatmo.spectral.cross_spectrum`), which asks for the right waves of whatever size, as mapping of altimetry
+        is often judged; it tells something where many orders, waves of a ring, or times are averaged.
     threshold : float
         Between 0 and 1.
     kind : {"auto", "spherical", "isotropic"}
@@ -189,5 +220,9 @@ def effective_resolution(
     if not 0 < threshold < 1:
         message = f"threshold={threshold!r}; wanted a number between 0 and 1"
         raise OptionError(message)
+    if criterion not in _CRITERIA:
+        message = f"criterion={criterion!r}; wanted one of {_CRITERIA}"
+        raise OptionError(message)
     options = {"criterion": criterion, "threshold": threshold, "kind": kind, "lmax": lmax}
-    return evaluate(EFFECTIVE_RESOLUTION, prediction, target, dim=dim, weights=None, options=options)
+    metric = _BY_COHERENCE if criterion == "coherence" else EFFECTIVE_RESOLUTION
+    return evaluate(metric, prediction, target, dim=dim, weights=None, options=options)

@@ -28,17 +28,25 @@ _GEOMETRY = re.compile(
 )
 
 
-def map_fields(obj: T, function: Callable[[xr.DataArray], xr.DataArray], *, dims: Iterable[Hashable], what: str) -> T:
+def map_fields(
+    obj: T,
+    function: Callable[[xr.DataArray], xr.DataArray],
+    *,
+    dims: Iterable[Hashable],
+    what: str,
+    kinds: str = "fiubc",
+) -> T:
     """Apply ``function`` to a DataArray, or to each variable of a Dataset that has ``dims``.
 
-    Variables that lack the dimensions pass through untouched; if none qualifies, `DimensionError` is raised. Attributes
-    of a Dataset are kept. Name and dimension order of the result are those that ``function`` gives.
+    ``kinds`` are the types that qualify, as in ``dtype.kind``. Variables that lack the dimensions pass through
+    untouched; if none qualifies, `DimensionError` is raised. Attributes of a Dataset are kept. Name and dimension order
+    of the result are those that ``function`` gives.
     """
     dims = tuple(dims)
     if isinstance(obj, xr.DataArray):
-        cf.variables_with(obj.to_dataset(name="field"), dims, what=what)
+        cf.variables_with(obj.to_dataset(name="field"), dims, what=what, kinds=kinds)
         return function(obj).rename(obj.name)
-    names = cf.variables_with(obj, dims, what=what)
+    names = cf.variables_with(obj, dims, what=what, kinds=kinds)
     done = {name: function(obj[name]).rename(name) for name in names}
     if all(_same_axes(obj, a, dims) for a in done.values()):
         return obj.assign({name: done[name] for name in names})

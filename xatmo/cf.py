@@ -270,8 +270,8 @@ def _other_quantity(ds: xr.Dataset, east: str, north: str) -> bool:
     return any(n and not any(w in n for w in words) for n, words in zip(names, wanted, strict=True))
 
 
-def variables_with(obj: xr.Dataset, dims: Iterable[Hashable], *, what: str) -> list[Hashable]:
-    """Names of the numeric variables that have all of ``dims``.
+def variables_with(obj: xr.Dataset, dims: Iterable[Hashable], *, what: str, kinds: str = "fiubc") -> list[Hashable]:
+    """Names of the numeric variables, or those whose types are of other ``kinds``, that have all of ``dims``.
 
     Raises
     ------
@@ -279,7 +279,7 @@ def variables_with(obj: xr.Dataset, dims: Iterable[Hashable], *, what: str) -> l
         If none qualifies.
     """
     dims = tuple(dims)
-    names = [n for n, v in obj.data_vars.items() if set(dims) <= set(v.dims) and v.dtype.kind in "fiubc"]
+    names = [n for n, v in obj.data_vars.items() if set(dims) <= set(v.dims) and v.dtype.kind in kinds]
     if not names:
         shown = {str(n): v.dims for n, v in obj.data_vars.items()}
         message = f"{what} needs a numeric variable with dimensions {dims}; {shown} came"

@@ -270,7 +270,7 @@ def test_split_latitude() -> None:
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"method": "magic"}, r"method 'magic' came; wanted one of 'spectral', 'conservative', 'bilinear'"),
+        ({"method": "magic"}, r"method 'magic' came; wanted one of 'spectral', 'conservative', 'conservative2'"),
         ({"method": "bilinear", "lmax": 10}, r"lmax=10 came with method 'bilinear'"),
         ({"method": "conservative", "min_valid": 2}, r"min_valid=2 came; wanted a part of a cell's area"),
         ({"method": "nearest", "threads": 0}, r"threads=0 came; wanted at least 1"),

@@ -13,7 +13,10 @@ from xatmo import Grid
 from xatmo.errors import OptionError
 from xatmo.regrid import weights_between
 from xatmo.regrid._kernels import Applier
-from xatmo.regrid.weights import METHODS, Weights, conservative
+from xatmo.regrid.weights import METHODS as ALL
+from xatmo.regrid.weights import Weights, conservative
+
+METHODS = tuple(m for m in ALL if m not in ("most_common", "min", "max"))  # those that are products of matrices
 
 GRIDS = {
     "poles": Grid.regular(37, 72),
@@ -146,7 +149,7 @@ def test_the_same_grid_changes_nothing(method: str) -> None:
         # Coordinates that went through float32 are the same points.
         rounded = Grid.from_latlon(source.latitude.astype(np.float32), source.longitude.astype(np.float32))
         field = np.random.default_rng(2).standard_normal(source.shape)
-        tolerance = 1e-4 if method == "conservative" else 1e-12
+        tolerance = {"conservative": 1e-4, "conservative2": 3e-4}.get(method, 1e-12)
         np.testing.assert_allclose(apply(weights_between(rounded, source, method), field), field, atol=tolerance)
 
 

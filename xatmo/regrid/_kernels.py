@@ -6,9 +6,11 @@ over contiguous ranges of the source, which BLAS does at the speed of memory.
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,7 +21,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy import sparse
 
-from xatmo.regrid.weights import Weights
+from xatmo.regrid import _compiled
+from xatmo.regrid.weights import CELL_METHODS, Weights
 
 Array = NDArray[Any]
 
@@ -182,18 +185,25 @@ class Product:
 class Applier:
     """Weights made ready for fields of one dtype. Pickles as the weights alone; see `applier`."""
 
-    def __init__(self, weights: Weights, dtype: np.dtype[Any], *, min_valid: float = 0.5, sign: float = 1.0) -> None:
+    _gaps_in_one_pass = True  # whether missing values only leave weights out
+
+    def __init__(
+        self, weights: Weights, dtype: np.dtype[Any], *, min_valid: float = 0.5, sign: float = 1.0, skipna: bool = True
+    ) -> None:
         self.weights, self.dtype, self.min_valid, self.sign = weights, np.dtype(dtype), min_valid, sign
+        self.skipna = skipna
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return applier, (self.weights, self.dtype, self.min_valid, self.sign)
+        return applier, (self.weights, self.dtype, self.min_valid, self.sign, self.skipna)
 
     def __call__(self, fields: Array, *, threads: int = 1) -> Array:
         """Regrid ``(..., nlat, nlon)`` on ``threads`` threads, shared out by field."""
         lead = fields.shape[:-2]
         stack = fields.reshape(-1, *fields.shape[-2:])
         out = np.empty((stack.shape[0], *self.weights.target_shape), self.dtype)
-        if stack.shape[0]:
+        if stack.size >= _compiled.LEAST_VALUES and _compiled.kernels() is not None and self._stencils is not None:
+            self._all_compiled(stack, out, threads, self._stencils)
+        elif stack.shape[0]:
             self._all(stack, out, threads)
         return out.reshape(*lead, *self.weights.target_shape)
 
@@ -211,12 +221,52 @@ class Applier:
             with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
                 self._part(np.ascontiguousarray(stack[part], dtype=self.dtype), out[part], room.middle)
 
-        if threads == 1 or len(parts) == 1:
-            for part in parts:
-                work(part)
+        _share_out(work, parts, threads)
+
+    # ------------------------------------------------------------------ compiled, see `_compiled`
+    def _all_compiled(self, stack: Array, out: Array, threads: int, stencils: _compiled.Stencils) -> None:
+        count, height = out.shape[:2]
+        # Where there are fewer fields than threads, these share out the rows.
+        alone = self._beyond is None and self._gaps_in_one_pass
+        bands = min(2 * threads, height) if alone and count < threads else 1
+        edges = np.linspace(0, height, bands + 1).astype(int)
+        if bands > 1:
+            stack = np.ascontiguousarray(stack, dtype=self.dtype)
+        parts = [(k, slice(int(a), int(b))) for k in range(count) for a, b in itertools.pairwise(edges)]
+
+        def work(part: tuple[int, slice]) -> None:
+            k, rows = part
+            field = np.ascontiguousarray(stack[k : k + 1], dtype=self.dtype)
+            with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+                self._part_compiled(field, out[k : k + 1], rows, stencils)
+
+        _share_out(work, parts, threads)
+        if self._outside is not None:
+            out[:, self._outside] = np.nan
+
+    def _part_compiled(self, field: Array, out: Array, rows: slice, stencils: _compiled.Stencils) -> None:
+        _compiled.apply(stencils, field, out, rows)
+        if self._beyond is not None:
+            self._add_beyond(field, out)
+        if np.isfinite(out[:, rows].sum()):
+            return
+        part = np.empty(out.shape, self.dtype)
+        means = self._divides
+        alone = self._beyond is None and self._gaps_in_one_pass
+        if alone:
+            _compiled.apply_to_valid(stencils, field, out, part, rows, valid=means)
+        if not alone or not np.isfinite(out[:, rows].sum()):  # an infinity, or points across a pole
+            whole = out if rows == slice(0, out.shape[1]) else np.empty_like(out)
+            self._with_gaps(field, whole)
+            out[:, rows] = whole[:, rows]
+        elif means:
+            self._divide(out[:, rows], part[:, rows], self.weights.coverage[rows])
         else:
-            with ThreadPoolExecutor(min(threads, len(parts))) as pool:
-                list(pool.map(work, parts))
+            np.copyto(out[:, rows], np.nan, where=part[:, rows] > 0)
+
+    @cached_property
+    def _stencils(self) -> _compiled.Stencils | None:
+        return _compiled.stencils(self.weights.lat.matrix, self.weights.lon.matrix, self.dtype)
 
     # ------------------------------------------------------------------ products, made on first use in each process
     @cached_property
@@ -247,7 +297,7 @@ class Applier:
 
     @property
     def _least(self) -> float:
-        if self.weights.method != "conservative":
+        if self.weights.method not in CELL_METHODS:
             return 0.5
         return max(self.min_valid - _PART_ROUNDING, _PART_ROUNDING)
 
@@ -266,10 +316,13 @@ class Applier:
         else:
             self._product(fields, out, middle)
         if self._beyond is not None:
-            rows, product, _ = self._beyond
-            extra = np.empty((fields.shape[0], rows.size, out.shape[-1]), self.dtype)
-            (product.exact if exact else product)(fields, extra)
-            out[:, rows] += self.dtype.type(self.sign) * extra
+            self._add_beyond(fields, out, exact=exact)
+
+    def _add_beyond(self, fields: Array, out: Array, *, exact: bool = False) -> None:
+        rows, product, _ = cast(Any, self._beyond)
+        extra = np.empty((fields.shape[0], rows.size, out.shape[-1]), self.dtype)
+        (product.exact if exact else product)(fields, extra)
+        out[:, rows] += self.dtype.type(self.sign) * extra
 
     def _with_gaps(self, fields: Array, out: Array) -> None:
         missing = np.isnan(fields)
@@ -280,14 +333,22 @@ class Applier:
         self._linear(filled, out, exact=not np.isfinite(filled.sum()))
         if (missing == missing[0]).all():  # one land mask for all fields, most often
             missing = missing[:1]
-        if self.weights.method == "conservative":
+        if self._divides:
             valid = np.empty((missing.shape[0], *out.shape[1:]), self.dtype)
             self._product((~missing).astype(self.dtype), valid)
-            # Whole cells stay as they are: else a gap in one field would round the others that are worked on with it.
-            np.divide(out, valid, out=out, where=valid < 1 - 16 * np.finfo(self.dtype).eps)
-            np.copyto(out, np.nan, where=valid * self.weights.coverage < self._least)
+            self._divide(out, valid, self.weights.coverage)
         else:
             np.copyto(out, np.nan, where=self._touched(missing, out.shape[1:]))
+
+    @property
+    def _divides(self) -> bool:
+        """Whether a target is the mean over what is valid of its cell, or NaN if anything is missing."""
+        return self.weights.method == "conservative" and self.skipna
+
+    def _divide(self, out: Array, valid: Array, coverage: Array) -> None:
+        # Whole cells stay as they are: else a gap in one field would round the others that are worked on with it.
+        np.divide(out, valid, out=out, where=valid < 1 - 16 * np.finfo(self.dtype).eps)
+        np.copyto(out, np.nan, where=valid * coverage < self._least)
 
     def _touched(self, missing: Array, shape: tuple[int, ...]) -> Array:
         """Targets for which a missing point counts."""
@@ -307,12 +368,29 @@ _READY_LOCK = threading.Lock()
 _MOST_READY = 16
 
 
-def applier(weights: Weights, dtype: Any, min_valid: float = 0.5, sign: float = 1.0) -> Applier:
+def _kind(weights: Weights) -> type[Applier]:
+    if weights.method != "conservative2":
+        return Applier
+    from xatmo.regrid.second_order import SecondOrderApplier  # a kind of Applier
+
+    return SecondOrderApplier
+
+
+def _share_out(work: Callable[[Any], None], parts: Sequence[Any], threads: int) -> None:
+    if threads == 1 or len(parts) == 1:
+        for part in parts:
+            work(part)
+    else:
+        with ThreadPoolExecutor(min(threads, len(parts))) as pool:
+            list(pool.map(work, parts))
+
+
+def applier(weights: Weights, dtype: Any, min_valid: float = 0.5, sign: float = 1.0, skipna: bool = True) -> Applier:
     """Get the `Applier` of these weights; each process prepares it once, however many chunks come."""
-    key = (weights.fingerprint, np.dtype(dtype).str, min_valid, sign)
+    key = (weights.fingerprint, np.dtype(dtype).str, min_valid, sign, skipna)
     with _READY_LOCK:
         if key not in _READY:
-            _READY[key] = Applier(weights, np.dtype(dtype), min_valid=min_valid, sign=sign)
+            _READY[key] = _kind(weights)(weights, np.dtype(dtype), min_valid=min_valid, sign=sign, skipna=skipna)
         _READY.move_to_end(key)
         while len(_READY) > _MOST_READY:
             _READY.popitem(last=False)

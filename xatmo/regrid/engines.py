@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,14 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xatmo import optional
-from xatmo.errors import OptionError
+from xatmo.errors import GridError, OptionError
 from xatmo.grids import Grid
 from xatmo.regrid._kernels import Applier, applier, take_nearest, thread_count
-from xatmo.regrid.weights import Weights, weights_between
+from xatmo.regrid.curvilinear import Mesh, points_of
+from xatmo.regrid.sparse_weights import MEANS, SparseWeights, scaled_rows, threads_for
+from xatmo.regrid.statistics import METHODS as STATISTICS
+from xatmo.regrid.statistics import Statistic, result_dtype
+from xatmo.regrid.weights import Edges, Weights, weights_between
 
 
 @dataclass(frozen=True)
@@ -28,13 +33,19 @@ class Job:
     source_dims, target_dims : (name, name)
         Latitude and longitude dimension before and after.
     method : str
-        ``"conservative"``, ``"bilinear"``, ``"bicubic"`` or ``"nearest"``.
+        One of `xatmo.regrid.weights.METHODS`.
     min_valid : float
-        Least valid part of a target cell (conservative).
+        Least valid part of a target cell (methods of cells).
     threads : int or None
         Threads for arrays in memory; None: all CPUs, or one off the main thread. Under Dask each block gets one.
     sign : float
         -1 for components of horizontal vectors, whose axes turn round where a meridian passes a pole.
+    skipna : bool
+        Methods of cells: whether missing values are left out, or make the target missing.
+    limiter : bool
+        Limited slopes (``"conservative2"``).
+    source_edges, target_edges : Edges or None
+        Edges of the cells where they do not lie midway between points.
     """
 
     source: Grid
@@ -45,6 +56,10 @@ class Job:
     min_valid: float = 0.5
     threads: int | None = None
     sign: float = 1.0
+    skipna: bool = True
+    limiter: bool = False
+    source_edges: Edges | None = None
+    target_edges: Edges | None = None
 
 
 Engine = Callable[[xr.DataArray, Job], xr.DataArray]
@@ -72,7 +87,8 @@ def run(field: xr.DataArray, job: Job, engine: str | None = None) -> xr.DataArra
 # ---------------------------------------------------------------------- built in
 def builtin(field: xr.DataArray, job: Job) -> xr.DataArray:
     """Regrid with separable sparse weights. See `xatmo.regrid.weights`."""
-    weights = weights_between(job.source, job.target, job.method)
+    edges = {"source_edges": job.source_edges, "target_edges": job.target_edges}
+    weights = weights_between(job.source, job.target, job.method, **edges, limiter=job.limiter)
     return with_weights(field, weights, job)
 
 
@@ -88,10 +104,13 @@ def with_weights(field: xr.DataArray, weights: Weights, job: Job) -> xr.DataArra
         gaps = bool((weights.coverage < 0.5).any())
         out_dtype = np.dtype(np.float64) if gaps and field.dtype.kind not in "fc" else field.dtype
         kernel = _Nearest(weights, out_dtype)
+    elif job.method in STATISTICS:
+        out_dtype = result_dtype(field.dtype, weights, job.min_valid)
+        kernel = Statistic(weights, out_dtype, job.min_valid, job.skipna)
     else:
         out_dtype = working_dtype(field.dtype)
         real = np.dtype(np.float32 if out_dtype.itemsize == (8 if out_dtype.kind == "c" else 4) else np.float64)
-        kernel = _Linear(applier(weights, real, job.min_valid, job.sign), threads)
+        kernel = _Linear(applier(weights, real, job.min_valid, job.sign, job.skipna), threads)
     out: xr.DataArray = xr.apply_ufunc(
         kernel,
         field,
@@ -135,48 +154,156 @@ class _Nearest:
 
 
 # ---------------------------------------------------------------------- xESMF
-_XESMF_METHODS = {"conservative": "conservative", "bilinear": "bilinear", "nearest": "nearest_s2d"}
+_XESMF_METHODS = {
+    "conservative": "conservative", "conservative_normed": "conservative", "bilinear": "bilinear", "patch": "patch",
+    "nearest": "nearest_s2d", "nearest_s2d": "nearest_s2d", "nearest_d2s": "nearest_d2s",
+}  # fmt: skip
+_OURS = {"conservative_normed": "conservative", "nearest_s2d": "nearest"}
 
 
 def xesmf(field: xr.DataArray, job: Job) -> xr.DataArray:
-    """Regrid with ``xesmf.Regridder``, given the cell edges of our grids.
+    """Regrid with weights of ``xesmf.Regridder``, applied as all others: see `xesmf_weights`."""
+    if len(job.source.shape) != 2 or len(job.target.shape) != 2:
+        message = f"engine 'xesmf' came for {job.source!r} to {job.target!r}; use xatmo.regrid.Regridder for points"
+        raise GridError(message)
+    weights = _kept_xesmf_weights(job.source, job.target, job.method)
+    return weights.regrid(
+        field, job.source_dims, job.target_dims, min_valid=job.min_valid, skipna=job.skipna,
+        sign=job.sign, threads=threads_for(field, job.threads),
+    )  # fmt: skip
 
-    The valid part of a cell (inside the source, and not NaN) decides as in the built-in engine: xESMF's
-    ``conservative`` weights sum to the covered part of a cell, and ``skipna`` divides by the valid part.
+
+def xesmf_weights(
+    source: Any,
+    target: Any,
+    method: str,
+    *,
+    mask: NDArray[np.bool_] | None = None,
+    target_mask: NDArray[np.bool_] | None = None,
+    **options: Any,
+) -> SparseWeights:
+    """Weights that xESMF has ESMF work out.
+
+    Parameters
+    ----------
+    source, target : Grid, RingGrid or Mesh
+    method : {"conservative", "bilinear", "patch", "nearest", "nearest_d2s"}
+        xESMF's own names are taken too. ESMF's conservative weights sum to the covered part of a target cell; they are
+        divided by it, and it is kept as ``coverage``. So ``"conservative_normed"`` is the same here.
+    mask, target_mask : array of bool, optional
+        Points that count. ESMF makes the weights without the others.
+    **options
+        Of ``xesmf.Regridder``: ``ignore_degenerate``, ``extrap_method`` ...
+
+    Notes
+    -----
+    Cells of grids with two axes end at `Grid.latitude_bounds` and `Grid.longitude_bounds`; those of curvilinear grids
+    at the corners in the file (CF bounds) or midway between points. ESMF closes the circle of longitudes for the point
+    methods if ``periodic`` is set. Cells that are given by their edges, of which there is one more than there are
+    cells, close it by themselves: conservative weights are made without it. Rings and unstructured points are lists of
+    locations to ESMF, from which it has only the nearest-neighbour methods.
+
+    Raises
+    ------
+    OptionError
+        If there is no such method.
+    GridError
+        If ESMF has the method not for points without cells.
+    MissingDependencyError
+        If xESMF or ESMF is not installed.
     """
-    if job.method not in _XESMF_METHODS:
-        message = f"engine 'xesmf' has no method {job.method!r}; it has {', '.join(map(repr, _XESMF_METHODS))}"
+    if method not in _XESMF_METHODS:
+        message = f"engine 'xesmf' has no method {method!r}; it has {', '.join(map(repr, _XESMF_METHODS))}"
+        raise OptionError(message)
+    theirs = _XESMF_METHODS[method]
+    lists = [len(grid.shape) == 1 for grid in (source, target)]
+    allowed = ("nearest_s2d", "nearest_d2s") if lists[0] else ("bilinear", "patch", "nearest_s2d", "nearest_d2s")
+    if any(lists) and theirs not in allowed:
+        message = (
+            f"method {method!r} came for {source!r} to {target!r}; between points without cells ESMF has "
+            f"{', '.join(map(repr, allowed))}"
+        )
+        raise GridError(message)
+    unknown = set(options) - set(_XESMF_OPTIONS)
+    if unknown:
+        message = f"{sorted(unknown)} came for engine 'xesmf'; wanted options among {', '.join(_XESMF_OPTIONS)}"
         raise OptionError(message)
     package = optional.require("xesmf", extra="xesmf", why="regrid(engine='xesmf')")
-    conserving = job.method == "conservative"
+    conserving = theirs == "conservative"
+    around = source.wraps if isinstance(source, Mesh) else bool(source.periodic)
     regridder = package.Regridder(
-        _esmf_grid(job.source, bounds=conserving),
-        _esmf_grid(job.target, bounds=conserving),
-        _XESMF_METHODS[job.method],
-        periodic=job.source.periodic and not conserving,  # cells with edges close the circle by themselves
-        unmapped_to_nan=True,
+        _esmf_grid(source, bounds=conserving, mask=mask),
+        _esmf_grid(target, bounds=conserving, mask=target_mask, parts=_PARTS if options.get("parallel") else 1),
+        theirs,
+        locstream_in=lists[0],
+        locstream_out=lists[1],
+        periodic=around and not conserving and not lists[0],
+        unmapped_to_nan=False,  # uncovered targets are told by their empty rows
+        **options,
     )
-    dtype = working_dtype(field.dtype)
-    names = dict(zip(job.source_dims, ("lat", "lon"), strict=True))
-    bare = field.drop_vars([n for n in field.coords if set(field[n].dims) & set(job.source_dims)])
-    bare = bare.transpose(..., *job.source_dims).rename(names).astype(dtype, copy=False)
-    options = {"skipna": True, "na_thres": 1 - job.min_valid} if conserving else {}
-    out = regridder(bare, keep_attrs=True, **options)
-    horizontal = [n for n in out.coords if n in ("lat", "lon") or set(out[n].dims) & {"lat", "lon"}]
-    out = out.drop_vars(horizontal).astype(dtype, copy=False)
-    result: xr.DataArray = out.rename(dict(zip(("lat", "lon"), job.target_dims, strict=True)))
-    return result
+    return _from_coo(regridder.weights.data, source, target, _OURS.get(method, method))
 
 
-def _esmf_grid(grid: Grid, *, bounds: bool) -> xr.Dataset:
-    variables = {
-        "lat": ("lat", np.asarray(grid.latitude), {"units": "degrees_north", "standard_name": "latitude"}),
-        "lon": ("lon", np.asarray(grid.longitude), {"units": "degrees_east", "standard_name": "longitude"}),
-    }
+_XESMF_OPTIONS = (
+    "ignore_degenerate", "extrap_method", "extrap_dist_exponent", "extrap_num_src_pnts", "parallel",
+    "post_mask_source", "filename", "reuse_weights",
+)  # fmt: skip
+_PARTS = 4
+
+
+@lru_cache(maxsize=8)
+def _kept_xesmf_weights(source: Grid, target: Grid, method: str) -> SparseWeights:
+    return xesmf_weights(source, target, method)
+
+
+def _from_coo(coo: Any, source: Any, target: Any, method: str) -> SparseWeights:
+    rows, columns = (np.asarray(c) for c in coo.coords)
+    values = np.asarray(coo.data, dtype=np.float64)
+    there = np.isfinite(values)  # with a target mask, xESMF marks masked targets by a NaN
+    made = SparseWeights.from_links(
+        rows[there], columns[there], values[there], source_shape=tuple(source.shape), target_shape=tuple(target.shape),
+        method=method,
+    )  # fmt: skip
+    if method not in MEANS:
+        return made
+    covered = np.asarray(made.matrix.sum(axis=1))
+    covered = np.where(np.abs(covered - 1) < 1e-5, 1.0, covered)
+    return replace(made, matrix=scaled_rows(made.matrix), coverage=covered)
+
+
+def _esmf_grid(grid: Any, *, bounds: bool, mask: Any = None, parts: int = 1) -> xr.Dataset:
+    """Coordinates under the names that xESMF looks for: ``lat``, ``lon``, ``lat_b``, ``lon_b`` and ``mask``."""
+    two_axes = isinstance(grid, Grid) and len(grid.shape) == 2
+    north, east = ({"units": f"degrees_{way}", "standard_name": name}
+                   for way, name in (("north", "latitude"), ("east", "longitude")))  # fmt: skip
+    dims: tuple[str, ...]
+    names: Any
+    edge_names: Any
+    values: Any
+    if two_axes:
+        dims, names = ("lat", "lon"), (("lat",), ("lon",))
+        edge_names = (("lat_b",), ("lon_b",))
+        values = grid.latitude, grid.longitude
+    else:
+        dims = ("y", "x") if len(grid.shape) == 2 else ("locations",)
+        names = (dims, dims)
+        edge_names = (("y_b", "x_b"), ("y_b", "x_b"))
+        values = tuple(a.reshape(grid.shape) for a in points_of(grid))
+    out = xr.Dataset(
+        coords={"lat": (names[0], np.array(values[0]), north), "lon": (names[1], np.array(values[1]), east)}
+    )
     if bounds:
-        variables["lat_b"] = ("lat_b", np.asarray(grid.latitude_bounds), {"units": "degrees_north"})
-        variables["lon_b"] = ("lon_b", np.asarray(grid.longitude_bounds), {"units": "degrees_east"})
-    return xr.Dataset(coords=variables)
+        edges = (grid.latitude_bounds, grid.longitude_bounds) if two_axes else grid.corner_coordinates()
+        out = out.assign_coords(
+            lat_b=(edge_names[0], np.array(edges[0]), {"units": "degrees_north"}),
+            lon_b=(edge_names[1], np.array(edges[1]), {"units": "degrees_east"}),
+        )
+    if mask is not None or parts > 1:
+        kept = np.ones(grid.shape, dtype=np.int32) if mask is None else np.asarray(mask, dtype=np.int32)
+        out["mask"] = (dims, kept.reshape(grid.shape))
+    if parts > 1:  # xESMF works the weights of each chunk of the target out in a process of its own
+        out["mask"] = out["mask"].chunk({dims[0]: -(-grid.shape[0] // parts), **{d: -1 for d in dims[1:]}})
+    return out
 
 
 ENGINES: dict[str, Engine] = {"builtin": builtin, "xesmf": xesmf}

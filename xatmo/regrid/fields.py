@@ -11,8 +11,10 @@ import xarray as xr
 from xatmo import _labels, cf
 from xatmo.errors import DimensionError, OptionError
 from xatmo.grids import Grid
-from xatmo.regrid import engines
-from xatmo.regrid.weights import METHODS
+from xatmo.regrid import engines, masks
+from xatmo.regrid._geometry import needs_points
+from xatmo.regrid.bounds import cell_edges
+from xatmo.regrid.weights import CELL_METHODS, METHODS, Edges
 from xatmo.typing import RegridMethod, SpectralEngine, T, XarrayObject
 
 
@@ -24,6 +26,10 @@ def regrid(
     lmax: int | None = None,
     engine: str | None = None,
     min_valid: float = 0.5,
+    skipna: bool = True,
+    mask: Any = None,
+    target_mask: Any = None,
+    limiter: bool = False,
     threads: int | None = None,
 ) -> T:
     """Fields on another grid.
@@ -35,15 +41,30 @@ def regrid(
     target : Grid, Dataset or DataArray
         Where the fields are wanted. An xarray object gives its coordinates, under its names; a Grid gets the names of
         ``obj``.
-    method : {"spectral", "conservative", "bilinear", "bicubic", "nearest"}
-        ``"spectral"`` goes through spherical harmonics, see `xatmo.spectral.regrid`; the rest are below.
+    method : str
+        ``"spectral"``, ``"conservative"``, ``"conservative2"``, ``"bilinear"``, ``"bicubic"``, ``"nearest"``,
+        ``"most_common"``, ``"min"`` or ``"max"``. ``"spectral"`` goes through spherical harmonics, see
+        `xatmo.spectral.regrid`; the rest are below.
     lmax : int, optional
         Highest degree kept (spectral only).
     engine : str, optional
         For ``"spectral"``: ``"ducc0"`` or ``"torch"``. For the rest: ``"builtin"`` (also by default) or ``"xesmf"``.
     min_valid : float
-        Conservative only: a target value is the mean over the valid part of its cell (inside the source and not NaN) if
-        that part is at least this, else NaN. 0 keeps every cell that has anything valid, 1 only the complete ones.
+        Methods of cells (conservative, conservative2, most_common, min, max): a target value is that of the valid part
+        of its cell (inside the source, not masked and not NaN) if that part is at least this, else NaN. 0 keeps every
+        cell that has anything valid, 1 only the complete ones.
+    skipna : bool
+        Methods of cells: False makes every target NaN whose cell overlaps a missing value. Interpolation (bilinear,
+        bicubic, nearest) never leaves a missing value out.
+    mask : DataArray, array (nlat, nlon) or str, optional
+        Source points that count: True, or neither 0 nor NaN. On the points of ``obj`` (in any order of rows and columns
+        if it has coordinates), perhaps with further dimensions of the fields, such as time. A name is looked up in
+        ``obj``. The others are missing for every method; whole numbers become float64. A variable of a Dataset that is
+        named here is not masked by itself: its result tells which part is valid.
+    target_mask : DataArray, array (nlat, nlon) or str, optional
+        Points of the target that are wanted; the result is NaN at the others. A name is looked up in ``target``.
+    limiter : bool
+        ``"conservative2"`` only: no value leaves the range of its source neighbours.
     threads : int, optional
         For NumPy arrays: threads that share the fields out. All the CPUs of this process unless given, or
         ``OMP_NUM_THREADS`` if smaller; one if called from a thread other than the main one. Under Dask one thread works
@@ -52,8 +73,9 @@ def regrid(
     Returns
     -------
     Dataset or DataArray
-        float32 stays float32, integers become float64 (``"nearest"`` keeps every type if no point is outside). Dask
-        arrays stay lazy, with the same chunks along other dimensions.
+        float32 stays float32, integers become float64 (``"nearest"``, ``"most_common"``, ``"min"`` and ``"max"`` keep
+        every type if no point is outside or masked). Dask arrays stay lazy, with the same chunks along other
+        dimensions.
 
     Raises
     ------
@@ -74,7 +96,18 @@ def regrid(
 
     *Conservative*: ``A`` holds overlaps of cells in sin(latitude), ``B`` in longitude, both divided by the extent
     covered, so the area integral is kept where the source has no gaps, and no value leaves the range of the source.
-    Edges lie midway between points; those of a global grid end at the poles.
+    With gaps it is ``sum_kl A B valid field / sum_kl A B valid``, the mean over the valid part ("fracarea" elsewhere):
+    a constant stays one, and ``sum(out * coverage * area)`` is the integral over the valid source, with the part of
+    each target cell from `coverage`. Edges are those of CF bounds where ``obj`` or ``target`` has consistent ones (see
+    `cell_edges`); otherwise they lie midway between points, and those of a global grid end at the poles.
+
+    *Conservative2*: the same with slopes within each source cell, see `xatmo.regrid.second_order`: also keeps the
+    integral, is exact for ``(a + b sin(lat)) (c + d lon)``, and shows less of the source's cells on finer grids. It may
+    overshoot near steep gradients unless ``limiter=True``. Next to missing values slopes are zero.
+
+    *Most common, min, max*: the value that fills most of a target cell (of equal areas the smallest value), and the
+    smallest and largest of the source cells that it overlaps, see `xatmo.regrid.statistics.Statistic`. For masks,
+    classes, and extremes.
 
     *Bilinear, bicubic*: linear, or cubic with the slopes of parabolas through three neighbours (Catmull-Rom where steps
     are equal), along each axis. Longitude wraps where the columns go around. On such grids the rows go on over each
@@ -97,24 +130,53 @@ def regrid(
     >>> coarse.shape, float(coarse.mean())
     ((45, 90), 5.0)
     """
+    from xatmo.regrid import regridder  # which calls this function for grids with two axes
+
+    if isinstance(target, regridder.Regridder):
+        return target(obj)
     _check_options(method, lmax=lmax, min_valid=min_valid, threads=threads)
+    own = mask if isinstance(mask, str) else None  # tells how much is valid, where it is a variable itself
+    mask = masks.resolve(mask, obj, what="mask")
+    target_mask = masks.resolve(target_mask, target, what="target_mask")
+    if limiter and method != "conservative2":
+        message = f"limiter=True came with method {method!r}; only 'conservative2' has slopes to limit: leave it out"
+        raise OptionError(message)
     if method == "spectral":
+        if mask is not None or target_mask is not None:
+            message = "a mask came with method 'spectral', which needs every point; fill gaps, or use another method"
+            raise OptionError(message)
         from xatmo import spectral
 
         through: T = spectral.regrid(obj, target, lmax=lmax, engine=cast("SpectralEngine | None", engine))
         return through
+    if needs_points(obj, target):
+        return regridder.Regridder(
+            obj, target, method=method, engine=engine, min_valid=min_valid, threads=threads, skipna=skipna, mask=mask,
+            target_mask=target_mask,
+        )(obj)  # fmt: skip
     axes = cf.horizontal(obj)
     place = _place(target, axes)
     vectors = _vectors(obj)
+    valid = masks.valid_points(mask, obj, axes, what="mask")
+    wanted = masks.valid_points(target_mask, place.skeleton, place.axes, what="target_mask")
+    edges = cell_edges(obj, axes) if method in CELL_METHODS else None
 
     def one(da: xr.DataArray) -> xr.DataArray:
         sign = -1.0 if da.name in vectors or _is_component(da) else 1.0
-        return _field(da, axes, place, method=method, engine=engine, min_valid=min_valid, threads=threads, sign=sign)
+        return _field(
+            da, axes, place, engine=engine, valid=None if da.name == own and own is not None else valid, wanted=wanted,
+            method=method, min_valid=min_valid, threads=threads, sign=sign, skipna=skipna, limiter=limiter,
+            source_edges=edges, target_edges=place.edges,
+        )  # fmt: skip
 
-    out = _labels.map_fields(obj, one, dims=axes.dims, what=f"regrid(method={method!r})")
+    kinds = "fiubc" + {"most_common": "mMUS", "min": "mM", "max": "mM"}.get(method, "")
+    out = _labels.map_fields(obj, one, dims=axes.dims, what=f"regrid(method={method!r})", kinds=kinds)
     call = cf.describe_call(
         "regrid", target=place.grid, method=method, engine=engine,
-        min_valid=min_valid if method == "conservative" else None,
+        min_valid=min_valid if method in CELL_METHODS else None, skipna=None if skipna else False,
+        mask=None if mask is None else getattr(mask, "name", None) or "array",
+        target_mask=None if target_mask is None else getattr(target_mask, "name", None) or "array",
+        limiter=limiter or None,
     )  # fmt: skip
     return cf.add_history(out, call)
 
@@ -143,6 +205,12 @@ class Place:
     axes: cf.Horizontal
     coords: dict[Hashable, xr.DataArray]
     cyclic: xr.DataArray | None  # the target's own longitudes, if the last repeats the first
+    edges: Edges | None = None  # of its cells, by CF bounds
+
+    @property
+    def skeleton(self) -> xr.Dataset:
+        """Coordinates alone."""
+        return xr.Dataset(coords=self.coords)
 
 
 def _place(target: Any, axes: cf.Horizontal) -> Place:
@@ -155,7 +223,8 @@ def _place(target: Any, axes: cf.Horizontal) -> Place:
     whole = {name: _bare(target[name]) for name in (there.lat, there.lon)}
     column, cyclic = _labels.drop_cyclic(whole[there.lon], there)
     grid = Grid.from_latlon(whole[there.lat].values, column.values)
-    return Place(grid, there, {there.lat: whole[there.lat], there.lon: column}, whole[there.lon] if cyclic else None)
+    coords = {there.lat: whole[there.lat], there.lon: column}
+    return Place(grid, there, coords, whole[there.lon] if cyclic else None, cell_edges(target, there))
 
 
 def _bare(coord: xr.DataArray) -> xr.DataArray:
@@ -177,11 +246,20 @@ def grid_place(grid: Grid, axes: cf.Horizontal) -> Place:
 
 
 # ---------------------------------------------------------------------- one field
-def _field(da: xr.DataArray, axes: cf.Horizontal, place: Place, *, engine: str | None, **options: Any) -> xr.DataArray:
+_CELL_METHODS = {
+    "conservative": "mean", "conservative2": "mean", "most_common": "mode", "min": "minimum", "max": "maximum",
+}  # fmt: skip
+
+
+def _field(
+    da: xr.DataArray, axes: cf.Horizontal, place: Place, *, engine: str | None, valid: xr.DataArray | None,
+    wanted: xr.DataArray | None, **options: Any,
+) -> xr.DataArray:  # fmt: skip
     bare, _ = _labels.drop_cyclic(da, axes)
     _labels.require_whole(bare, axes.dims, what=f"regrid(method={options['method']!r})")
     job = engines.Job(Grid.of(bare), place.grid, axes.dims, place.axes.dims, **options)
-    return finish(engines.run(bare, check_names(da, job), engine), da, job, place)
+    out = engines.run(masks.masked(bare, valid, what="mask"), check_names(da, job), engine)
+    return finish(masks.masked(out, wanted, what="target_mask"), da, job, place)
 
 
 def check_names(da: xr.DataArray, job: engines.Job) -> engines.Job:
@@ -209,9 +287,9 @@ def finish(out: xr.DataArray, da: xr.DataArray, job: engines.Job, place: Place) 
     order = [dict(zip(job.source_dims, job.target_dims, strict=True)).get(d, d) for d in da.dims]
     out = out.transpose(*order)
     attrs: dict[str, Any] = _labels.true_attrs(da, off_grid=True)
-    if job.method == "conservative":
-        before = str(attrs.get("cell_methods", ""))
-        attrs["cell_methods"] = before if "area: mean" in before else f"{before} area: mean".strip()
+    if job.method in _CELL_METHODS:
+        before, now = str(attrs.get("cell_methods", "")), f"area: {_CELL_METHODS[job.method]}"
+        attrs["cell_methods"] = before if now in before else f"{before} {now}".strip()
     out.attrs = attrs
     if place.cyclic is not None:
         out = _labels.restore_cyclic(out, place.cyclic, place.axes)

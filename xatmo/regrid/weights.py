@@ -7,7 +7,7 @@ a pole, where the far side is reached by going on along the meridian: that is a 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -19,7 +19,9 @@ from xatmo.errors import OptionError
 from xatmo.grids import Grid
 from xatmo.typing import Floats
 
-METHODS = ("conservative", "bilinear", "bicubic", "nearest")
+METHODS = ("conservative", "conservative2", "bilinear", "bicubic", "nearest", "most_common", "min", "max")
+# Those that look at cells, not at points.
+CELL_METHODS = ("conservative", "conservative2", "most_common", "min", "max")
 
 # Longitudes stored in float32 are off by up to this many degrees. A point so near a node is taken to lie on it, so that
 # rounding gives no neighbour a weight (and its NaN a way in).
@@ -27,6 +29,8 @@ _ON_NODE = 2e-5
 _TIE = 1e-7
 # Overlaps below this part of the target cell are rounding.
 _SLIVER = 1e-9
+# Cells that share less than this part of the smaller one's extent do not touch (min and max).
+_TOUCH = 1e-3
 # A grid goes on over the pole if its last row is at most this many row steps away from it (as in Grid's own rule).
 _POLE_GAP = 1.25
 
@@ -110,15 +114,56 @@ class Weights:
         return np.asarray(self.lat.coverage[:, None] * self.lon.coverage)
 
 
+@dataclass(frozen=True, eq=False)
+class Edges:
+    """Edges of the cells of a grid in degrees, where they do not lie midway between the points.
+
+    Attributes
+    ----------
+    latitude, longitude : array (nlat + 1,), (nlon + 1,)
+        In the order of the grid's points.
+    """
+
+    latitude: Floats
+    longitude: Floats
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Edges) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    @property
+    def _key(self) -> tuple[bytes, bytes]:
+        return self.latitude.tobytes(), self.longitude.tobytes()
+
+    @classmethod
+    def of(cls, grid: Grid) -> Edges:
+        """Edges midway between the points of a grid."""
+        return cls(grid.latitude_bounds, grid.longitude_bounds)
+
+
 @lru_cache(maxsize=16)
-def weights_between(source: Grid, target: Grid, method: str) -> Weights:
+def weights_between(
+    source: Grid,
+    target: Grid,
+    method: str,
+    *,
+    source_edges: Edges | None = None,
+    target_edges: Edges | None = None,
+    limiter: bool = False,
+) -> Weights:
     """Weights from ``source`` to ``target``.
 
     Parameters
     ----------
     source, target : Grid
         Global or regional, rows in any direction, columns from any longitude.
-    method : {"conservative", "bilinear", "bicubic", "nearest"}
+    method : {"conservative", "conservative2", "bilinear", "bicubic", "nearest", "most_common", "min", "max"}
+    source_edges, target_edges : Edges, optional
+        Edges of the cells, where they do not lie midway between the points (methods of cells only).
+    limiter : bool
+        Limited slopes (``"conservative2"`` only), see `xatmo.regrid.second_order`.
 
     Returns
     -------
@@ -136,10 +181,16 @@ def weights_between(source: Grid, target: Grid, method: str) -> Weights:
     >>> weights.target_shape, float(weights.coverage.min())
     ((181, 360), 1.0)
     """
-    if method == "conservative":
-        return conservative(
-            source.latitude_bounds, source.longitude_bounds, target.latitude_bounds, target.longitude_bounds
-        )
+    if method in CELL_METHODS:
+        before, after = source_edges or Edges.of(source), target_edges or Edges.of(target)
+        if method == "conservative2":
+            from xatmo.regrid.second_order import second_order
+
+            return second_order(before, after, periodic=source.periodic, limiter=limiter)
+        found = conservative(before.latitude, before.longitude, after.latitude, after.longitude)
+        if method in ("min", "max"):
+            found = _touching(found, before, after)
+        return replace(found, method=method)
     if method == "nearest":
         return _nearest(source, target)
     if method not in METHODS:
@@ -173,23 +224,69 @@ def conservative(
     >>> halves.lat.matrix.toarray(), halves.lon.matrix.toarray()
     (array([[1., 0.]]), array([[0.5, 0.5]]))
     """
-    lat = _overlaps(np.sin(np.radians(source_lat)), np.sin(np.radians(target_lat)))
-    turns = 360.0 * np.arange(-2, 3) if periodic else np.zeros(1)
-    # Whole turns between the two origins are taken out first, so that at most a neighbouring turn remains.
-    origin = 360.0 * np.round((target_lon[0] - source_lon[0]) / 360)
-    lon = _overlaps(source_lon, target_lon, shifts=origin + turns)
+    lat = overlaps(np.sin(np.radians(source_lat)), np.sin(np.radians(target_lat))).weights
+    lon = overlaps(source_lon, target_lon, turns(source_lon, target_lon, periodic=periodic)).weights
     return Weights("conservative", lat, lon)
 
 
-def _overlaps(source: Floats, target: Floats, shifts: Floats | None = None) -> AxisWeights:
-    """Overlap of intervals given by their edges, divided by the covered part of each target interval."""
+def turns(source_lon: Floats, target_lon: Floats, *, periodic: bool = True) -> Floats:
+    """Whole turns by which the source is moved to meet the target.
+
+    Those between the two origins are taken out first, so that at most a neighbouring turn remains.
+    """
+    origin = 360.0 * np.round((target_lon[0] - source_lon[0]) / 360)
+    return np.asarray(origin + (360.0 * np.arange(-2, 3) if periodic else np.zeros(1)))
+
+
+@dataclass(frozen=True, eq=False)
+class Overlaps:
+    """What the intervals of two axes share, one entry for each piece.
+
+    Attributes
+    ----------
+    target, source : int array (pieces,)
+    length : array (pieces,)
+    offset : array (pieces,)
+        Where the middle of the piece lies relative to the middle of its source interval.
+    n_target, n_source : int
+    width : array (n_target,)
+        Extent of each target interval.
+    """
+
+    target: Ints
+    source: Ints
+    length: Floats
+    offset: Floats
+    n_target: int
+    n_source: int
+    width: Floats
+
+    def matrix(self, values: Floats) -> sparse.csr_array:
+        """Put values, one for each piece, into a matrix; pieces of the same two intervals are added."""
+        return sparse.csr_array((values, (self.target, self.source)), shape=(self.n_target, self.n_source))
+
+    @cached_property
+    def covered(self) -> Floats:
+        """Extent of each target interval that is inside the source."""
+        return np.asarray(self.matrix(self.length).sum(axis=1))
+
+    @cached_property
+    def weights(self) -> AxisWeights:
+        """Shared lengths divided by the covered part of each target interval."""
+        part = self.covered / self.width
+        coverage = np.where(np.abs(part - 1) < 10 * _SLIVER, 1, part)
+        return AxisWeights(_scaled(self.matrix(self.length), self.covered), coverage)
+
+
+def overlaps(source: Floats, target: Floats, shifts: Floats | None = None) -> Overlaps:
+    """Find what intervals, given by their edges in either direction, share with others, moved by ``shifts``."""
     columns, rows = np.arange(source.size - 1), np.arange(target.size - 1)
     if source[0] > source[-1]:
         source, columns = source[::-1], columns[::-1]
     if target[0] > target[-1]:
         target, rows = target[::-1], rows[::-1]
     width = np.diff(target)
-    found: list[tuple[Ints, Ints, Floats]] = []
+    found: list[tuple[Ints, Ints, Floats, Floats]] = []
     for shift in (0.0,) if shifts is None else shifts:
         edges = source + shift
         cuts = np.union1d(edges, target)
@@ -199,15 +296,26 @@ def _overlaps(source: Floats, target: Floats, shifts: Floats | None = None) -> A
         middle, length = (cuts[:-1] + cuts[1:]) / 2, np.diff(cuts)
         i = np.searchsorted(target, middle, side="right") - 1
         k = np.searchsorted(edges, middle, side="right") - 1
+        offset = middle - (edges[k] + edges[k + 1]) / 2
         keep = length > _SLIVER * width[i]
-        found.append((rows[i[keep]], columns[k[keep]], length[keep]))
-    i, k, length = (np.concatenate(part) for part in zip(*found, strict=True)) if found else _nothing()
-    matrix = sparse.csr_array((length, (i, k)), shape=(rows.size, columns.size))
-    covered = np.asarray(matrix.sum(axis=1))
-    part = covered[rows] / width
-    coverage = np.empty(rows.size)
-    coverage[rows] = np.where(np.abs(part - 1) < 10 * _SLIVER, 1, part)
-    return AxisWeights(_scaled(matrix, covered), coverage)
+        found.append((rows[i[keep]], columns[k[keep]], length[keep], offset[keep]))
+    nothing = (np.zeros(0, np.intp), np.zeros(0, np.intp), np.zeros(0), np.zeros(0))
+    i, k, length, offset = (np.concatenate(part) for part in zip(*found, strict=True)) if found else nothing
+    return Overlaps(i, k, length, offset, rows.size, columns.size, width[np.argsort(rows)])
+
+
+def _touching(weights: Weights, source: Edges, target: Edges) -> Weights:
+    """Leave out cells that share less than a sliver in degrees, which rounding of the coordinates brings about."""
+    shifts = turns(source.longitude, target.longitude)
+    pairs = ((source.latitude, target.latitude, None), (source.longitude, target.longitude, shifts))
+    axes = []
+    for axis, (before, after, moved) in zip((weights.lat, weights.lon), pairs, strict=True):
+        shared = overlaps(before, after, moved)
+        least = np.minimum(np.abs(np.diff(before))[shared.source], np.abs(np.diff(after))[shared.target])
+        touch = shared.matrix((shared.length > _TOUCH * least).astype(float))
+        matrix = _clean(axis.matrix * (touch > 0))
+        axes.append(AxisWeights(_scaled(matrix, np.asarray(matrix.sum(axis=1))), axis.coverage))
+    return replace(weights, lat=axes[0], lon=axes[1])
 
 
 def _scaled(matrix: sparse.csr_array, sums: Floats) -> sparse.csr_array:
@@ -217,10 +325,6 @@ def _scaled(matrix: sparse.csr_array, sums: Floats) -> sparse.csr_array:
         matrix = sparse.csr_array((matrix.data / repeated, matrix.indices, matrix.indptr), shape=matrix.shape)
         sums = np.asarray(matrix.sum(axis=1))
     return matrix
-
-
-def _nothing() -> tuple[Ints, Ints, Floats]:
-    return np.zeros(0, dtype=np.intp), np.zeros(0, dtype=np.intp), np.zeros(0)
 
 
 # ---------------------------------------------------------------------- nearest

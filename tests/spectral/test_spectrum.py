@@ -10,6 +10,7 @@ import xarray as xr
 from xatmo import Grid
 from xatmo.constants import EARTH_RADIUS
 from xatmo.errors import ChunkError, GridError, MissingValueError, OptionError, UnitsError, VariableError
+from xatmo.spectral import regrid
 from xatmo.spectral._planar import Box, detrend
 
 Fields = Callable[..., xr.DataArray]
@@ -262,6 +263,28 @@ class TestZonal:
     def test_box(self) -> None:
         with pytest.raises(GridError, match="kind='zonal' needs whole latitude circles; longitude runs from 300 to"):
             box_of().atmo.energy_spectrum(kind="zonal")
+
+
+class TestRings:
+    @pytest.mark.parametrize("rings", [Grid.healpix(8), Grid.reduced_gaussian("O8")])
+    def test_points_on_rings_give_the_same(self, rings: Grid, wind: Winds, field: Fields, no_compute: Any) -> None:
+        grid = Grid.gaussian(12)
+        ds = wind(grid, lmax=7).assign(t=field(grid, lmax=7))
+        there = regrid(ds, rings)
+        with no_compute():
+            lazy = there.chunk(time=1).atmo.energy_spectrum(lmax=7)
+        for name, da in ds.atmo.energy_spectrum(lmax=7)[["energy", "rotational", "divergent"]].items():
+            np.testing.assert_allclose(lazy[name], da, rtol=1e-10, atol=1e-12)
+            assert lazy[name].dims == ("time", "degree")
+        power = there["t"].atmo.energy_spectrum(lmax=7)
+        np.testing.assert_allclose(power, ds["t"].atmo.energy_spectrum(lmax=7), rtol=1e-10)
+        cross = there.atmo.cross_spectrum(ds, lmax=7)  # beside another grid
+        np.testing.assert_allclose(cross["correlation"][:, 1:], 1)
+        flux = there.atmo.spectral_flux(lmax=7)["enstrophy_flux"]
+        expected = ds.atmo.spectral_flux(lmax=7)["enstrophy_flux"]
+        np.testing.assert_allclose(flux, expected, atol=1e-10 * float(np.abs(expected).max()))
+        with pytest.raises(GridError, match="kind='zonal' needs as many points in every row"):
+            there["t"].atmo.energy_spectrum(kind="zonal")
 
 
 class TestCoefficients:

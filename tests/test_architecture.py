@@ -27,7 +27,7 @@ PLAIN = ("errors", "constants", "optional", "_quadrature", "_tiles")  # what eve
 BRIDGES = ("data", "model", "inference")  # tensors and labels
 XARRAY_ROOMS = (
     "cf", "grids", "units", "typing", "_labels", "spectral", "regrid", "normalize", "patches", "metrics",
-    "assimilation", "datasets", "catalog",
+    "assimilation", "datasets", "catalog", "streaming", "_regions", "_store", "_journal",
 )  # fmt: skip
 OUTER_ROOMS = ("cli", "report", "plot", "demo")  # they see what users see
 

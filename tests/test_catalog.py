@@ -233,6 +233,30 @@ def test_intake_accepts_the_shipped_files(name: str) -> None:
     assert list(intake.open_catalog(str(shipped_catalogs()[name]))) == open_catalog(name).names
 
 
+def test_valid_times_beside_analysis_times(tmp_path: Path) -> None:
+    """Stores made with cfgrib index by the analysis time; the valid time is a second coordinate of that dimension."""
+    ds = field(2020, 9)
+    times = ds.indexes["time"]
+    ds = ds.assign_coords(
+        time=("time", times, {"standard_name": "forecast_reference_time"}),
+        valid_time=("time", times, {"standard_name": "time"}),
+    )
+    bounds = {"valid_time_start": "2020-01-02", "stop": "2020-01-03"}
+    ds.assign_attrs(bounds).to_zarr(tmp_path / "reserved.zarr", zarr_format=2, consolidated=True)
+    (tmp_path / "local.yaml").write_text(YAML)
+    out = open_catalog(tmp_path / "local.yaml").open("reserved")
+    assert list(out.indexes["time"]) == list(times[1:3])
+
+
+def test_spectral_stores_of_era5() -> None:
+    catalog = open_catalog("era5")
+    bucket = "gs://gcp-public-data-arco-era5/co"
+    assert catalog.resolve("arco_model_level_wind").url == f"{bucket}/model-level-wind.zarr-v2"
+    surface = catalog.resolve("arco_single_level_surface", until="preliminary")
+    assert surface.url == f"{bucket}/single-level-surface.zarr-v2"
+    assert surface.valid_time == {"start": "valid_time_start", "stop": "valid_time_stop_era5t"}
+
+
 def test_each_resolution_is_another_store() -> None:
     catalog = open_catalog("era5")
     allowed = catalog.describe("weatherbench2")["parameters"]["resolution"].allowed

@@ -12,7 +12,7 @@ from xatmo import accessor as _accessor  # registers .atmo
 from xatmo.grids import Grid
 
 if TYPE_CHECKING:
-    from xatmo import assimilation, datasets, errors, metrics, plot
+    from xatmo import assimilation, datasets, errors, metrics, plot, streaming
     from xatmo.catalog import open_catalog
     from xatmo.normalize import Normalizer
     from xatmo.tasks import SuperResolver, load
@@ -31,6 +31,7 @@ __all__ = [
     "metrics",
     "open_catalog",
     "plot",
+    "streaming",
 ]
 
 # Looked up on first use, so that importing xatmo costs next to nothing and loads none of the heavy packages.
@@ -40,7 +41,7 @@ _LAZY = {
     "load": "xatmo.tasks",
     "open_catalog": "xatmo.catalog",
 }
-_LAZY_MODULES = ("assimilation", "datasets", "errors", "metrics", "plot")
+_LAZY_MODULES = ("assimilation", "datasets", "errors", "metrics", "plot", "streaming")
 
 del _accessor
 

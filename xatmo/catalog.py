@@ -384,6 +384,8 @@ def _within_valid_time(ds: xr.Dataset, names: Mapping[str, str], entry: str) -> 
         message = f"entry {entry!r}: the store has no attribute {missing[0]!r}, which says which times hold data"
         raise CatalogError(message)
     time = cf.time(ds)
+    if time not in ds.indexes:  # where the dimension is named by the analysis time, the valid time lies beside it
+        time = ds[time].dims[0]
     start, stop = (np.datetime64(str(ds.attrs[names[bound]])) for bound in ("start", "stop"))
     if np.datetime_data(stop.dtype)[0] == "D":  # a date means all of that day
         stop = stop + np.timedelta64(1, "D") - np.timedelta64(1, "s")

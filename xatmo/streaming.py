@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import xarray as xr
 
@@ -263,7 +263,7 @@ def synthesize(
     levels: Sequence[Any] | None = None,
     wind: bool = False,
     lmax: int | None = None,
-    by: By | None = None,
+    by: By | str = "1MS",
     engine: SpectralEngine | None = None,
     **options: Any,
 ) -> Path:
@@ -289,8 +289,9 @@ def synthesize(
         Write ``u`` and ``v`` computed from vorticity and divergence, instead of the variables themselves.
     lmax : int, optional
         Highest degree to keep; all by default.
-    by : mapping, optional
-        Regions: see `write_zarr`. By default calendar months along time, and single levels, members ...
+    by : str or mapping
+        Regions: see `write_zarr`. A frequency alone (calendar months by default) is that of time, beside which each
+        level, member ... is a region of its own.
     engine : {"ducc0", "torch"}, optional
         ducc0 where it is installed.
     **options
@@ -345,8 +346,9 @@ def synthesize(
         chosen = _select_levels(chosen, list(levels))
     core = {"degree", "order", *(d for da in chosen.data_vars.values() if (d := packed.packed_dim(da)) is not None)}
     single = {d: 1 for da in chosen.data_vars.values() for d in da.dims if d not in core}
-    if by is None:
-        by = {d: "1MS" if _has_times(chosen, d) else 1 for d in single}
+    frequency = by if isinstance(by, str) else None
+    if frequency is not None:
+        by = {d: frequency if _has_times(chosen, d) else 1 for d in single}
 
     def function(block: xr.Dataset) -> xr.Dataset:
         block = block.chunk({**single, **{d: -1 for d in core if d in block.dims}})
@@ -363,7 +365,7 @@ def synthesize(
             "engine": engine,
         }
     chunks = {**single, **dict(options.pop("chunks", None) or {})}
-    return write_zarr(chosen, path, by=by, function=function, chunks=chunks, **options)
+    return write_zarr(chosen, path, by=cast(By, by), function=function, chunks=chunks, **options)
 
 
 def _has_times(ds: xr.Dataset, dim: Hashable) -> bool:

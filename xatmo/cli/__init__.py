@@ -1,4 +1,4 @@
-"""The command line: ``xatmo demo``, ``config``, ``train``, ``apply``, ``evaluate`` and ``catalog``.
+"""The command line: ``xatmo demo``, ``config``, ``train``, ``apply``, ``synthesize``, ``evaluate``, ``catalog``.
 
 Each command says what it did, and shows progress on long work. What is wrong with the input ends it with one line and
 an exit status that is not zero; ``--debug`` shows the traceback instead.
@@ -161,6 +161,50 @@ def apply(
     result = refine_or_apply(loaded, batch_size=batch_size, device=device)
     key = {"model": loaded.fingerprint, "input": files.identity(input), "variable": variable}
     files.write(result, output, key=key, overwrite=overwrite, note=typer.echo)
+    typer.echo(f"wrote {output}")
+
+
+@app.command()
+def synthesize(
+    input: Annotated[
+        str,
+        typer.Argument(
+            help="coefficients: GRIB, Zarr or netCDF, or an entry of a catalog, as era5:arco_model_level_wind",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[Path, typer.Argument(help="a Zarr store (continues when interrupted)", show_default=False)],
+    grid: Annotated[
+        str,
+        typer.Option(
+            help="dh1280 (Driscoll-Healy, 1280 x 2560), f320 (Gaussian), 721x1440 or 0.25 (with poles), healpix64, "
+            "o320, n320, or a file"
+        ),
+    ] = "dh1280",
+    variables: Annotated[str | None, typer.Option(help="names, joined by commas; all unless given")] = None,
+    levels: Annotated[str | None, typer.Option(help="values of the vertical coordinate, joined by commas")] = None,
+    start: Annotated[str | None, typer.Option(help="first time, as 2006-01-01")] = None,
+    stop: Annotated[str | None, typer.Option(help="last time, as 2006-12 (all of that month)")] = None,
+    every: Annotated[int, typer.Option(help="take every so many times")] = 1,
+    wind: Annotated[bool, typer.Option("--wind", help="write u and v, from vorticity and divergence")] = False,
+    lmax: Annotated[int | None, typer.Option(help="highest degree to keep; all unless given")] = None,
+    by_month: Annotated[
+        bool, typer.Option("--by-month/--by-day", help="what is written at a time, of each level")
+    ] = True,
+    overwrite: Overwrite = False,
+) -> None:
+    """Turn spherical-harmonic coefficients into fields on a grid, month by month and level by level.
+
+    An interrupted run is continued by the same command. Memory stays the same whatever the length.
+    """
+    from xatmo.cli import coefficients
+
+    wanted = coefficients.Wanted(
+        input, grid=grid, variables=variables, levels=levels, start=start, stop=stop, every=every
+    )  # fmt: skip
+    coefficients.synthesize(
+        wanted, output, wind=wind, lmax=lmax, by_month=by_month, overwrite=overwrite, note=typer.echo
+    )
     typer.echo(f"wrote {output}")
 
 

@@ -133,24 +133,26 @@ def write(
     for variable in ds.variables.values():  # chunks and filters of the input do not fit the output
         variable.encoding = {k: v for k, v in variable.encoding.items() if k in ("units", "calendar", "_FillValue")}
     if path.suffix == ".zarr":
-        write_zarr(ds, path, key=key, overwrite=overwrite, note=note)
+        from xatmo import streaming
+
+        with said_for_the_command_line(path):
+            streaming.write_zarr(ds, path, key=key, overwrite=overwrite, note=note)
     else:
         _refuse_existing(path, overwrite)
         _write_netcdf(ds, path)
 
 
-def write_zarr(ds: xr.Dataset, path: Path, **options: Any) -> None:
-    """Write by `xatmo.streaming.write_zarr`.
+@contextmanager
+def said_for_the_command_line(path: Path) -> Iterator[None]:
+    """Name the option, where the library names its keyword.
 
     Raises
     ------
     FileExistsError
-        If something complete is there already.
+        If what is done inside raised it.
     """
-    from xatmo import streaming
-
     try:
-        streaming.write_zarr(ds, path, **options)
+        yield
     except FileExistsError:
         _refuse_existing(path, overwrite=False)
 

@@ -10,6 +10,7 @@ import xarray as xr
 
 from xatmo import Grid
 from xatmo.errors import MissingValueError
+from xatmo.regrid import coverage
 
 COARSE = Grid.regular(18, 36, poles=False)
 
@@ -59,6 +60,16 @@ METHODS: dict[str, Callable[[xr.Dataset], xr.Dataset]] = {
     "truncate": lambda ds: ds.atmo.truncate(5),
     "regrid spectral": lambda ds: ds.atmo.regrid(COARSE),
     "regrid conservative": lambda ds: ds[["t"]].atmo.regrid(COARSE, method="conservative"),
+    "regrid conservative2": lambda ds: ds[["t"]].atmo.regrid(COARSE, method="conservative2"),
+    "regrid conservative2, limited": lambda ds: ds[["t"]].atmo.regrid(COARSE, method="conservative2", limiter=True),
+    "regrid most_common": lambda ds: ds[["t"]].round(-1).atmo.regrid(COARSE, method="most_common"),
+    "regrid min": lambda ds: ds[["t"]].atmo.regrid(COARSE, method="min"),
+    "regrid max": lambda ds: ds[["t"]].atmo.regrid(COARSE, method="max"),
+    "regrid with a mask": lambda ds: ds.assign(m=ds["t"] > 275).atmo.regrid(
+        COARSE, method="conservative", mask="m", target_mask=np.tri(18, 36, 20)
+    )[["t"]],
+    "regrid without what is incomplete": lambda ds: ds[["t"]].atmo.regrid(COARSE, method="conservative", skipna=False),
+    "coverage": lambda ds: coverage(ds[["t"]].where(ds["t"] > 275), COARSE),
     "regrid bilinear": lambda ds: ds[["t"]].atmo.regrid(COARSE, method="bilinear"),
     "regrid bicubic": lambda ds: ds[["t"]].atmo.regrid(COARSE, method="bicubic"),
     "regrid nearest": lambda ds: ds[["t"]].atmo.regrid(COARSE, method="nearest"),
@@ -137,7 +148,7 @@ def test_global_methods_refuse_a_missing_cell(method: str, lazy: bool) -> None:
         METHODS[method](ds).compute()
 
 
-@pytest.mark.parametrize("method", [m for m in METHODS if m not in GLOBAL_METHODS and m != "scores"])
+@pytest.mark.parametrize("method", [m for m in METHODS if m not in (*GLOBAL_METHODS, "scores", "regrid with a mask")])
 def test_local_methods_keep_a_hole_local(method: str) -> None:
     out = METHODS[method](with_a_hole())["t"]
     assert int(out.isel(time=0).isnull().sum()) <= 16

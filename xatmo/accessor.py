@@ -209,13 +209,14 @@ class _Accessor(Generic[T]):
         skipna: bool = True,
         mask: Any = None,
         target_mask: Any = None,
+        limiter: bool = False,
     ) -> T:
         """Fields on another grid. See `xatmo.regrid.regrid`."""
         from xatmo import regrid
 
         return regrid.regrid(
             self._obj, target, method=method, lmax=lmax, engine=engine, min_valid=min_valid, skipna=skipna, mask=mask,
-            target_mask=target_mask,
+            target_mask=target_mask, limiter=limiter,
         )  # fmt: skip
 
     def regridder(

@@ -31,8 +31,9 @@ class Row:
         return self.ratio <= float(bound) if sign == "<=" else self.ratio >= float(bound)
 
 
-SETTLE = 0.08
-"""Seconds for which a BLAS keeps its threads spinning after a call, and so takes a core from whoever comes next."""
+SETTLE = 0.15
+"""Seconds, and some more, for which a BLAS keeps its threads spinning after a call, and so takes a core from whoever
+comes next. OpenBLAS waits for 2^28 ticks of the processor's clock: 0.10 s were measured at 2.6 GHz."""
 
 
 def in_turn(ours: Callable[[], object], peer: Callable[[], object], *, repeats: int = 7) -> tuple[float, float]:

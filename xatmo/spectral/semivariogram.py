@@ -30,8 +30,8 @@ def semivariogram(obj: T, *, distances: Any = None, n_pairs: int = 200_000, seed
 
     .. math:: \gamma(d) = \tfrac12 \, \overline{(z(x) - z(y))^2}, \qquad |x - y| = d
 
-    On the sphere the mean over all pairs is tied to the power spectrum :math:`P_n` of `energy_spectrum` by
-    :math:`\gamma(d) = \sum_n P_n (1 - P_n(\cos(d / a)))` with the Legendre polynomials in the bracket. Far apart, where
+    On the sphere the mean over all pairs is tied to the power spectrum :math:`S_n` of `energy_spectrum` by
+    :math:`\gamma(d) = \sum_n S_n (1 - P_n(\cos(d / a)))` with the Legendre polynomials :math:`P_n`. Far apart, where
     points know nothing of each other, it is the variance.
 
     The mean is taken over random pairs, drawn once from the grid alone: every place counts by its area, every direction

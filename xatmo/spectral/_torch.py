@@ -144,10 +144,13 @@ def at_points_vector(parts: tuple[Complexes, ...], latitude: Floats, longitude: 
 
 
 def _companion(coefficients: Complexes) -> SphericalHarmonics:
-    """Give a transform on equally spaced rows, from which values at points follow."""
-    lmax = coefficients.shape[-1] - 1
-    rows = Grid.regular(max(lmax + 1, 3), 4, poles=False)
-    return transform(rows, lmax, str(coefficients.real.dtype))
+    """Give a transform on equally spaced rows, from which values at points follow: one that is there, or a new one."""
+    lmax, dtype = coefficients.shape[-1] - 1, str(coefficients.real.dtype)
+    with _lock:
+        for (_, degree, precision), known in _kept.items():
+            if (degree, precision) == (lmax, dtype) and known.equal_rows(lmax):
+                return known
+    return transform(Grid.regular(max(lmax + 1, 3), 4, poles=False), lmax, dtype)
 
 
 def _place(latitude: Floats, longitude: Floats) -> tuple[Any, Any]:

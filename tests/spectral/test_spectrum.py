@@ -378,6 +378,16 @@ class TestErrors:
         with pytest.raises(VariableError, match="no variable 'x'"):
             wind(POLES).atmo.energy_spectrum(u="x", v="va")
 
+    @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+    @pytest.mark.parametrize("kind", ["spherical", "isotropic", "zonal"])
+    def test_every_kind_sees_what_is_not_finite(self, wind: Winds, engine: Any, kind: Any, value: float) -> None:
+        ds = box_of() if kind == "isotropic" else wind(POLES)
+        name = next(iter(ds.data_vars))
+        ds[name][1, 4, 5] = value
+        for obj in (ds, ds[name]):
+            with pytest.raises(MissingValueError, match="energy_spectrum met 1 missing or infinite values of variable"):
+                obj.atmo.energy_spectrum(kind=kind, engine=engine)
+
     @pytest.mark.parametrize("lazy", [False, True])
     def test_missing_values(self, wind: Winds, field: Fields, lazy: bool) -> None:
         def chunk(obj: Any) -> Any:

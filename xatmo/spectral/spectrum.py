@@ -34,19 +34,31 @@ _PARTS = (
 # ---------------------------------------------------------------------- blocks
 def _block(field: Any, *, function: Callable[[Any], Floats], name: Any) -> Floats:
     field = _kernels.as_float(field)
-    require_finite(field, what="energy_spectrum", name=name)
-    return function(field).astype(field.dtype, copy=False)
+    with np.errstate(invalid="ignore", over="ignore"):
+        power = function(field)
+    _require_finite(power, field, name=name)
+    return power.astype(field.dtype, copy=False)
+
+
+def _require_finite(power: Floats, *fields: Any, name: Any) -> None:
+    """Look for missing values in the fields where the power, fewer numbers by far, is not finite: it holds them all."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        fine = np.isfinite(power.sum())
+    if not fine:
+        for field in fields:
+            require_finite(field, what="energy_spectrum", name=name)
 
 
 def _wind_block(u: Any, v: Any, *, function: Callable[[Any, Any], Any], scale: tuple[float, float], name: Any) -> Any:
-    u, v = _kernels.as_float(u), _kernels.as_float(v)
-    for component in (u, v):
-        require_finite(component, what="energy_spectrum", name=name)
+    u, v = first, second = _kernels.as_float(u), _kernels.as_float(v)
     if scale != (1.0, 1.0):
         u, v = u * np.asarray(scale[0], u.dtype), v * np.asarray(scale[1], v.dtype)
-    results = function(u, v)
+    with np.errstate(invalid="ignore", over="ignore"):
+        results = function(u, v)
+    several = isinstance(results, tuple)
+    _require_finite(results[0] if several else results, first, second, name=name)
     dtype = np.result_type(u, v)
-    if isinstance(results, tuple):
+    if several:
         return tuple(r.astype(dtype, copy=False) for r in results)
     return results.astype(dtype, copy=False)
 

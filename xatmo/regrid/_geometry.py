@@ -155,7 +155,8 @@ def _mesh_site(obj: XarrayObject) -> Site | None:
     if names is not None:
         lat, lon = obj[names[0]], obj[names[1]]
         dims = tuple(lat.dims)
-        mesh = Mesh(*(_in_degrees(c.transpose(*dims)) for c in (lat, lon)), corners=_corners(obj, names, dims))
+        degrees = [_in_degrees(c.transpose(*dims)) for c in (lat, lon)]
+        mesh = Mesh(degrees[0], degrees[1], corners=_corners(obj, names, dims))
     elif mapping is not None:
         y, x, pole = mapping
         dims = (obj[y].dims[0], obj[x].dims[0])
@@ -183,7 +184,7 @@ def _in_degrees(coord: xr.DataArray) -> Floats:
 
 
 def _rotated_pole(obj: XarrayObject) -> tuple[Hashable, Hashable, dict[str, float]] | None:
-    """Names of the rotated axes, and the pole's position; None if this is no rotated grid that says where its pole is."""
+    """Find the rotated axes, and where the pole is; None if this is no rotated grid, or it does not say."""
     name = _mapping_name(obj)
     if name is None or obj[name].attrs.get("grid_mapping_name") != _ROTATED:
         return None
@@ -208,7 +209,7 @@ def _mapping_name(obj: XarrayObject) -> Hashable | None:
 
 
 def unrotated(rlat: Floats, rlon: Floats, pole: dict[str, float]) -> tuple[Floats, Floats]:
-    """True latitude and longitude, ``(nlat, nlon)`` in degrees, of the points of rotated axes.
+    """Work out true latitude and longitude, ``(nlat, nlon)`` in degrees, of the points of rotated axes.
 
     The north pole of the rotated grid lies at ``grid_north_pole_latitude`` and ``grid_north_pole_longitude`` (CF
     conventions, appendix F).
@@ -228,7 +229,6 @@ def unrotated(rlat: Floats, rlon: Floats, pole: dict[str, float]) -> tuple[Float
     towards = np.cos(tilt) * np.sin(phi) - np.sin(tilt) * np.cos(phi) * np.cos(lam)
     lat = np.degrees(np.arcsin(np.clip(sine, -1, 1)))
     lon = pole["grid_north_pole_longitude"] - np.degrees(np.arctan2(along, towards))
-    # Seen from the pole of the grid, longitude is that of the pole where the grid's own longitude is 180.
     return lat, (lon + 180) % 360 - 180
 
 
@@ -280,7 +280,7 @@ def _only(obj: XarrayObject, names: tuple[Hashable, ...]) -> xr.Dataset:
 
 # ---------------------------------------------------------------------- the same points
 def selection(site: Site, other: Site, *, what: str) -> dict[Hashable, Any]:
-    """Indices by dimension that put fields on ``other`` into the order of ``site``; empty if they are in it.
+    """Find the indices that put fields on ``other`` into the order of ``site``; none if they are in it.
 
     Raises
     ------
@@ -384,13 +384,25 @@ def reordered(obj: Any, site: Site, *, what: str) -> tuple[Any, Site]:
     if site.grid is None:
         own = _by_shape(obj, site.shape)
     else:
-        own = site_of(obj)
+        own = _by_axes(obj, site) or site_of(obj)
         if not own.rectilinear and len(own.shape) == 2 and own.shape != site.shape and own.shape[::-1] == site.shape:
             own = _transposed(own)
     chosen = selection(site, own, what=what)
     if own.cyclic is not None and own.axes is not None:
         obj, _ = _labels.drop_cyclic(obj, own.axes)
     return (obj.isel(chosen) if chosen else obj), own
+
+
+def _by_axes(obj: XarrayObject, site: Site) -> Site | None:
+    """Recognise a grid by its own axes where an object lacks the rest, as one field of a rotated Dataset may do."""
+    if len(site.shape) != 2 or site.rectilinear or mesh_names(obj) is not None or _rotated_pole(obj) is not None:
+        return None
+    for dim in site.dims:
+        if dim not in obj.coords or dim not in site.coords or obj[dim].shape != site.coords[dim].shape:
+            return None
+        if not np.allclose(obj[dim].values, site.coords[dim].values, rtol=1e-6, atol=1e-9):
+            return None
+    return site
 
 
 def _transposed(site: Site) -> Site:

@@ -17,12 +17,13 @@ from xatmo.regrid._geometry import Site
 from xatmo.regrid.curvilinear import Mesh
 from xatmo.regrid.sparse_weights import SparseWeights
 from xatmo.regrid.weight_files import write_netcdf
+from xatmo.regrid.weights import Edges
 
 if TYPE_CHECKING:
     from xatmo.regrid.regridder import Regridder
 
 _KIND, _VERSION = "xatmo_regridder", 1
-_OPTIONS = ("method", "engine", "min_valid", "skipna", "threads", "_names_follow")
+_OPTIONS = ("method", "engine", "min_valid", "skipna", "limiter", "threads", "_names_follow")
 _ARRAYS = ("coverage", "source_fraction", "source_area", "target_area", "source_mask", "target_mask")
 
 
@@ -35,6 +36,10 @@ def write(regridder: Regridder, path: Path) -> None:
     for name in ("mask", "target_mask"):
         if (values := getattr(regridder, name)) is not None:
             _put(variables, f"given_{name}", values.astype(np.int8))
+    for name in ("source_edges", "target_edges"):
+        if (edges := getattr(regridder, name)) is not None:
+            _put(variables, f"{name}_latitude", edges.latitude)
+            _put(variables, f"{name}_longitude", edges.longitude)
     if regridder.sparse is not None:
         state["sparse"] = _sparse_state(regridder.sparse, variables)
     attrs = {_KIND: _VERSION, "state": json.dumps(state)}
@@ -87,6 +92,10 @@ def _made(kind: type[Regridder], ds: xr.Dataset) -> Regridder:
     out.mask, out.target_mask = (
         ds[f"given_{n}"].values.astype(bool) if f"given_{n}" in ds else None for n in ("mask", "target_mask")
     )
+    out.source_edges, out.target_edges = (
+        Edges(ds[f"{n}_latitude"].values, ds[f"{n}_longitude"].values) if f"{n}_latitude" in ds else None
+        for n in ("source_edges", "target_edges")
+    )
     out.sparse = _sparse(state["sparse"], ds) if "sparse" in state else None
     return out
 
@@ -125,7 +134,9 @@ def _sparse(state: dict[str, Any], ds: xr.Dataset) -> SparseWeights:
         if name in arrays:
             arrays[name] = arrays[name].astype(bool)
     whole: Any = matrix("matrix")
-    return SparseWeights(whole, method=state["method"], across=matrix("across"), **shapes, **arrays)
+    return SparseWeights(
+        whole, shapes["source_shape"], shapes["target_shape"], state["method"], across=matrix("across"), **arrays
+    )
 
 
 # ---------------------------------------------------------------------- grids and coordinates
@@ -148,8 +159,9 @@ def _site_state(side: str, site: Site, variables: dict[str, Any]) -> dict[str, A
             continue
         _put(variables, f"{side}_coord_{k}", coord.values)
         attrs = {str(key): _plain(value) for key, value in coord.attrs.items()}
-        state["coords"].append({"variable": f"{side}_coord_{k}", "name": str(name), "dims": [str(d) for d in coord.dims],
-                                "attrs": attrs, "dtype": coord.dtype.str})  # fmt: skip
+        dims = [str(d) for d in coord.dims]
+        told = {"variable": f"{side}_coord_{k}", "name": str(name), "dims": dims, "attrs": attrs}
+        state["coords"].append(told | {"dtype": coord.dtype.str})
     return state
 
 

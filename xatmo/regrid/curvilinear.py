@@ -243,6 +243,9 @@ def mesh_weights(source: Any, target: Any, method: str, *, max_distance: float |
             "there. For conservative weights use engine='xesmf', or a weight file of ESMF or CDO: Regridder.from_file"
         )
         raise GridError(message)
+    if max_distance is not None and method != "nearest":
+        message = f"max_distance={max_distance} came with method {method!r}; only method 'nearest' takes it"
+        raise OptionError(message)
     lat, lon = points_of(target)
     shape = tuple(target.shape)
     if _is_rectilinear(source):
@@ -252,9 +255,6 @@ def mesh_weights(source: Any, target: Any, method: str, *, max_distance: float |
         raise GridError(message)
     if method == "nearest":
         return _from_nearest(source, lat, lon, shape, max_distance)
-    if max_distance is not None:
-        message = f"max_distance={max_distance} came with method {method!r}; only method 'nearest' takes it"
-        raise OptionError(message)
     if isinstance(source, Mesh):
         return _from_cells(source, lat, lon, shape)
     return _from_rings(source, lat, lon, shape)
@@ -281,7 +281,7 @@ def _kind(grid: Any) -> str:
 
 
 def unit_vectors(lat: Floats, lon: Floats) -> Floats:
-    """Unit vectors, ``(n, 3)``, of points in degrees."""
+    """Turn points in degrees into unit vectors, ``(n, 3)``."""
     phi, lam = np.radians(lat), np.radians(lon)
     return np.stack([np.cos(phi) * np.cos(lam), np.cos(phi) * np.sin(lam), np.sin(phi)], axis=-1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Hashable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,14 +13,15 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xatmo import _labels, cf
-from xatmo.errors import DimensionError, OptionError
+from xatmo.errors import CoordinateError, DimensionError, GridError, OptionError
 from xatmo.grids import Grid
-from xatmo.regrid import engines, fields
+from xatmo.regrid import engines, fields, masks
 from xatmo.regrid._geometry import Site, reordered, selection, site_of
+from xatmo.regrid.bounds import cell_edges
 from xatmo.regrid.curvilinear import Mesh, mesh_weights
 from xatmo.regrid.sparse_weights import MEANS, SparseWeights, check_part, threads_for
 from xatmo.regrid.weight_files import Layout, grid_from_points, read_weights, write_weights
-from xatmo.regrid.weights import METHODS, Weights, weights_between
+from xatmo.regrid.weights import CELL_METHODS, Edges, Weights, weights_between
 from xatmo.typing import T, XarrayObject
 
 _SEPARABLE = ("conservative", "bilinear", "bicubic", "nearest")
@@ -36,8 +38,8 @@ class Regridder:
     target : Grid, Mesh, Dataset or DataArray
         Where they are wanted. An xarray object gives its coordinates, under its names.
     method : str
-        ``"conservative"``, ``"bilinear"``, ``"bicubic"``, ``"nearest"`` and the others of `xatmo.regrid.regrid`. From or
-        to points that are no product of two axes: ``"nearest"``, ``"bilinear"``, and to them also ``"bicubic"``.
+        ``"conservative"``, ``"bilinear"``, ``"bicubic"``, ``"nearest"`` and the others of `xatmo.regrid.regrid`. From
+        or to points that are no product of two axes: ``"nearest"``, ``"bilinear"``, and to them also ``"bicubic"``.
         With ``engine="xesmf"`` also ``"patch"``, ``"nearest_d2s"``, and ``"conservative"`` on curvilinear grids.
     engine : {"builtin", "xesmf"}, optional
         Who works the weights out. They are always applied by xatmo, so missing values, types and laziness are the same.
@@ -47,6 +49,8 @@ class Regridder:
         For means: whether missing points are left out (or make each cell that they touch missing).
     mask, target_mask : DataArray or array of bool, optional
         Source points that count, and targets that are wanted: True (or not 0) where so.
+    limiter : bool
+        ``"conservative2"`` only: no value leaves the range of its source neighbours.
     periodic : bool, optional
         Curvilinear sources: whether the last column lies next to the first. Found out unless given.
     max_distance : float, optional
@@ -70,8 +74,8 @@ class Regridder:
 
     Notes
     -----
-    Between grids that are products of two axes the weights are separable, as in `xatmo.regrid.regrid`. All others are one
-    sparse matrix (`SparseWeights`): under Dask it is one key of the graph, which each worker gets once.
+    Between grids that are products of two axes the weights are separable, as in `xatmo.regrid.regrid`. All others are
+    one sparse matrix (`SparseWeights`): under Dask it is one key of the graph, which each worker gets once.
 
     Wind components stay eastward and northward on every grid; components along the axes of a rotated grid are not
     turned.
@@ -98,6 +102,7 @@ class Regridder:
         skipna: bool = True,
         mask: Any = None,
         target_mask: Any = None,
+        limiter: bool = False,
         periodic: bool | None = None,
         max_distance: float | None = None,
         weights: str | Path | xr.Dataset | None = None,
@@ -118,8 +123,10 @@ class Regridder:
         self.target = site_of(target, self.source.axes)
         self._names_follow = isinstance(target, Grid) and self.target.rectilinear
         self.method, self.engine = str(method), engine or "builtin"
-        self.min_valid, self.skipna, self.threads = float(min_valid), bool(skipna), threads
-        self.mask, self.target_mask = (_mask(m, s) for m, s in ((mask, self.source), (target_mask, self.target)))
+        self.min_valid, self.skipna, self.limiter, self.threads = float(min_valid), bool(skipna), bool(limiter), threads
+        self.mask = _mask(masks.resolve(mask, source, what="mask"), self.source, "mask")
+        self.target_mask = _mask(masks.resolve(target_mask, target, what="target_mask"), self.target, "target_mask")
+        self.source_edges, self.target_edges = (_edges(o, s) for o, s in ((source, self.source), (target, self.target)))
         if periodic is not None and isinstance(self.source.grid, Mesh):
             self.source = replace(self.source, grid=replace(self.source.grid, periodic=bool(periodic)))
         self.sparse: SparseWeights | None = None
@@ -134,19 +141,21 @@ class Regridder:
         elif not (self.source.rectilinear and self.target.rectilinear) or max_distance is not None:
             made = mesh_weights(self.source.grid, self.target.grid, method, max_distance=max_distance)
             self.sparse = made.masked(self.mask, self.target_mask)
-        elif method not in METHODS:
-            message = f"method {method!r} came; wanted one of {', '.join(map(repr, METHODS))}"
-            raise OptionError(message)
+        else:
+            _ = self.weights  # raises for unknown methods; kept for the first use
+            if limiter and method != "conservative2":
+                message = f"limiter=True came with method {method!r}; only 'conservative2' has slopes to limit"
+                raise OptionError(message)
 
     def _from_file(self, path: str | Path | xr.Dataset, method: str | None) -> SparseWeights:
         shapes = {"source_shape": self.source.shape, "target_shape": self.target.shape}
         read = read_weights(path, method=method, **shapes)
-        for what, site, grid, shape in (
-            ("source", self.source, read.source, read.weights.source_shape),
-            ("target", self.target, read.target, read.weights.target_shape),
+        for what, site, shape in (
+            ("source", self.source, read.weights.source_shape),
+            ("target", self.target, read.weights.target_shape),
         ):
             if site.shape != shape:
-                message = f"the weights are for a {what} of {shape} points; {site.grid!r} came, with {site.shape}"
+                message = f"the weights are for a {what} of shape {shape}; {site.grid!r} came, with {site.shape}"
                 raise DimensionError(message)
         return _in_order_of(read.weights, read.source, read.target, self.source, self.target).masked(
             self.mask, self.target_mask
@@ -177,24 +186,30 @@ class Regridder:
         return cast(T, self._sparsely(ordered, own))
 
     def _separably(self, obj: Any, own: Site) -> Any:
-        target: Any = self.target.grid if self._names_follow else self._target_object()
-        options: dict[str, Any] = {} if self.skipna else {"skipna": False}
-        if self.mask is not None:
-            options["mask"] = xr.DataArray(self.mask, dims=own.dims)
-        if self.target_mask is not None:
-            there = own.dims if self._names_follow else self.target.dims
-            options["target_mask"] = xr.DataArray(self.target_mask, dims=there)
-        return fields.regrid(
-            obj, target, method=cast(Any, self.method), min_valid=self.min_valid, threads=self.threads, **options
+        axes, to = cast(cf.Horizontal, own.axes), self.target
+        if self._names_follow:
+            place = fields.grid_place(to.grid, axes)
+        else:
+            place = fields.Place(to.grid, cast(cf.Horizontal, to.axes), to.coords, to.cyclic, self.target_edges)
+        vectors = fields._vectors(obj)
+        valid, wanted = (
+            None if m is None else xr.DataArray(m, dims=d)
+            for m, d in ((self.mask, axes.dims), (self.target_mask, place.axes.dims))
         )
 
-    def _target_object(self) -> xr.Dataset:
-        made = xr.Dataset(coords=self.target.coords)
-        if self.target.cyclic is not None and self.target.axes is not None:
-            lon = self.target.axes.lon
-            made = made.isel({self.target.axes.lon_dim: [*range(made.sizes[self.target.axes.lon_dim]), 0]})
-            made = made.assign_coords({lon: self.target.cyclic})
-        return made
+        def one(da: xr.DataArray) -> xr.DataArray:
+            _labels.require_whole(da, axes.dims, what=f"regrid(method={self.method!r})")
+            sign = -1.0 if da.name in vectors or fields._is_component(da) else 1.0
+            job = engines.Job(
+                self.source.grid, place.grid, axes.dims, place.axes.dims, method=self.method, min_valid=self.min_valid,
+                threads=self.threads, sign=sign, skipna=self.skipna, limiter=self.limiter,
+                source_edges=self.source_edges, target_edges=self.target_edges,
+            )  # fmt: skip
+            out = engines.run(masks.masked(da, valid, what="mask"), fields.check_names(da, job))
+            return fields.finish(masks.masked(out, wanted, what="target_mask"), da, job, place)
+
+        out = _labels.map_fields(obj, one, dims=axes.dims, what=f"regrid(method={self.method!r})")
+        return cf.add_history(out, self._call(place.grid))
 
     def _sparsely(self, obj: Any, own: Site) -> Any:
         vectors = fields._vectors(obj)
@@ -209,12 +224,15 @@ class Regridder:
         if isinstance(obj, xr.Dataset):  # what describes the old grid is no field on the new one
             obj = obj.drop_vars([n for n in cf.auxiliary(obj) if set(obj[n].dims) & set(own.dims) or not obj[n].dims])
         out = _labels.map_fields(obj, one, dims=own.dims, what=f"regrid(method={self.method!r})")
-        call = cf.describe_call(
-            "regrid", target=target.grid if target.grid is not None else list(target.shape), method=self.method,
-            engine=None if self.engine == "builtin" else self.engine,
-            min_valid=self.min_valid if self.method in MEANS else None,
+        return cf.add_history(out, self._call(target.grid if target.grid is not None else list(target.shape)))
+
+    def _call(self, target: Any) -> str:
+        return cf.describe_call(
+            "regrid", target=target, method=self.method, engine=None if self.engine == "builtin" else self.engine,
+            min_valid=self.min_valid if self.method in CELL_METHODS else None, skipna=None if self.skipna else False,
+            mask=None if self.mask is None else "array", limiter=self.limiter or None,
+            target_mask=None if self.target_mask is None else "array",
         )  # fmt: skip
-        return cf.add_history(out, call)
 
     def _field(self, da: xr.DataArray, own: Site, target: Site, sign: float) -> xr.DataArray:
         taken = [d for d in target.dims if d in da.dims and d not in own.dims]
@@ -254,7 +272,9 @@ class Regridder:
         """The weights: separable between products of two axes, otherwise sparse."""
         if self.sparse is not None:
             return self.sparse
-        return weights_between(self.source.grid, self.target.grid, self.method)
+        edges = {"source_edges": self.source_edges, "target_edges": self.target_edges}
+        cells = edges if self.method in CELL_METHODS else {}
+        return weights_between(self.source.grid, self.target.grid, self.method, **cells, limiter=self.limiter)
 
     def as_sparse(self) -> SparseWeights:
         """One sparse matrix over flattened points, whatever the grids: what weight files hold.
@@ -380,7 +400,9 @@ class Regridder:
         out._names_follow = target is None and sites[1].rectilinear
         out.engine, out.threads = "builtin", threads
         out.min_valid, out.skipna = float(min_valid), bool(skipna)
-        out.mask, out.target_mask = (_mask(m, s) for m, s in ((mask, sites[0]), (target_mask, sites[1])))
+        out.mask = _mask(masks.resolve(mask, source, what="mask"), sites[0], "mask")
+        out.target_mask = _mask(masks.resolve(target_mask, target, what="target_mask"), sites[1], "target_mask")
+        out.limiter, out.source_edges, out.target_edges = False, None, None
         weights = _in_order_of(weights, read.source, read.target, *sites)
         out.sparse = weights.masked(out.mask, out.target_mask)
         out.method = out.sparse.method
@@ -392,17 +414,39 @@ def _plain_dims(shape: tuple[int, ...]) -> tuple[Hashable, ...]:
     return ("y", "x") if len(shape) == 2 else ("points",)
 
 
-def _mask(mask: Any, site: Site) -> NDArray[np.bool_] | None:
-    """Mask on the points of a grid, in its order: an array of its shape, or an object on its dimensions or points."""
+def _mask(mask: Any, site: Site, what: str) -> NDArray[np.bool_] | None:
+    """Mask on the points of a grid, in its order: an array of its shape, or an object on its points or dimensions."""
     if mask is None:
         return None
-    if isinstance(mask, xr.DataArray) and set(site.dims) <= set(mask.dims):
-        mask = mask.transpose(*site.dims).values
+    if isinstance(mask, xr.DataArray):
+        own: Site | None = None
+        with contextlib.suppress(CoordinateError, GridError):
+            own = site_of(mask)
+        if own is not None and (site.grid is not None or own.shape == site.shape):
+            ordered, own = reordered(mask, site, what=what)
+            mask, dims = ordered, own.dims
+        else:
+            dims = site.dims
+        further = [d for d in mask.dims if d not in dims]
+        if further or not set(dims) <= set(mask.dims):
+            message = (
+                f"{what} has dimensions {mask.dims}; wanted {tuple(dims)}. Where it varies with more than the place, "
+                "mask the fields: ds.where(mask)"
+            )
+            raise DimensionError(message)
+        mask = mask.transpose(*dims).values
     values = np.asarray(mask)
     if values.shape != site.shape:
-        message = f"a mask of shape {values.shape} came; wanted {site.shape}, one value to each point of the grid"
+        message = f"{what} has shape {values.shape}; wanted {site.shape}, one value to each point of the grid"
         raise DimensionError(message)
-    return np.asarray(np.nan_to_num(values) != 0) if values.dtype.kind == "f" else values.astype(bool)
+    return np.asarray(np.nan_to_num(values) != 0)
+
+
+def _edges(obj: Any, site: Site) -> Edges | None:
+    """Edges of cells by CF bounds."""
+    if isinstance(obj, Grid | Mesh) or not site.rectilinear or site.axes is None:
+        return None
+    return cell_edges(obj, site.axes)
 
 
 def _in_order_of(weights: SparseWeights, old_source: Any, old_target: Any, source: Site, target: Site) -> SparseWeights:
@@ -445,7 +489,7 @@ def _describes_projection(coord: xr.DataArray) -> bool:
 
 
 def _order(dims: tuple[Hashable, ...], old: tuple[Hashable, ...], new: tuple[Hashable, ...]) -> list[Hashable]:
-    """New dimensions at the places of the old ones; together, at the first of them, if their number changes."""
+    """Put new dimensions at the places of the old; together, at the first of them, if their number changes."""
     if len(old) == len(new):
         place = dict(zip(old, new, strict=True))
         return [place.get(d, d) for d in dims]

@@ -370,14 +370,16 @@ class SparseWeights:
         from dask.delayed import delayed
 
         name = f"weights-{self.fingerprint[:24]}"
-        one: Any = da.from_delayed(delayed(self, name=name, traverse=False), shape=(), dtype=object, name=f"{name}-0")
+        from_delayed: Any = da.from_delayed  # untyped
+        one = from_delayed(delayed(self, name=name, traverse=False), shape=(), dtype=object, name=f"{name}-0")
         lead = data.ndim - len(self.source_shape)
         index = tuple(range(data.ndim))
         new = tuple(range(data.ndim, data.ndim + len(self.target_shape)))
         blockwise: Any = da.blockwise  # untyped
         return blockwise(
             kernel, index[:lead] + new, data, index, one, (), dtype=kernel.dtype, concatenate=True,
-            new_axes=dict(zip(new, self.target_shape, strict=True)), meta=np.empty((0,) * (lead + len(new)), kernel.dtype),
+            new_axes=dict(zip(new, self.target_shape, strict=True)),
+            meta=np.empty((0,) * (lead + len(new)), kernel.dtype),
             name=f"regrid-{self.fingerprint[:8]}-{data.name}-{kernel.token}", align_arrays=False,
         )  # fmt: skip
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from xatmo.constants import EARTH_RADIUS
-from xatmo.errors import CheckpointError, CoordinateError, GridError, OptionError
+from xatmo.errors import CheckpointError, CoordinateError, DimensionError, GridError, OptionError
 from xatmo.grids import Grid
 from xatmo.regrid.curvilinear import Mesh, points_of
 from xatmo.regrid.sparse_weights import MEANS, Shape, SparseWeights, clean, scaled_rows
@@ -105,8 +105,8 @@ def read_weights(
     if set(_SCRIP) <= set(ds.variables):
         return _from_scrip(ds, name, method)
     message = (
-        f"{name} holds {sorted(map(str, ds.variables))[:8]}; wanted a weight file with {', '.join(_ESMF)} (ESMF, xESMF) "
-        f"or {', '.join(_SCRIP)} (SCRIP, CDO)"
+        f"{name} holds {sorted(map(str, ds.variables))[:8]}; wanted a weight file with {', '.join(_ESMF)} (ESMF, "
+        f"xESMF) or {', '.join(_SCRIP)} (SCRIP, CDO)"
     )
     raise CheckpointError(message)
 
@@ -140,6 +140,10 @@ def _from_esmf(
         if shape is None:
             message = f"{name} does not tell the shape of the {side} grid; give {side}= (a Grid or an object on it)"
             raise OptionError(message)
+        points = int(ds.sizes.get(size, np.prod(told or shape)))
+        if int(np.prod(shape)) != points:
+            message = f"{name} has a {side} grid of {points} points; the one that came has {shape}"
+            raise DimensionError(message)
         shapes.append(shape)
     rows, columns = (ds[n].values.astype(np.int64) - 1 for n in ("row", "col"))
     values = ds["S"].values.astype(np.float64)
@@ -213,8 +217,10 @@ def _settled(weights: SparseWeights, method: str, fraction: Floats | None, sums:
 
 
 def _esmf_method(ds: xr.Dataset) -> str | None:
+    if ds.attrs.get("method") in _MAP_METHODS or ds.attrs.get("method") in _ESMF_METHODS:
+        return str(ds.attrs["method"])  # as written here
     exact = str(ds.attrs.get("ESMF_regrid_method", "")).lower()
-    words = f"{exact} {ds.attrs.get('map_method', '')}".lower() if not exact else exact
+    words = exact or str(ds.attrs.get("map_method", "")).lower()
     for word, method in (
         ("second-order", "conservative2"), ("conserv", "conservative"), ("patch", "patch"),
         ("destination to source", "nearest_d2s"), ("nearest", "nearest"), ("bilinear", "bilinear"),
@@ -301,7 +307,8 @@ def _step(n: int, *, periodic: bool) -> tuple[sparse.csr_array, sparse.csr_array
     after, before = here + 1, here - 1
     after, before = (after % n, before % n) if periodic else (np.minimum(after, n - 1), np.maximum(before, 0))
     one = np.ones(n)
-    return tuple(sparse.csr_array((one, (here, k)), shape=(n, n)) for k in (after, before))  # type: ignore[return-value]
+    last = sparse.csr_array((one, (here, before)), shape=(n, n))
+    return sparse.csr_array((one, (here, after)), shape=(n, n)), last
 
 
 def _gradients(grid: Any, name: str) -> list[sparse.csr_array]:

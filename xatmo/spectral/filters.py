@@ -67,6 +67,7 @@ def degree_weights(
     References
     ----------
     .. [1] P. D. Sardeshmukh and B. J. Hoskins, 1984: Spatial smoothing on the sphere. Mon. Wea. Rev. 112, 2524-2529.
+
     .. [2] P. H. Roberts and H. D. Ursell, 1960: Random walk on a sphere and on a Riemannian manifold. Phil. Trans. R.
        Soc. A 252, 317-356.
 

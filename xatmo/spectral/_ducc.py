@@ -7,7 +7,7 @@ scale is a factor on every ring, and ``mstart`` lets ducc0 read and write dense 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any
 
@@ -257,12 +257,28 @@ def synthesis_vector(rotational: Complexes, divergent: Complexes, grid: Grid) ->
     if other["lstride"] != layout["lstride"]:
         flat_divergent = _flat(np.ascontiguousarray(divergent))[0]
         flat_rotational, layout = _flat(np.ascontiguousarray(rotational))
+    pairs = (np.stack([flat_divergent[index], flat_rotational[index]]) for index in np.ndindex(*lead))
+    return _components(pairs, lead, lmax, grid, layout, rotational.real.dtype)
+
+
+def synthesis_divergent(divergent: Complexes, grid: Grid) -> tuple[Floats, Floats]:
+    """See `xatmo.spectral._kernels.synthesis_divergent`."""
+    lead, lmax = divergent.shape[:-2], divergent.shape[-1] - 1
+    if not lmax:
+        return synthesis_vector(divergent, divergent, grid)
+    flat, layout = _flat(divergent)
+    parts = (flat[index][None] for index in np.ndindex(*lead))
+    return _components(parts, lead, lmax, grid, {**layout, "mode": "GRAD_ONLY"}, divergent.real.dtype)
+
+
+def _components(
+    parts: Iterable[Complexes], lead: tuple[int, ...], lmax: int, grid: Grid, layout: dict[str, Any], dtype: Any
+) -> tuple[Floats, Floats]:
+    """Eastward and northward fields of many vector fields."""
     us, vs = [], []
     with _threads.share() as threads:
-        for index in np.ndindex(*lead):
-            both = np.stack([flat_divergent[index], flat_rotational[index]])
-            south, east = _synthesise(both, lmax, grid, 1, layout, threads)
+        for part in parts:
+            south, east = _synthesise(part, lmax, grid, 1, layout, threads)
             us.append(east)
             vs.append(np.negative(south, out=south))
-    dtype = rotational.real.dtype
     return _stack(us, lead, grid, dtype), _stack(vs, lead, grid, dtype)

@@ -293,6 +293,26 @@ def synthesis_vector(
     return _torch.synthesis_vector(rotational, divergent, grid)
 
 
+def synthesis_divergent(divergent: Any, grid: Grid, engine: SpectralEngine | None = None) -> tuple[Floats, Floats]:
+    """Eastward and northward components from divergent coefficients alone: `synthesis_vector` without rotation.
+
+    Turned by a right angle, (-v, u), they are the components of the rotational wind that has these coefficients.
+
+    Examples
+    --------
+    >>> coefficients = np.array([[0, 0], [1, 0]], complex)
+    >>> east, north = synthesis_divergent(coefficients, Grid.regular(5, 4))
+    >>> np.round(north[2] * np.sqrt(2 / 3), 6)  # on the equator, of -sqrt(3 / 2) cos(lat)
+    array([-1., -1., -1., -1.])
+    """
+    divergent = square_coefficients(divergent)
+    if choose_engine(engine) != "ducc0" or isinstance(grid, RingGrid) or grid.kind == "driscoll_healy":
+        return synthesis_vector(np.zeros_like(divergent), divergent, grid, engine)
+    from xatmo.spectral import _ducc
+
+    return _ducc.synthesis_divergent(divergent, grid)
+
+
 def derivative_factor(lmax: int, radius: float) -> Floats:
     """``sqrt(n (n + 1)) / radius`` by degree, ``(lmax + 1,)``: from wind amplitudes to vorticity and divergence.
 

@@ -6,7 +6,6 @@ from collections.abc import Hashable
 from functools import partial
 from typing import Any
 
-import numpy as np
 import xarray as xr
 
 from xatmo import cf
@@ -39,7 +38,7 @@ def _tendency(
         require_finite(block, what="advection", name=name)
     coefficients = _kernels.analysis(field, grid, lmax, engine)
     divergent = by_degree(-_kernels.derivative_factor(lmax, radius), coefficients)
-    slopes = _kernels.synthesis_vector(np.zeros_like(divergent), divergent, grid, engine)
+    slopes = _kernels.synthesis_divergent(divergent, grid, engine)
     if cut_wind:
         parts = _kernels.analysis_vector(*pair, grid, lmax, engine)
         pair = _kernels.synthesis_vector(*parts, grid, engine)
@@ -94,6 +93,7 @@ def advection(
     --------
     A westerly of 10 m s-1 at the equator carries a wave of wavenumber 1:
 
+    >>> import numpy as np
     >>> from xatmo.constants import EARTH_RADIUS
     >>> grid = Grid.regular(19, 36)
     >>> lat, lon = (np.radians(c) for c in grid.coords().values())

@@ -37,13 +37,8 @@ def _split(
     rotational, divergent = _analyse(u, v, grid, lmax, scale, engine, what="helmholtz", name=name)
     factor = -_results.inverse_factor(lmax, radius)
     psi, chi = (_kernels.synthesis(by_degree(factor, part), grid, engine) for part in (rotational, divergent))
-    nothing = np.zeros_like(rotational)
-    return (
-        psi,
-        chi,
-        *_kernels.synthesis_vector(rotational, nothing, grid, engine),
-        *_kernels.synthesis_vector(nothing, divergent, grid, engine),
-    )
+    along, across = _kernels.synthesis_divergent(rotational, grid, engine)  # turned by a right angle: see there
+    return psi, chi, np.negative(across, out=across), along, *_kernels.synthesis_divergent(divergent, grid, engine)
 
 
 def _absolute(

@@ -26,7 +26,7 @@ def _slopes(coefficients: Any, grid: Grid, radius: float, engine: Any) -> tuple[
     """Gradient from coefficients: a wind whose velocity potential is the field."""
     factor = _kernels.derivative_factor(coefficients.shape[-1] - 1, radius)
     divergent = _results.by_degree(-factor, coefficients)
-    return _kernels.synthesis_vector(np.zeros_like(divergent), divergent, grid, engine)
+    return _kernels.synthesis_divergent(divergent, grid, engine)
 
 
 def _of_field(field: Any, *, grid: Grid, lmax: int, radius: float, engine: Any, name: Any) -> tuple[Floats, Floats]:
@@ -44,7 +44,7 @@ def _of_coefficients(array: Any, *, nodes: Nodes, radius: float, engine: Any, na
 
 # ---------------------------------------------------------------------- gradient
 def gradient(
-    obj: XarrayObject,
+    obj: T,
     *,
     grid: Grid | XarrayObject | None = None,
     lmax: int | None = None,

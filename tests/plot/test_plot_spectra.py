@@ -153,6 +153,14 @@ class TestZonal:
         with pytest.raises(OptionError, match=r"one zonal spectrum by latitude makes one picture; \['a', 'b'\] came"):
             plot.spectrum(both)
 
+    def test_labels_stay_inside_a_band_away_from_the_equator(self) -> None:
+        s = noise()["u"].atmo.energy_spectrum(kind="zonal").isel(latitude=slice(30, 36))
+        ax = plot.spectrum(s)
+        drawn(ax)
+        low, high = ax.get_ylim()
+        assert all(low < t.xy[1] < high for t in ax.texts)
+        assert "70°S" in {t.get_text() for t in ax.get_yticklabels()}
+
     def test_one_latitude_has_wavelengths(self) -> None:
         s = noise()["u"].atmo.energy_spectrum(kind="zonal").isel(time=0)
         at = s.sel(latitude=60)

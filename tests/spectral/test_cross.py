@@ -104,6 +104,21 @@ class TestSpherical:
         assert float(np.abs(out["cross"]).max()) < 1e-12 * scale
         assert float(out["power_other"].max()) == pytest.approx(scale)
 
+    def test_pyshtools_has_the_same(self, random_coefficients: Any) -> None:
+        pyshtools = pytest.importorskip("pyshtools")
+        first, second = (random_coefficients(15, seed=s) for s in (0, 1))
+
+        def as_theirs(x: Any) -> Any:
+            halves = np.stack([x.real, -x.imag]) * np.where(np.arange(16) > 0, np.sqrt(2), 1)
+            return pyshtools.SHCoeffs.from_array(halves, normalization="4pi", csphase=1)
+
+        ours = [xr.DataArray(x, dims=("degree", "order")) for x in (first, second)]
+        out = ours[0].atmo.cross_spectrum(ours[1])
+        theirs = as_theirs(first).cross_spectrum(as_theirs(second), convention="power")
+        np.testing.assert_allclose(out["cross"], theirs, rtol=1e-12)
+        power = as_theirs(first).spectrum(convention="power")
+        np.testing.assert_allclose(out["power"], power, rtol=1e-12)
+
     def test_noise_has_the_expected_coherence(self) -> None:
         """Half signal, half noise: cross-correlation 1 / sqrt 2; unrelated noise: 1 over the number of values."""
         rng = np.random.default_rng(0)

@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.colors import LogNorm
 from matplotlib.patheffects import withStroke
+from matplotlib.ticker import FuncFormatter
 
 from xatmo.errors import DimensionError, OptionError
 from xatmo.plot import _scales, style
@@ -239,9 +240,9 @@ def _by_latitude(obj: XarrayObject, ax: Axes | None, title: str | None) -> Axes:
     _wavelength_lines(ax, rows, number[-1])
     ax.set_ylim(rows[0], rows[-1])
     ax.set_ylabel("latitude", fontsize=style.LABEL)
-    ticks = [t for t in range(-90, 91, 30) if rows[0] <= t <= rows[-1]]
-    if len(ticks) > 1:
-        ax.set_yticks(ticks, [style.degrees(t, "N", "S") for t in ticks])
+    if rows[0] == -90 and rows[-1] == 90:
+        ax.set_yticks(range(-90, 91, 30))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: style.degrees(value, "N", "S")))
     ax.set_title(title if title is not None else style.name_of(picture), fontsize=style.TITLE)
     return ax
 
@@ -250,15 +251,17 @@ def _wavelength_lines(ax: Axes, rows: Floats, last: float) -> None:
     """Draw where the wavelength along the latitude circle is 10,000, 1,000 ... km."""
     latitude = np.linspace(rows[0], rows[-1], 181)
     whole = _scales.to_km("zonal_wavenumber")
+    # The label stands at the equator, or as near to it as there is room.
+    middle = float(np.clip(0, *np.interp([0.15, 0.85], [0, 1], [rows[0], rows[-1]])))
+    place = int(np.abs(latitude - middle).argmin())
     for km in (10000, 3000, 1000, 300, 100):
         number = whole(km) * np.cos(np.radians(latitude))
-        widest = int(number.argmax())
-        if not 1.3 < number[widest] < last / 1.05:
+        if not 1.3 < number[place] < last / 1.05:
             continue
         edge = [withStroke(linewidth=2.2, foreground="0.15", alpha=0.6)]
         ax.plot(number, latitude, color="white", lw=0.9, ls=(0, (4, 3)), path_effects=edge)
         ax.annotate(
-            f"{km:,} km", (number[widest], latitude[widest]), xytext=(3, 0), textcoords="offset points", rotation=90,
+            f"{km:,} km", (number[place], latitude[place]), xytext=(3, 0), textcoords="offset points", rotation=90,
             ha="left", va="center", color="white", fontsize=style.TICK, path_effects=edge,
         )  # fmt: skip
 

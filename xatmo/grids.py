@@ -196,7 +196,7 @@ class Grid:
         What a grid can do depends on where its points lie, so that coordinates that are Dask arrays are read here. They
         often are for points on rings: ``chunk`` splits every coordinate that is no index.
         """
-        lat, lon = _numbers(obj[axes.lat]), _numbers(obj[axes.lon])
+        lat, lon = (_numbers(obj.coords.variables[name]) for name in (axes.lat, axes.lon))
         if axes.lat_dim == axes.lon_dim:
             from xatmo.rings import RingGrid
 
@@ -412,10 +412,10 @@ class Grid:
         return text + (f", lmax {self.lmax}>" if self.is_global else ">")
 
 
-def _numbers(coord: xr.DataArray) -> Any:
-    data = coord.data
-    if not hasattr(data, "dask"):
+def _numbers(coord: xr.Variable) -> Any:
+    if coord.chunks is None:
         return coord.values
+    data: Any = coord.data
     if "distributed" in sys.modules:
         try:
             sys.modules["distributed"].default_client()

@@ -388,3 +388,27 @@ def test_forecast_wind_without_its_south_pole(shared_data: Callable[[str], Any])
     assert first.atmo.grid.lmax == 179
     filled = first.atmo.fill_poles().atmo.energy_spectrum(lmax=120).energy
     np.testing.assert_allclose(first.atmo.energy_spectrum(lmax=120).energy, filled, rtol=2e-2, atol=1e-6)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("where", [(0, 0), (7, 0), (40, 39), (40, 40)])
+@pytest.mark.parametrize(
+    "target",
+    [
+        Grid.regular(37, 72),
+        Grid.gaussian(16),
+        Grid.driscoll_healy(17),
+        Grid.healpix(4),
+        Grid.regular(4, 8, poles=False),
+        Grid.from_latlon([89.0, 88.0], [0.0, 1.0]),
+    ],
+    ids=str,
+)
+def test_coefficients_that_are_not_finite(
+    target: Grid, where: tuple[int, int], bad: float, engine: Any, random_coefficients: Any
+) -> None:
+    values = random_coefficients(40)
+    values[where] = bad
+    da = xr.DataArray(values, dims=("degree", "order"))
+    with pytest.raises(MissingValueError, match="to_grid met 1 missing or infinite values"):
+        da.atmo.to_grid(target, engine=engine)

@@ -246,6 +246,17 @@ def test_wrong_grids_and_options(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("layout", ["esmf", "scrip"])
+def test_truncated_files_are_noticed(tmp_path: Path, layout: Any) -> None:
+    weights = SparseWeights.of(weights_between(FINE, COARSE, "conservative"))
+    write_weights(tmp_path / "w.nc", weights, FINE, COARSE, layout=layout)
+    whole = (tmp_path / "w.nc").read_bytes()
+    for size in (100, len(whole) // 2, len(whole) - 8):
+        (tmp_path / "w.nc").write_bytes(whole[:size])
+        with pytest.raises((CheckpointError, DimensionError)):
+            read_weights(tmp_path / "w.nc")
+
+
 def test_no_half_written_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*args: Any, **options: Any) -> None:
         raise OSError("no space left")

@@ -110,8 +110,10 @@ def site_of(obj: Any, names: cf.Horizontal | None = None) -> Site:
         return Site(grid, axes.dims, tuple(grid.shape), _coords_on(obj, axes.dims), axes)
     bare, cyclic = _labels.drop_cyclic(_only(obj, (axes.lat, axes.lon)), axes)
     grid = Grid.from_latlon(bare[axes.lat].values, bare[axes.lon].values)
-    whole = obj[axes.lon] if cyclic else None
-    return Site(grid, axes.dims, grid.shape, _coords_on(bare, axes.dims), axes, None if whole is None else _bare(whole))
+    whole = _bare(obj[axes.lon]).rename(axes.lon) if cyclic else None
+    if whole is not None:
+        whole = whole.assign_coords({axes.lon: whole.variable})
+    return Site(grid, axes.dims, grid.shape, _coords_on(bare, axes.dims), axes, whole)
 
 
 def site_for(grid: Any, names: cf.Horizontal | None = None) -> Site:

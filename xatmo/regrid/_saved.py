@@ -181,5 +181,7 @@ def _site(side: str, state: dict[str, Any], ds: xr.Dataset) -> Site:
         coords[one["name"]] = xr.DataArray(values, dims=one["dims"], attrs=one["attrs"])
     cyclic = coords.pop("", None)
     axes = None if state["axes"] is None else cf.Horizontal(*state["axes"])
+    if cyclic is not None and axes is not None:
+        cyclic = cyclic.rename(axes.lon).assign_coords({axes.lon: cyclic.variable})
     shape = tuple(int(n) for n in state["shape"])
     return Site(grid, tuple(state["dims"]), shape, coords, axes, cyclic, state["grid_mapping"])

@@ -77,6 +77,9 @@ class Regridder:
     Between grids that are products of two axes the weights are separable, as in `xatmo.regrid.regrid`. All others are
     one sparse matrix (`SparseWeights`): under Dask it is one key of the graph, which each worker gets once.
 
+    Coordinates are needed to make weights and to check objects against them: two-dimensional ones that are Dask arrays
+    are computed. Fields are not.
+
     Wind components stay eastward and northward on every grid; components along the axes of a rotated grid are not
     turned.
 

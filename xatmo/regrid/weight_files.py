@@ -389,7 +389,7 @@ def write_weights(
         matrix = clean(sparse.diags_array(coverage, format="csr") @ matrix)
     ds = (_to_esmf if layout == "esmf" else _to_scrip)(whole, matrix, source, target)
     ds.attrs["normalization"] = normalization if whole.method in MEANS else "none"
-    write_netcdf(ds, Path(path))
+    write_netcdf(ds, Path(path), classic=_classic(ds))
 
 
 def _areas(grid: Any, given: Floats | None, size: int) -> Floats:
@@ -444,9 +444,10 @@ def _to_esmf(weights: SparseWeights, matrix: sparse.csr_array, source: Any, targ
         variables[f"area_{side}"] = (f"n_{side}", _areas(grid, area, size), {"units": "square radians"})
     variables["frac_a"] = ("n_a", frac_a, {"units": "unitless"})
     variables["frac_b"] = ("n_b", frac_b, {"units": "unitless"})
+    # Numbers cut off a file of the classic format read as 0, which no index is: so indices come last.
+    variables["S"] = ("n_s", matrix.data)
     variables["col"] = ("n_s", (matrix.indices + 1).astype(np.int32))
     variables["row"] = ("n_s", rows.astype(np.int32))
-    variables["S"] = ("n_s", matrix.data)
     attrs = {
         "title": "regridding weights", "map_method": _MAP_METHODS.get(weights.method, "Bilinear remapping"),
         "ESMF_regrid_method": _ESMF_METHODS.get(weights.method, weights.method), "conventions": "NCAR-CSM",
@@ -475,9 +476,9 @@ def _to_scrip(weights: SparseWeights, matrix: sparse.csr_array, source: Any, tar
         variables[f"{side}_grid_imask"] = (points, _ones(mask, size), {"units": "unitless"})
         variables[f"{side}_grid_area"] = (points, _areas(grid, area, size), {"units": "square radians"})
         variables[f"{side}_grid_frac"] = (points, fraction, {"units": "unitless"})
+    variables["remap_matrix"] = (("num_links", "num_wgts"), matrix.data[:, None])
     variables["src_address"] = ("num_links", (matrix.indices + 1).astype(np.int32))
     variables["dst_address"] = ("num_links", rows.astype(np.int32))
-    variables["remap_matrix"] = (("num_links", "num_wgts"), matrix.data[:, None])
     attrs: dict[str, Any] = {
         "title": "CDO remapping", "map_method": _MAP_METHODS.get(weights.method, "Bilinear remapping"),
         "conventions": "SCRIP", "source_grid": _cdo_kind(source), "dest_grid": _cdo_kind(target),
@@ -495,14 +496,14 @@ def _cdo_kind(grid: Any) -> str:
     return "gaussian" if grid.kind == "gaussian" else "lonlat"
 
 
-def write_netcdf(ds: xr.Dataset, path: Path) -> None:
+def write_netcdf(ds: xr.Dataset, path: Path, *, classic: bool = False) -> None:
     """Write a file that appears under its name only when complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     os.close(handle)
     try:
         encoding = {n: {"_FillValue": None} for n in ds.variables}
-        ds.to_netcdf(part, format="NETCDF3_64BIT" if _classic(ds) else "NETCDF4", engine="netcdf4", encoding=encoding)
+        ds.to_netcdf(part, format="NETCDF3_64BIT" if classic else "NETCDF4", engine="netcdf4", encoding=encoding)
         mask = os.umask(0)
         os.umask(mask)
         os.chmod(part, 0o666 & ~mask)

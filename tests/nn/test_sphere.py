@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +17,7 @@ import torch
 from xatmo.errors import DimensionError, OptionError
 from xatmo.nn import _legendre
 from xatmo.nn.sphere import SphericalHarmonics
+from xatmo.nn.sphere_modules import Analysis, ScaleDegrees, Synthesis, VectorAnalysis, VectorSynthesis
 
 
 def transforms() -> dict[str, SphericalHarmonics]:
@@ -128,17 +131,6 @@ def test_legendre_functions_are_orthonormal_at_degree_1279() -> None:
             values = table[0]
             assert np.isfinite(values).all()
             np.testing.assert_allclose(2 * (values * weights[half]) @ values.T, np.eye(len(values)), atol=2e-12)
-
-
-def test_tables_of_the_quarter_degree_grid_fit() -> None:
-    """719 degrees on 721 rows take less than 0.4 GB in float32, counted without making them."""
-    rows, lmax, width = 361, 719, 16
-    numbers = 0
-    for parity in (0, 1):
-        for first in range(parity, lmax + 1, 2 * width):
-            orders = len(range(first, min(first + 2 * width, lmax + 1), 2))
-            numbers += orders * rows * (lmax - first + 1)
-    assert 4 * numbers < 0.4e9
 
 
 def test_single_precision_and_casting() -> None:
@@ -317,3 +309,166 @@ class TestRowsAndPoints:
             rows.legendre_analysis(torch.zeros(6, 9))
         with pytest.raises(OptionError, match=r"no columns \(longitude=None\); use legendre_synthesis"):
             rows.synthesis(torch.zeros(6, 6))
+
+
+class TestAsModules:
+    def test_nothing_is_saved_or_broadcast(self) -> None:
+        transform = SphericalHarmonics.gaussian(8, 16, 7)
+        assert not transform.state_dict()
+        assert not list(transform.buffers())
+        assert not list(transform.parameters())
+
+    def test_double_computes_the_tables_anew(self) -> None:
+        transform = torch.nn.Sequential(SphericalHarmonics.regular(19, 36, 17)).double()[0]
+        assert isinstance(transform, SphericalHarmonics)
+        expected = SphericalHarmonics.regular(19, 36, 17, dtype=torch.float64)
+        x = random_coefficients(17)
+        torch.testing.assert_close(transform.synthesis(x), expected.synthesis(x), atol=0, rtol=0)
+        torch.testing.assert_close(transform.analysis(transform.synthesis(x)), x, atol=1e-13, rtol=0)
+        single = transform.float()
+        assert single.synthesis(x).dtype == torch.float32
+        assert single.colatitude.dtype == torch.float32
+
+    @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+    def test_half_precision_keeps_the_tables(self, dtype: torch.dtype) -> None:
+        transform = SphericalHarmonics(np.linspace(0, math.pi, 9), 0.1 + 2 * np.pi * np.arange(16) / 16, 7).to(dtype)
+        field = torch.randn(3, 9, 16).to(dtype)
+        coefficients = transform.analysis(field)
+        assert coefficients.dtype == torch.complex64
+        assert transform.synthesis(coefficients).dtype == torch.float32
+        torch.testing.assert_close(coefficients, transform.analysis(field.float()), atol=0, rtol=0)
+        field.requires_grad_()
+        transform.analysis(field).abs().square().sum().backward()  # type: ignore[no-untyped-call]
+        assert field.grad is not None
+        assert field.grad.dtype == dtype
+
+    def test_phase_survives_conversions(self) -> None:
+        """A complex tensor must not lose its imaginary part when the module becomes float64."""
+        transform = TRANSFORMS["not symmetric"]
+        again = copy.deepcopy(transform).float().double()
+        x = random_coefficients(4)
+        torch.testing.assert_close(again.synthesis(x), transform.synthesis(x), atol=0, rtol=0)
+        assert transform.dtype == torch.float64
+
+    def test_copies(self, transform: SphericalHarmonics, tmp_path: Path) -> None:
+        x = random_coefficients(transform.lmax)
+        torch.save(transform, tmp_path / "transform.pt")
+        for other in (
+            copy.deepcopy(transform),
+            pickle.loads(pickle.dumps(transform)),
+            torch.load(tmp_path / "transform.pt", weights_only=False),
+        ):
+            torch.testing.assert_close(other.synthesis(x), transform.synthesis(x), atol=0, rtol=0)
+
+    @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # the compiler looks at it
+    @pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+    def test_compiled(self, backend: str) -> None:
+        transform = SphericalHarmonics.gaussian(8, 16, 7)
+        network = torch.nn.Sequential(Analysis(transform), ScaleDegrees(3, 7), Synthesis(transform))
+        field = torch.randn(2, 3, 8, 16)
+        compiled = torch.compile(network, backend=backend)
+        torch.testing.assert_close(compiled(field), network(field))
+        compiled(field).square().sum().backward()
+        assert network[1].factors.grad is not None
+
+    def test_distributed(self) -> None:
+        import torch.distributed as dist
+
+        dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+        try:
+            transform = SphericalHarmonics.gaussian(8, 16, 7)
+            network = torch.nn.Sequential(Analysis(transform), ScaleDegrees(3, 7), Synthesis(transform))
+            parallel = torch.nn.parallel.DistributedDataParallel(network)
+            field = torch.randn(2, 3, 8, 16)
+            parallel(field).square().sum().backward()
+            assert torch.equal(parallel(field), network(field))
+        finally:
+            dist.destroy_process_group()
+
+    def test_vectors(self, transform: SphericalHarmonics) -> None:
+        coefficients = torch.stack([random_coefficients(transform.lmax, 2, wind=True)] * 2, 1)
+        wind = VectorSynthesis(transform)(coefficients)
+        assert wind.shape == (2, 2, transform.nlat, transform.nlon)
+        if exact(transform):
+            torch.testing.assert_close(VectorAnalysis(transform)(wind), coefficients, atol=1e-13, rtol=0)
+        with pytest.raises(DimensionError, match=r"shape \(3, 4\) came; wanted \(..., 2, a, b\)"):
+            VectorAnalysis(transform)(torch.zeros(3, 4))
+
+    @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")  # torch.func's own
+    def test_transforms_of_functions(self) -> None:
+        """Forward-mode derivatives and vmap."""
+        transform = TRANSFORMS["poles"]
+        field, other = torch.randn(2, 3, 7, 12, dtype=torch.float64)
+        value, tangent = torch.func.jvp(transform.analysis, (field,), (other,))
+        torch.testing.assert_close(value, transform.analysis(field))
+        torch.testing.assert_close(tangent, transform.analysis(other))
+        torch.testing.assert_close(torch.func.vmap(transform.analysis)(field), transform.analysis(field))
+
+        def power(f: torch.Tensor) -> torch.Tensor:
+            return transform.analysis(f).abs().square().sum()
+
+        gradient = torch.func.grad(power)
+        torch.testing.assert_close(torch.func.vmap(gradient)(field)[1], gradient(field[1]))
+
+
+def test_second_derivatives_of_vectors(transform: SphericalHarmonics) -> None:
+    field = torch.randn(transform.nlat, transform.nlon, dtype=torch.float64, requires_grad=True)
+    coefficients = random_coefficients(transform.lmax).requires_grad_()
+    options: Any = {"atol": 1e-7, "fast_mode": True}
+    assert torch.autograd.gradgradcheck(lambda u: transform.analysis_vector(u, 2 * u), (field,), **options)
+    assert torch.autograd.gradgradcheck(lambda x: transform.synthesis_vector(x, 2 * x), (coefficients,), **options)
+
+
+def test_adjoints(transform: SphericalHarmonics) -> None:
+    """The derivative of a linear map is its adjoint: real inner products agree."""
+    shape = transform.nlat, transform.nlon
+    field = torch.randn(3, *shape, dtype=torch.float64, requires_grad=True)
+    x = random_coefficients(transform.lmax, 3).requires_grad_()
+    (back,) = torch.autograd.grad(transform.analysis(field), field, x.detach())
+    forward = (transform.analysis(field.detach()).conj() * x.detach()).real.sum()
+    torch.testing.assert_close((back * field.detach()).sum(), forward, atol=1e-12, rtol=0)
+    (back,) = torch.autograd.grad(transform.synthesis(x), x, field.detach())
+    forward = (transform.synthesis(x.detach()) * field.detach()).sum()
+    torch.testing.assert_close((back.conj() * x.detach()).real.sum(), forward, atol=1e-12, rtol=0)
+
+
+def test_unequal_weights_of_symmetric_rows_count() -> None:
+    """Rows that mirror each other with weights that do not cannot be folded."""
+    weights = np.array([0.1, 0.2, 0.3, 0.25, 0.15])
+    rows = np.linspace(0.3, math.pi - 0.3, 5)
+    transform = SphericalHarmonics(rows, np.arange(8) * math.pi / 4, 2, weights=weights, dtype=torch.float64)
+    field = torch.randn(5, 8, dtype=torch.float64)
+    mean = (field.mean(-1) * torch.tensor(weights)).sum()
+    torch.testing.assert_close(transform.analysis(field)[0, 0].real, mean)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 5, 9, 20])
+def test_every_way_of_multiplying_gives_the_same(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Narrow and wide products, many and few rows at a time."""
+    from xatmo.nn import _products
+
+    transform = SphericalHarmonics.regular(37, 74, 35, dtype=torch.float64)
+    x = random_coefficients(35, batch)
+    field = transform.synthesis(x)
+    torch.testing.assert_close(transform.analysis(field), x, atol=1e-12, rtol=0)
+    monkeypatch.setattr(_products, "_CACHE", 1)
+    torch.testing.assert_close(transform.synthesis(x), field, atol=1e-12, rtol=0)
+    torch.testing.assert_close(transform.analysis(field), x, atol=1e-12, rtol=0)
+    one = torch.stack([transform.synthesis(y) for y in x])
+    torch.testing.assert_close(one, field, atol=1e-12, rtol=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.float64, 1e-11), (torch.float32, 2e-6)])
+@pytest.mark.parametrize(("nlat", "memory"), [(721, 0.4e9), (1280, 2.2e9)])
+def test_exact_at_full_size(nlat: int, memory: float, dtype: torch.dtype, bound: float) -> None:
+    """T719 on 721 x 1440 with poles, T1279 on 1280 x 2560 Gaussian: round trip and size of the tables."""
+    if nlat == 721:
+        transform = SphericalHarmonics.regular(721, 1440, 719, dtype=dtype)
+    else:
+        transform = SphericalHarmonics.gaussian(1280, 2560, 1279, dtype=dtype)
+    x = random_coefficients(transform.lmax).to(torch.complex64 if dtype == torch.float32 else torch.complex128)
+    error = (transform.analysis(transform.synthesis(x)) - x).abs().square().mean().sqrt()
+    assert error < bound * x.abs().square().mean().sqrt()
+    if dtype == torch.float32:
+        assert transform.table_bytes <= memory

@@ -128,7 +128,7 @@ def analyse(plan: Plan, field: Tensor, *, weighted: bool, norm: str) -> Tensor:
                 target[parity, rows, : (size + 1 - parity) // 2] = waves[..., parity:size:2].permute(1, 2, 0)
     folds *= 3 - len(folds)
     out = torch.empty(batch, size, size, dtype=wide, device=field.device)
-    matrices = plan.weights is not None and plan.weights.ndim == 4 and weighted
+    matrices = plan.weights if weighted and plan.weights is not None and plan.weights.ndim == 4 else None
     for block in plan.blocks:
         out[:, block.orders, : block.orders.start] = 0
         count = block.tables[0].shape[0]
@@ -136,10 +136,8 @@ def analyse(plan: Plan, field: Tensor, *, weighted: bool, norm: str) -> Tensor:
             if not table.shape[1]:
                 continue
             real = torch.view_as_real(waves[block.parity, :, block.place])  # (row, order, batch, 2)
-            if matrices:
-                real = plan.weights[odd, block.parity, block.rows] @ real.flatten(1)  # type: ignore[index]
-            else:
-                real = real[block.rows]
+            inner = block.rows
+            real = matrices[odd, block.parity, inner] @ real.flatten(1) if matrices is not None else real[inner]
             real = real.reshape(-1, count, 2 * batch)
             target = out[:, block.orders, block.degrees(odd)]
             if 2 * batch <= _NARROW[0]:
@@ -153,13 +151,13 @@ def analyse(plan: Plan, field: Tensor, *, weighted: bool, norm: str) -> Tensor:
 
 def synthesise(plan: Plan, coefficients: Tensor, *, weighted: bool) -> Tensor:
     """Sum over degrees, then over orders: (batch, order, degree) -> (batch, nlat, nlon); orders above 0 count twice."""
-    size, batch = plan.lmax + 1, coefficients.shape[0]
+    batch = coefficients.shape[0]
     folds = _folds(plan, batch, coefficients.dtype, coefficients.device)
     if len(folds) == 1:  # sums of both kinds of degrees go to the same rows
         folds = [folds[0], torch.empty_like(folds[0])]
-    matrices = plan.weights is not None and plan.weights.ndim == 4 and weighted
+    matrices = plan.weights if weighted and plan.weights is not None and plan.weights.ndim == 4 else None
     for block in plan.blocks:
-        count, rows = block.tables[0].shape[0], block.rows
+        rows = block.rows
         for odd, (waves, table) in enumerate(zip(folds, block.tables, strict=True)):
             target = torch.view_as_real(waves[block.parity, :, block.place]).flatten(2)  # (row, order, 2 batch)
             if not table.shape[1]:
@@ -171,8 +169,8 @@ def synthesise(plan: Plan, coefficients: Tensor, *, weighted: bool) -> Tensor:
                 sums = torch.bmm(real.mT, table).permute(2, 0, 1)
             else:
                 sums = torch.bmm(table.mT, real).permute(1, 0, 2)
-            if matrices:
-                transposed = plan.weights[odd, block.parity, rows].mT  # type: ignore[index]
+            if matrices is not None:
+                transposed = matrices[odd, block.parity, rows].mT
                 target.copy_((transposed @ sums.flatten(1)).view(target.shape))
             else:
                 target[: rows.start] = 0
@@ -277,6 +275,23 @@ _ADJOINT = {
 }
 
 
+FUSED: Any
+PROJECT: Any
+EVALUATE: Any
+
+
+def _outside_graphs(function: Any) -> Any:
+    """Let torch.compile run a function as it is: its loops over views would only be slow to trace."""
+
+    def call(*arguments: Any) -> Any:
+        if torch.compiler.is_compiling():
+            # Not sooner: it loads the compiler, which takes as long as loading torch.
+            return torch.compiler.disable(function)(*arguments)  # type: ignore[no-untyped-call]
+        return function(*arguments)
+
+    return call
+
+
 class _Map(torch.autograd.Function):
     """A linear map by its name; its derivative is its adjoint, so nothing has to be kept."""
 
@@ -291,16 +306,16 @@ class _Map(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
         kind, plan, phase = ctx.rest
-        return _Map.apply(gradients[0].resolve_conj(), _ADJOINT[kind], plan, phase), None, None, None
+        return FUSED(gradients[0].resolve_conj(), _ADJOINT[kind], plan, phase), None, None, None
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Any:
-        return _Map.apply(tangents[0], *ctx.rest)
+        return FUSED(tangents[0], *ctx.rest)
 
     @staticmethod
     def vmap(info: Any, dims: Any, x: Tensor, kind: str, plan: Plan, phase: Tensor | None) -> Any:
         x = x.movedim(dims[0], 0)
-        out = _Map.apply(x.flatten(0, 1), kind, plan, phase)
+        out = FUSED(x.flatten(0, 1), kind, plan, phase)
         return out.unflatten(0, x.shape[:2]), 0
 
 
@@ -338,11 +353,11 @@ class _Down(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
-        return *_Up.apply(gradients[0], ctx.plan), None
+        return *EVALUATE(gradients[0], ctx.plan), None
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Any:
-        return _Down.apply(tangents[0], tangents[1], ctx.plan)
+        return PROJECT(tangents[0], tangents[1], ctx.plan)
 
 
 class _Up(torch.autograd.Function):
@@ -356,13 +371,11 @@ class _Up(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
-        return _Down.apply(gradients[0], gradients[1], ctx.plan), None
+        return PROJECT(gradients[0], gradients[1], ctx.plan), None
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Any:
-        return _Up.apply(tangents[0], ctx.plan)
+        return EVALUATE(tangents[0], ctx.plan)
 
 
-FUSED: Any = _Map.apply
-PROJECT: Any = _Down.apply
-EVALUATE: Any = _Up.apply
+FUSED, PROJECT, EVALUATE = (_outside_graphs(function.apply) for function in (_Map, _Down, _Up))

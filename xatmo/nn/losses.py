@@ -1,12 +1,14 @@
 """Losses: tensors in, one number out. Missing targets do not count; every cell can have a weight.
 
 All take ``prediction`` and ``target`` ``(batch, channel, ..., lat, lon)`` and ``weight``, positive and broadcastable to
-them (areas, for instance). Where the target is NaN, the value and its gradient are left out of the weighted mean.
+them (areas, for instance). Where the target is NaN, the value and its gradient are left out of the weighted mean; the
+spectral losses, see `xatmo.nn.spectral_losses`, need whole boxes and refuse missing targets.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
@@ -14,6 +16,7 @@ import torch
 from torch import nn
 
 from xatmo.errors import OptionError
+from xatmo.nn import spectral_losses
 
 Loss: TypeAlias = Callable[[torch.Tensor, torch.Tensor, "torch.Tensor | None"], torch.Tensor]
 
@@ -65,7 +68,15 @@ def gradient(prediction: torch.Tensor, target: torch.Tensor, weight: torch.Tenso
     return total / norm.clamp_min(torch.finfo(norm.dtype).tiny)
 
 
-LOSSES: dict[str, Loss] = {"mae": mae, "mse": mse, "gradient": gradient}
+LOSSES: dict[str, Loss] = {
+    "mae": mae,
+    "mse": mse,
+    "gradient": gradient,
+    "spectral_power": spectral_losses.power,
+    "spectral_coherence": spectral_losses.coherence,
+    "spectral_weighted": spectral_losses.weighted,
+    "spectral_adjusted": spectral_losses.adjusted,
+}
 
 
 class Mix(nn.Module):
@@ -117,14 +128,30 @@ class Mix(nn.Module):
 
 
 def build(loss: str | Mapping[str, float]) -> Mix:
-    """Make a loss from a name, names joined with ``+``, or a mapping from names to weights.
+    """Make a loss from a name, names joined with ``+`` (each with a factor before it, if not 1), or a mapping.
 
     Examples
     --------
     >>> build("mae+gradient").parts, build({"mse": 2.0}).parts
     ({'mae': 1.0, 'gradient': 1.0}, {'mse': 2.0})
+    >>> build("mae + 0.1 spectral_power").parts
+    {'mae': 1.0, 'spectral_power': 0.1}
     """
-    return Mix({name.strip(): 1.0 for name in loss.split("+")} if isinstance(loss, str) else loss)
+    if not isinstance(loss, str):
+        return Mix(loss)
+    parts: dict[str, float] = {}
+    for term in loss.split("+"):
+        found = re.fullmatch(r"(?:([0-9.]+(?:[eE]-?[0-9]+)?)(?:\s*\*\s*|\s+))?(\S+)", term.strip())
+        factor, name = (1.0, term.strip()) if found is None else (_number(found[1]), found[2])
+        parts[name] = parts.get(name, 0.0) + factor
+    return Mix(parts)
+
+
+def _number(text: str | None) -> float:
+    try:
+        return 1.0 if text is None else float(text)
+    except ValueError:
+        return math.nan  # which no loss takes as its weight
 
 
 def _error(

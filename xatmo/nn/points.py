@@ -25,10 +25,10 @@ def scalar(
     transform: SphericalHarmonics, coefficients: Tensor, colatitude: Any, longitude: Any, *, block: int | None = None
 ) -> Tensor:
     """See `xatmo.nn.sphere.SphericalHarmonics.at_points`."""
-    place = _points(transform, colatitude, longitude, coefficients.device)
+    theta, phi = _points(colatitude, longitude, coefficients.device)
     with torch.autocast(coefficients.device.type, enabled=False):
         waves = _rows(transform).legendre_synthesis(coefficients)
-        return _evaluate(transform, waves, *place, block, vector=False)
+        return _evaluate(transform, waves, theta, phi, block, vector=False)
 
 
 def vector(
@@ -41,10 +41,10 @@ def vector(
     block: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """See `xatmo.nn.sphere.SphericalHarmonics.at_points_vector`."""
-    place = _points(transform, colatitude, longitude, rotational.device)
+    theta, phi = _points(colatitude, longitude, rotational.device)
     with torch.autocast(rotational.device.type, enabled=False):
         waves = torch.stack(_rows(transform).legendre_synthesis_vector(rotational, divergent))
-        u, v = _evaluate(transform, waves, *place, block, vector=True)
+        u, v = _evaluate(transform, waves, theta, phi, block, vector=True)
         return u, v
 
 
@@ -53,13 +53,13 @@ def _rows(transform: SphericalHarmonics) -> SphericalHarmonics:
     return transform if transform.equal_rows(transform.lmax) else transform.companion()
 
 
-def _points(transform: SphericalHarmonics, colatitude: Any, longitude: Any, device: torch.device) -> list[Tensor]:
+def _points(colatitude: Any, longitude: Any, device: torch.device) -> tuple[Tensor, Tensor]:
     place = [torch.as_tensor(x, device=device) for x in (colatitude, longitude)]
     if place[0].ndim != 1 or place[0].shape != place[1].shape:
         came = f"colatitude {tuple(place[0].shape)} and longitude {tuple(place[1].shape)}"
         message = f"{came} came; wanted one of each for every point, (npoints,) both"
         raise DimensionError(message)
-    return [x.double() for x in place]  # at high degrees, angles need more digits than values
+    return place[0].double(), place[1].double()  # at high degrees, angles need more digits than values
 
 
 def _evaluate(
@@ -89,7 +89,7 @@ def _evaluate(
     tracked = torch.is_grad_enabled() and any(x.requires_grad for x in (*series, colatitude, longitude))
 
     def some(theta: Tensor, phi: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-        total: Any = 0
+        total = theta.new_zeros(theta.shape[0], batch, dtype=cosine.dtype)
         for kind, (terms, parity) in enumerate(zip((cosine, sine), parities, strict=True)):
             if not terms.shape[1]:
                 continue

@@ -44,11 +44,11 @@ class SphericalHarmonics(nn.Module):
 
     Notes
     -----
-    Tables hold at most ``lmax**2 * nlat / 4`` numbers: TABLES719 GB in float32 for lmax 719 on 721 rows, TABLES1279 GB for
-    lmax 1279 on 1280 Gaussian rows. They are neither parameters nor buffers: not in ``state_dict``, not broadcast
-    between processes. They follow the module to another device; ``.double()`` computes them anew, ``.half()`` and
-    ``.bfloat16()`` leave them in float32. Every method is linear, can be differentiated (any number of times), and
-    works on any leading dimensions.
+    Tables hold about ``lmax**2 * nlat / 5`` numbers: 0.32 GB in float32 for lmax 719 on 721 rows, 1.7 GB for lmax 1279
+    on 1280 Gaussian rows; they are made in some 3 and 12 seconds, a block at a time in float64. They are neither
+    parameters nor buffers: not in ``state_dict``, not broadcast between processes. They follow the module to another
+    device; ``.double()`` computes them anew, ``.half()`` and ``.bfloat16()`` leave them in float32. Every method is
+    linear, can be differentiated (any number of times), and works on any leading dimensions.
 
     Fields and coefficients of any precision are taken; work is done, and results come, in the transform's own
     precision, also under autocast: a bfloat16 field gives complex64 coefficients and those a float32 field.
@@ -69,7 +69,6 @@ class SphericalHarmonics(nn.Module):
     >>> torch.allclose(transform.synthesis(transform.analysis(x)), x)
     True
     """
-
 
     def __init__(
         self,
@@ -180,7 +179,7 @@ class SphericalHarmonics(nn.Module):
         They are no buffers: nothing of them is saved, broadcast or averaged. Half precision leaves them in float32;
         what goes from float32 to float64 is computed anew.
         """
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         probe = fn(torch.zeros(1, dtype=self.dtype, device=self.device))
         target = probe.dtype if probe.dtype in (torch.float32, torch.float64) else self.dtype
         with torch.inference_mode(False):

@@ -45,7 +45,9 @@ class SuperResolver(Task):
     time_window : {None}
         Number of time steps that the network sees at once.
     loss : str or mapping
-        ``"mae"``, ``"mse"``, ``"gradient"``, several joined with ``+``, or a mapping from these to weights.
+        ``"mae"``, ``"mse"``, ``"gradient"``, ``"spectral_power"``, ``"spectral_coherence"``, ``"spectral_weighted"``,
+        ``"spectral_adjusted"``; several joined with ``+``, with factors (``"mae + 0.1 spectral_power"``), or a mapping
+        from these to weights. Spectral losses need patches without missing cells: see `xatmo.nn.spectral_losses`.
     loss_weights : {None, "area"}
         How cells count in the loss: all alike, or by their area on the sphere, as in scores.
     constraint : {None}

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import ast
+import importlib.util
+import inspect
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import xarray as xr
+from scipy import sparse as sp
 
 from xatmo import Grid
+from xatmo.errors import GridError, OptionError
 from xatmo.optional import available
-from xatmo.regrid import ENGINES, regrid
+from xatmo.regrid import ENGINES, Mesh, Regridder, SparseWeights, engines, regrid
 from xatmo.regrid._kernels import thread_count
 from xatmo.regrid.weights import weights_between
 
@@ -25,35 +32,90 @@ def field() -> xr.DataArray:
     return xr.DataArray(values, coords=coords, dims=("time", "latitude", "longitude"), name="t", attrs={"units": "K"})
 
 
+class Coo:
+    """What xESMF's weights are made of: ``sparse.COO`` with ``coords`` and ``data``."""
+
+    def __init__(self, matrix: Any) -> None:
+        coo = sp.coo_array(matrix)
+        self.coords, self.data = np.stack([coo.row, coo.col]), coo.data
+
+
 class StandIn:
-    """A Regridder with xESMF's signature: weights of the built-in engine, applied as xESMF does."""
+    """``xesmf.Regridder`` as of version 0.9.2: its signature, and weights as ESMF defines them."""
 
     calls: list[dict[str, Any]]
 
-    def __init__(self, ds_in: xr.Dataset, ds_out: xr.Dataset, method: str, **options: Any) -> None:
-        assert set(options) == {"periodic", "unmapped_to_nan"}
-        self.calls.append({"method": method, **options, "bounds": "lat_b" in ds_in and "lon_b" in ds_out})
-        source, target = (Grid.from_latlon(ds["lat"].values, ds["lon"].values) for ds in (ds_in, ds_out))
-        self.target, self.method = ds_out, method
-        self.weights = weights_between(source, target, "nearest" if method == "nearest_s2d" else method)
-
-    def __call__(self, da: xr.DataArray, *, keep_attrs: bool, **options: Any) -> xr.DataArray:
-        self.calls[-1].update(options)
-        assert da.dims[-2:] == ("lat", "lon")
-        lat, lon = (w.matrix.toarray() for w in (self.weights.lat, self.weights.lon))
-        out = xr.apply_ufunc(
-            lambda x: lat @ x @ lon.T, da, input_core_dims=[["lat", "lon"]], output_core_dims=[["lat", "lon"]],
-            exclude_dims={"lat", "lon"}, dask="parallelized", output_dtypes=[np.float64], keep_attrs=keep_attrs,
-            dask_gufunc_kwargs={"output_sizes": {d: self.target.sizes[d] for d in ("lat", "lon")}},
+    def __init__(
+        self,
+        ds_in: xr.Dataset,
+        ds_out: xr.Dataset,
+        method: str,
+        locstream_in: bool = False,
+        locstream_out: bool = False,
+        periodic: bool = False,
+        parallel: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        assert set(kwargs) <= BASE_OPTIONS
+        for ds, bare in ((ds_in, locstream_in), (ds_out, locstream_out)):
+            assert ds["lat"].attrs["units"] == "degrees_north"
+            assert ds["lat"].dims == ds["lon"].dims or not bare
+            if method.startswith("conservative") and not bare:  # as backend.esmf_regrid_build insists
+                cells = tuple(n + 1 for n in (*ds["lat"].shape, *ds["lon"].shape)[: 2 * ds["lat"].ndim])
+                edges = (*ds["lat_b"].shape, *ds["lon_b"].shape)
+                assert edges == (cells if ds["lat"].ndim == 1 else (cells[0], cells[1]) * 2)
+        self.calls.append(
+            {"method": method, "periodic": periodic, "parallel": parallel, "in": ds_in, "out": ds_out,
+             "locstream": (locstream_in, locstream_out), **kwargs}
         )  # fmt: skip
-        return out.assign_coords(lat=self.target["lat"], lon=self.target["lon"]).assign_attrs(regrid_method=self.method)
+        self.weights = SimpleNamespace(data=Coo(self._matrix(ds_in, ds_out, method)))
+
+    def _matrix(self, ds_in: xr.Dataset, ds_out: xr.Dataset, method: str) -> Any:
+        if ds_in["lat"].ndim == 2 or ds_in["lat"].dims == ds_in["lon"].dims:
+            return sp.eye_array(ds_out["lat"].size, ds_in["lat"].size)
+        source, target = (Grid.from_latlon(ds["lat"].values, ds["lon"].values) for ds in (ds_in, ds_out))
+        ours = {"nearest_s2d": "nearest", "patch": "bicubic"}.get(method, method)
+        weights = SparseWeights.of(weights_between(source, target, ours)).signed()
+        matrix = weights.matrix
+        if method == "conservative":  # DSTAREA: rows sum to the covered part
+            matrix = sp.diags_array(weights.coverage) @ matrix
+        return matrix
+
+
+# Of BaseRegridder.__init__ in xESMF 0.9.2, and of Regridder.
+BASE_OPTIONS = {
+    "filename", "reuse_weights", "extrap_method", "extrap_dist_exponent", "extrap_num_src_pnts", "weights",
+    "ignore_degenerate", "input_dims", "output_dims", "unmapped_to_nan", "post_mask_source",
+}  # fmt: skip
 
 
 @pytest.fixture
-def stand_in(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
     StandIn.calls = []
     monkeypatch.setitem(sys.modules, "xesmf", SimpleNamespace(Regridder=StandIn))
-    return StandIn.calls
+    engines._kept_xesmf_weights.cache_clear()
+    yield StandIn.calls
+    engines._kept_xesmf_weights.cache_clear()
+
+
+def test_stand_in_has_the_signature_of_xesmf() -> None:
+    """Read from its source, since importing it needs ESMF."""
+    spec = importlib.util.find_spec("xesmf")
+    if spec is None or spec.origin is None:
+        pytest.skip("xesmf is not here")
+    tree = ast.parse((Path(spec.origin).parent / "frontend.py").read_text())
+    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+
+    def arguments(name: str) -> list[str]:
+        (init,) = (f for f in classes[name].body if isinstance(f, ast.FunctionDef) and f.name == "__init__")
+        return [a.arg for a in init.args.args]
+
+    assert arguments("Regridder") == list(inspect.signature(StandIn.__init__).parameters)[:-1]
+    assert set(arguments("BaseRegridder")) - {"self", "grid_in", "grid_out", "method", "parallel"} == BASE_OPTIONS
+    assert set(engines._XESMF_OPTIONS) <= BASE_OPTIONS | {"parallel"}
+    backend = (Path(spec.origin).parent / "backend.py").read_text()
+    for method in set(engines._XESMF_METHODS.values()):
+        assert f"'{method}': ESMF.RegridMethod" in backend
 
 
 @pytest.mark.parametrize("method", ["conservative", "bilinear", "nearest"])
@@ -72,22 +134,113 @@ def test_xesmf_gets_edges_and_gives_our_labels(stand_in: list[dict[str, Any]], m
     assert out.attrs["units"] == "K"
     np.testing.assert_allclose(out.values, expected.values, atol=1e-5)
     conserving = method == "conservative"
-    call = stand_in[0]
+    (call,) = stand_in
     assert call["method"] == ("nearest_s2d" if method == "nearest" else method)
-    assert call["bounds"] == conserving
+    assert ("lat_b" in call["in"] and "lon_b" in call["out"]) == conserving
     assert call["periodic"] != conserving
-    assert call.get("na_thres") == (0.75 if conserving else None)
+    assert call["unmapped_to_nan"] is False
+    regrid(da * 2, TARGET, method=method, engine="xesmf")  # type: ignore[arg-type]
+    assert len(stand_in) == 1  # weights are kept
 
 
-@pytest.mark.skipif(not available("xesmf"), reason="xesmf (ESMF) is not installed")
-@pytest.mark.parametrize("method", ["conservative", "bilinear", "nearest"])
-def test_xesmf_agrees_with_the_built_in_engine(method: str) -> None:
+def test_missing_values_of_xesmf_weights_are_ours(stand_in: list[dict[str, Any]]) -> None:
+    region = Grid.from_latlon(np.arange(20.0, 70, 10), np.arange(0.0, 120, 10))
+    da = field().interp(latitude=region.latitude, longitude=region.longitude)
+    da = da.where(np.random.default_rng(1).random(da.shape) > 0.3)
+    for min_valid in (0.0, 0.5, 1.0):
+        theirs = regrid(da, TARGET, method="conservative", engine="xesmf", min_valid=min_valid)
+        ours = regrid(da, TARGET, method="conservative", min_valid=min_valid)
+        np.testing.assert_allclose(theirs, ours, atol=1e-5)
+
+
+def test_regridder_by_xesmf(stand_in: list[dict[str, Any]], tmp_path: Path) -> None:
     da = field()
+    mask = np.ones(SOURCE.shape, dtype=bool)
+    mask[3] = False
+    options: dict[str, Any] = {"extrap_method": "inverse_dist", "extrap_num_src_pnts": 4, "ignore_degenerate": True}
+    regridder = Regridder(SOURCE, TARGET, method="bilinear", engine="xesmf", mask=mask, parallel=True, **options)
+    (call,) = stand_in
+    assert {k: call[k] for k in options} == options
+    assert call["parallel"] is True
+    np.testing.assert_array_equal(call["in"]["mask"], mask)
+    assert call["in"]["mask"].dims == ("lat", "lon")
+    assert len(call["out"]["mask"].chunksizes["lat"]) == 4
+    assert repr(regridder).startswith("<Regridder bilinear by xesmf, <Grid regular 19 x 36")
+    out = regridder(da)
+    regridder.save(tmp_path / "r.nc")
+    xr.testing.assert_identical(Regridder.load(tmp_path / "r.nc")(da), out)
+    assert len(stand_in) == 1
+    patch = Regridder(SOURCE, TARGET, method="patch", engine="xesmf")
+    assert patch(da).shape == (2, *TARGET.shape)
+    same = Regridder(SOURCE, TARGET, method="conservative_normed", engine="xesmf")
+    assert same.method == "conservative"
+
+
+def test_curvilinear_grids_have_corners_and_points_none(stand_in: list[dict[str, Any]]) -> None:
+    mesh = Mesh(*np.meshgrid(SOURCE.latitude, SOURCE.longitude, indexing="ij"))
+    Regridder(mesh, mesh, method="conservative", engine="xesmf")
+    assert stand_in[-1]["in"]["lat_b"].shape == (20, 37)
+    assert stand_in[-1]["periodic"] is False
+    assert stand_in[-1]["locstream"] == (False, False)
+    Regridder(mesh, mesh, method="bilinear", engine="xesmf")
+    assert stand_in[-1]["periodic"] is True
+    points = Grid.healpix(4)
+    Regridder(points, points, method="nearest_d2s", engine="xesmf")
+    assert stand_in[-1]["locstream"] == (True, True)
+    assert stand_in[-1]["in"]["lat"].dims == ("locations",)
+    with pytest.raises(GridError, match="between points without cells ESMF has 'nearest_s2d', 'nearest_d2s'"):
+        Regridder(points, TARGET, method="bilinear", engine="xesmf")
+    with pytest.raises(OptionError, match=r"\['colour'\] came for engine 'xesmf'"):
+        Regridder(SOURCE, TARGET, engine="xesmf", colour="red")
+    with pytest.raises(OptionError, match="engine 'xesmf' has no method 'bicubic'"):
+        Regridder(SOURCE, TARGET, method="bicubic", engine="xesmf")
+
+
+def test_masked_targets_lose_the_nan_that_xesmf_gives_them() -> None:
+    coo = SimpleNamespace(coords=np.array([[0, 1, 1], [0, 1, 2]]), data=np.array([np.nan, 0.5, 0.25]))
+    grids = SimpleNamespace(shape=(1, 3)), SimpleNamespace(shape=(1, 2))
+    weights = engines._from_coo(coo, *grids, "conservative")
+    np.testing.assert_allclose(weights.matrix.toarray(), [[0, 0, 0], [0, 2 / 3, 1 / 3]])
+    np.testing.assert_allclose(weights.coverage, [0, 0.75])
+
+
+def _has_esmf() -> bool:
+    if not available("xesmf"):
+        return False
+    return available("esmpy") or available("ESMF")
+
+
+@pytest.mark.skipif(not _has_esmf(), reason="xesmf and ESMF are not installed")
+@pytest.mark.parametrize("method", ["conservative", "bilinear", "nearest"])
+def test_esmf_agrees_with_the_built_in_engine(method: str) -> None:
+    da = field().astype(np.float64)
     theirs = regrid(da, TARGET, method=method, engine="xesmf")  # type: ignore[arg-type]
     ours = regrid(da, TARGET, method=method)  # type: ignore[arg-type]
-    assert theirs.dtype == np.float32
-    inner = slice(1, -1) if method == "bilinear" else slice(None)  # ESMF takes pole means
-    assert np.median(np.abs(theirs - ours).values[:, inner]) < 1e-3
+    gap = np.abs(theirs - ours).values
+    if method == "conservative":  # cells of both have edges along great circles in ESMF, along parallels here
+        smooth = np.cos(np.radians(da.latitude)) * np.cos(np.radians(da.longitude)) + 0 * da
+        both = (regrid(smooth, TARGET, method="conservative", engine=e) for e in ("xesmf", None))
+        first, second = both
+        assert np.abs(first - second).max() < 1e-2
+        constant = regrid(da * 0 + 3, TARGET, method="conservative", engine="xesmf")
+        np.testing.assert_allclose(constant, 3, rtol=1e-5)
+        sums = [(f * g.areas).sum(("latitude", "longitude")) for f, g in ((smooth, SOURCE), (first, TARGET))]
+        np.testing.assert_allclose(sums[0], sums[1], atol=1e-2 * SOURCE.areas.sum())
+    elif method == "bilinear":  # ESMF maps lines of constant longitude and latitude in space, and takes means at poles
+        assert np.median(gap[:, 1:-1]) < 1e-3
+    else:
+        assert np.median(gap) < 1e-5
+
+
+@pytest.mark.skipif(not _has_esmf(), reason="xesmf and ESMF are not installed")
+def test_esmf_conserves_on_a_curvilinear_grid() -> None:
+    lat, lon = np.meshgrid(np.linspace(-30, 30, 31), np.linspace(0, 60, 31), indexing="ij")
+    mesh = Mesh(lat + 3 * np.sin(np.radians(3 * lon)), lon + 3 * np.sin(np.radians(3 * lat)))
+    regridder = Regridder(mesh, Grid.regular(91, 180), engine="xesmf", min_valid=0)
+    weights = regridder.as_sparse()
+    np.testing.assert_allclose(weights.apply(np.ones(mesh.shape), min_valid=1).ravel()[weights.coverage == 1], 1)
+    area = (weights.coverage * Grid.regular(91, 180).areas.ravel()).sum()
+    assert abs(area / (np.radians(62) * 2 * np.sin(np.radians(31)) * 6371229.0**2) - 1) < 0.05
 
 
 def test_registry_and_threads(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -123,6 +123,14 @@ class TestSpectra:
         assert [line.get_label() for line in ax.lines] == ["ERA5, energy", "ERA5, rotational", "ERA5, divergent"]
 
 
+def test_spectrum_draws_what_the_other_methods_gave() -> None:
+    first, second = noise(), noise(seed=1)
+    ax = first["u"].atmo.cross_spectrum(second["u"]).atmo.plot.spectrum()
+    drawn(ax)
+    assert [line.get_label() for line in ax.lines] == ["cross", "power", "power_other"]
+    assert first.atmo.spectral_flux().atmo.plot.spectrum().get_ylabel().startswith("flux of kinetic energy")
+
+
 class TestZonal:
     def test_latitudes_make_a_picture(self) -> None:
         s = noise()["u"].atmo.energy_spectrum(kind="zonal")

@@ -169,7 +169,11 @@ class TestSpherical:
 
     def test_variables_are_matched_by_name_and_converted(self, field: Fields) -> None:
         a, b = (xr.Dataset({"t": field(GAUSS, seed=s), "q": field(GAUSS, seed=s + 5)}) for s in (0, 1))
-        other = b.assign(t=(b["t"] - 273.15).assign_attrs(units="degC"))[["q", "t"]].assign(extra=b["t"])
+        a = a.assign(count=("time", [1, 2, 3]), crs=0)
+        b = b.assign(count=("time", [1, 2, 3]), crs=0)
+        other = b.assign(t=(b["t"] - 273.15).assign_attrs(units="degC"))[["q", "t", "count", "crs"]].assign(
+            extra=b["t"]
+        )
         out, expected = a.atmo.cross_spectrum(other), a["t"].atmo.cross_spectrum(b["t"])
         assert list(out.data_vars) == [f"{n}_{part}" for n in ("t", "q") for part in SCALAR]
         np.testing.assert_allclose(out["t_cross"], expected["cross"], atol=1e-9)
@@ -189,6 +193,15 @@ class TestSpherical:
             np.testing.assert_allclose(out[name].values, da, rtol=2e-5, atol=1e-5)
         assert winds["divergent_cross"].chunksizes["time"] == (1, 1, 1)
         np.testing.assert_allclose(winds["cross"].values, ds.atmo.cross_spectrum(ds)["cross"], rtol=1e-5)
+
+    def test_chunks_may_differ(self, field: Fields) -> None:
+        a, b = field(GAUSS), field(GAUSS, seed=1)
+        expected = a.atmo.cross_spectrum(b)
+        for chunks in ((1, 2), (3, 1), (2, None)):
+            x, y = (f if n is None else f.chunk(time=n) for f, n in zip((a, b), chunks, strict=True))
+            out = x.atmo.cross_spectrum(y)
+            assert out["coherence"].chunks is not None
+            np.testing.assert_allclose(out["coherence"], expected["coherence"], rtol=1e-10)
 
     def test_a_field_without_time_stands_for_all(self, field: Fields) -> None:
         a, b = field(GAUSS), field(GAUSS, seed=1)
@@ -293,7 +306,7 @@ class TestErrors:
     def test_names(self, field: Fields, wind: Winds) -> None:
         a = field(GAUSS)
         ds = xr.Dataset({"t": a, "q": a})
-        with pytest.raises(VariableError, match="pairs variables by name"):
+        with pytest.raises(VariableError, match="pairs fields by name"):
             ds.atmo.cross_spectrum(ds.rename(t="a", q="b"))
         with pytest.raises(VariableError, match="got a DataArray named 'x' and a Dataset"):
             a.rename("x").atmo.cross_spectrum(ds)

@@ -16,6 +16,7 @@ from matplotlib.ticker import FuncFormatter
 from xatmo.errors import DimensionError, OptionError
 from xatmo.plot import _scales, style
 from xatmo.plot._scales import SCALES
+from xatmo.plot.exchange import flux
 from xatmo.typing import XarrayObject
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 _PARTS = {"energy": (style.TRUTH, 2.2), "rotational": (style.COLOURS[0], 1.4), "divergent": (style.COLOURS[1], 1.4)}
 _FIT = style.COLOURS[3]
+_NO_POWER = ("correlation", "coherence", "phase", "quadrature")  # of cross-spectra
 
 
 def spectrum(
@@ -43,7 +45,9 @@ def spectrum(
     ----------
     obj : Dataset or DataArray
         What `energy_spectrum` gave, or fields, whose spectrum is then computed. Other dimensions are averaged over. Of
-        a Dataset every variable is drawn (of zonal spectra by latitude, one).
+        a Dataset every variable is drawn (of zonal spectra by latitude, one; of cross-spectra the powers and the
+        positive part of the cross-spectrum, for the rest see `coherence`). What `spectral_flux` gave is drawn by
+        `flux`.
     ax, slopes, title
         As in `spectra`.
     label : str, optional
@@ -75,6 +79,9 @@ def spectrum(
         return _by_latitude(found, ax, title)
     lines: dict[str, XarrayObject]
     if isinstance(found, xr.Dataset):
+        if "energy_flux" in found:
+            return flux(found, ax, title=title)
+        found = found.drop_vars([n for n in found.data_vars if str(n).endswith(_NO_POWER)])
         lines = {str(n): found[n] for n, v in found.data_vars.items() if dim in v.dims and v.dtype.kind == "f"}
         if label is not None:
             lines = {label if len(lines) == 1 else f"{label}, {name}": v for name, v in lines.items()}

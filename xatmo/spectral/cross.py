@@ -16,7 +16,7 @@ from xatmo.constants import EARTH_RADIUS
 from xatmo.errors import CoordinateError, DimensionError, GridError, OptionError, UnitsError, VariableError
 from xatmo.grids import Grid
 from xatmo.spectral import _fields, _kernels, _operands
-from xatmo.spectral._fields import DEGREE, Source
+from xatmo.spectral._fields import DEGREE, ORDER, Source
 from xatmo.spectral._operands import Components, Operand
 from xatmo.spectral._planar import Box
 from xatmo.spectral._results import holds_coefficients, unit_scale
@@ -97,7 +97,9 @@ class _Pair:
         return None if units is None else squared_units(str(units))
 
 
-def _pairs(obj: XarrayObject, other: XarrayObject, u: Hashable | None, v: Hashable | None) -> Iterator[_Pair]:
+def _pairs(
+    obj: XarrayObject, other: XarrayObject, sides: tuple[_Side, _Side], u: Hashable | None, v: Hashable | None
+) -> Iterator[_Pair]:
     if isinstance(obj, xr.Dataset) and isinstance(other, xr.Dataset):
         winds = _wind(obj, u, v), _wind(other, *_named(other, u, v))
         if winds[0] is not None and winds[1] is not None:
@@ -107,14 +109,19 @@ def _pairs(obj: XarrayObject, other: XarrayObject, u: Hashable | None, v: Hashab
             message = f"{_WHAT}: u={u!r}, v={v!r} came, but the other Dataset has no wind pair"
             raise VariableError(message)
         left_out = cf.auxiliary(obj)
+        known = [set(side.core) for side in sides]
         names = [
             n
             for n, x in obj.data_vars.items()
-            if n in other.data_vars and x.dtype.kind in "fiubc" and n not in left_out
+            if n in other.data_vars
+            and x.dtype.kind in "fiubc"
+            and n not in left_out
+            and known[0] <= set(x.dims)
+            and known[1] <= set(other[n].dims)
         ]
         if not names:
             message = (
-                f"{_WHAT} pairs variables by name; {sorted(map(str, obj.data_vars))} and "
+                f"{_WHAT} pairs fields by name; {sorted(map(str, obj.data_vars))} and "
                 f"{sorted(map(str, other.data_vars))} came. Rename one: ds.rename({{'OLD': 'NEW'}})"
             )
             raise VariableError(message)
@@ -179,6 +186,10 @@ class _Side:
     @classmethod
     def of(cls, obj: XarrayObject) -> _Side:
         return cls(None if holds_coefficients(obj) else Source.of(obj))
+
+    @property
+    def core(self) -> tuple[Hashable, ...]:
+        return (DEGREE, ORDER) if self.source is None else self.source.axes.dims
 
     @property
     def is_plane(self) -> bool:
@@ -360,7 +371,7 @@ def cross_spectrum(
         message = f"lmax={lmax!r} came for boxes; wanted it with kind='spherical' only"
         raise OptionError(message)
     done: dict[str, xr.DataArray] = {}
-    for pair in _pairs(obj, other, u, v):
+    for pair in _pairs(obj, other, sides, u, v):
         if not pair.is_wind:
             pair = replace(pair, second=(_in_units_of(pair.second[0], pair.first[0]),))
         done |= _in_boxes(pair, sides, dim) if plane else _by_degree(pair, sides, lmax, dim, engine)

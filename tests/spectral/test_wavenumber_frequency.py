@@ -495,6 +495,22 @@ def test_rings_are_refused() -> None:
         wavenumber_frequency(da)
 
 
+def test_results_can_be_saved(tmp_path: Any) -> None:
+    """Labels of symmetry are strings that Zarr and netCDF have a type for: no warning, and they come back."""
+    power = wavenumber_frequency(noise(30), symmetry="both")
+    power.to_dataset().to_zarr(tmp_path / "power.zarr", consolidated=False)
+    wk_background(power).to_netcdf(tmp_path / "wk.nc")
+    with xr.open_dataset(tmp_path / "wk.nc") as back:
+        np.testing.assert_allclose(back["power"].sel(symmetry="symmetric"), power.sel(symmetry="symmetric")[1:])
+    with xr.open_zarr(tmp_path / "power.zarr", consolidated=False) as back:
+        assert back["symmetry"].values.tolist() == ["symmetric", "antisymmetric"]
+
+
+def test_coefficients_are_named_as_such() -> None:
+    with pytest.raises(GridError, match="these are spherical-harmonic coefficients"):
+        wavenumber_frequency(noise(8).atmo.to_spectral())
+
+
 # ---------------------------------------------------------------------- pieces, real data
 def test_windows_and_segments() -> None:
     assert (taper_window(11, 0.3) > 0).all()

@@ -392,7 +392,7 @@ def _averaged(parts: list[xr.DataArray], lat_dim: Any, rows: _Rows, symmetry: st
     if symmetry != "both":
         return means[0]
     text = {"long_name": "part of the field about the equator"}
-    return xr.concat(means, xr.DataArray(list(SYMMETRIES), dims=SYMMETRY, name=SYMMETRY, attrs=text))
+    return xr.concat(means, xr.DataArray(np.array(SYMMETRIES, dtype=object), dims=SYMMETRY, name=SYMMETRY, attrs=text))
 
 
 @dataclass(frozen=True)

@@ -73,6 +73,15 @@ def rows(quick: bool = False) -> list[Row]:
     out.append(
         Row(f"kinetic-energy spectrum of (u, v), {name}", 1e3 * ours, 1e3 * peer, "bare ducc0 spin 1", wanted=wanted)
     )
+
+    other = ds["v"].assign_attrs(field.attrs)
+    both = plain, other.values[None]
+    ours, peer = in_turn(
+        lambda: field.atmo.cross_spectrum(other),
+        lambda: [ducc0.sht.analysis_2d(map=x, spin=0, **options) for x in both],
+        repeats=repeats,
+    )
+    out.append(Row(f"cross-spectrum of two fields, {name}", 1e3 * ours, 1e3 * peer, "two analyses by bare ducc0"))
     out.append(_torch_row(grid, plain, 4 if quick else 32, options, quick))
     return out
 

@@ -56,16 +56,27 @@ def _smooth(n: int) -> bool:
 def inner(first: Complexes, second: Complexes) -> Floats:
     """Area mean of the product of two real fields by degree, ``(..., lmax + 1)``, from their coefficients.
 
-    ``Re(X(n, 0) conj(Y(n, 0)) + 2 sum_m X(n, m) conj(Y(n, m)))``, summed in float64.
+    ``Re(X(n, 0) conj(Y(n, 0)) + 2 sum_m X(n, m) conj(Y(n, m)))``; entries with order > degree have to be zero. Summed
+    as in `_kernels.power`, of which this is the general case.
 
     Examples
     --------
     >>> inner(np.array([[3.0 + 0j, 0], [1, 2j]]), np.array([[2.0 + 0j, 0], [1, 1 + 1j]]))
     array([6., 5.])
     """
-    total = 2 * np.einsum("...nm,...nm->...n", first.real, second.real, dtype=np.float64)
-    total += 2 * np.einsum("...nm,...nm->...n", first.imag, second.imag, dtype=np.float64)
-    return np.asarray(total - first[..., 0].real.astype(np.float64) * second[..., 0].real)
+    first, second = np.broadcast_arrays(first, second)
+    lead, degrees = first.shape[:-2], first.shape[-2]
+    out = np.empty((*lead, degrees))
+    for index in np.ndindex(*lead):
+        pair = [np.ascontiguousarray(x[index].T) for x in (first, second)]
+        x, y = (z.view(z.real.dtype) for z in pair)  # (order, degree and real/imaginary)
+        total = np.zeros(2 * degrees)
+        for start in range(0, len(x), 32):  # short sums in the arrays' own precision, long ones in float64
+            some = slice(start, start + 32), slice(2 * start, None)  # degrees below the order are zero
+            total[2 * start :] += np.einsum("mn,mn->n", x[some], y[some])
+        total = 2 * total - x[0].astype(np.float64) * y[0]
+        out[index] = total.reshape(-1, 2).sum(axis=1)
+    return out
 
 
 def rotational_transfer(rotational: Complexes, radius: float, engine: Any = None) -> tuple[Floats, Floats]:

@@ -103,6 +103,17 @@ def test_high_degrees(engine: Any, random_coefficients: Any) -> None:
     np.testing.assert_allclose(got, expected, atol=1e-11 * abs(expected).max())
 
 
+def test_pyshtools_agrees(engine: Any, random_coefficients: Any) -> None:
+    pyshtools = pytest.importorskip("pyshtools")
+    from xatmo.spectral import layouts
+
+    x, place = random_coefficients(40), track()
+    theirs = pyshtools.SHCoeffs.from_array(layouts.to_pyshtools(x), normalization="4pi", csphase=1)
+    expected = theirs.expand(lat=place["latitude"].values, lon=place["longitude"].values)
+    da = xr.DataArray(x, dims=("degree", "order"))
+    np.testing.assert_allclose(da.atmo.to_points(place, engine=engine), expected, atol=1e-10)
+
+
 @pytest.mark.parametrize("name", ["ua", "va"])
 def test_one_component_alone_is_a_scalar(wind: Any, name: str) -> None:
     ds = wind(POLES)

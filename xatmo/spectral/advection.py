@@ -66,7 +66,7 @@ def advection(
         With the scalar and the wind on one global grid, latitude and longitude whole. Other dimensions are matched by
         name: a field without levels is carried by the wind of each level.
     variable : str
-        Name of the scalar q.
+        Name of the scalar q. Components of the wind are no scalars: advect their vorticity.
     u, v : str, optional
         Names of eastward and northward wind, where CF attributes and usual names do not tell.
     lmax : int, optional

@@ -25,5 +25,5 @@ def test_twice_the_length_takes_the_same_memory() -> None:
         short, long = rows[method, 48], rows[method, 96]
         grown = 12 * chunk  # what 48 hours more take
         assert long["peak_mib"] - short["peak_mib"] < grown / 3
-        assert long["peak_mib"] - long["before_mib"] < 300  # libraries that are loaded on the way, and a few chunks
+        assert long["peak_mib"] - long["before_mib"] < 300  # a few chunks for each thread
         assert long["tasks"] <= 2 * short["tasks"]

@@ -43,3 +43,21 @@ def test_no_winds_at_all() -> None:
     assert rotational.shape == divergent.shape == (0, 4, 4)
     u, v = _torch.synthesis_vector(rotational, divergent, grid)
     assert u.shape == v.shape == (0, 8, 16)
+
+
+def test_the_gpu_benchmark_runs(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a CPU, with small sizes: its table, and the counts that its limits come from."""
+    import importlib
+    from pathlib import Path
+
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
+    bench = importlib.import_module("bench_gpu")
+    assert bench.main(["--device", "cpu", "--quick"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    table = [line for line in lines if line.startswith("| 37 x 72") or line.startswith("| 32 x 64")]
+    assert len(table) >= 4
+    assert {line.count("|") for line in [*table, *bench.HEADER.splitlines()]} == {9}
+    transform = bench.SphericalHarmonics.gaussian(8, 16, 7)
+    # 36 pairs (order, degree), 4 rows, twice; blocks hold some more.
+    assert 4 * 2 * 36 * 4 <= bench.operations(transform) <= 3 * 4 * 2 * 36 * 4
+    assert bench.traffic(transform, 2) < bench.traffic(transform, 1)

@@ -117,6 +117,9 @@ class TestBoth:
         out = coefficients.atmo.spectral_flux(wind=kind)
         for name, da in ds.atmo.spectral_flux(wind=kind).items():
             np.testing.assert_allclose(out[name], da, atol=1e-11 * float(np.abs(da).max()))
+        fields = ds.atmo.vorticity_divergence().atmo.spectral_flux(wind=kind)
+        for name, da in out.items():
+            np.testing.assert_allclose(fields[name], da, atol=1e-11 * float(np.abs(da).max()))
         cut = coefficients.atmo.spectral_flux(wind=kind, lmax=9)
         for name, da in ds.atmo.spectral_flux(wind=kind, lmax=9).items():
             np.testing.assert_allclose(cut[name], da, atol=1e-11 * float(np.abs(da).max()))

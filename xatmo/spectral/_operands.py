@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from xatmo import cf
 from xatmo._labels import require_finite, require_whole
 from xatmo.constants import EARTH_RADIUS
 from xatmo.errors import DimensionError, GridError, OptionError, VariableError
@@ -77,6 +78,33 @@ def _given(coefficients: Any, lmax: int, what: str, name: Any) -> Complexes:
     return np.tril(array[..., : lmax + 1, : lmax + 1])
 
 
+def _vorticity_on_grid(
+    vorticity: Any,
+    divergence: Any,
+    *,
+    grid: Grid,
+    lmax: int,
+    engine: Any,
+    radius: float,
+    scale: Any,
+    what: str,
+    name: Any,
+) -> Components:
+    fields = [
+        _scaled(_checked(_kernels.as_float(x), what, name), s)
+        for x, s in zip((vorticity, divergence), scale, strict=True)
+    ]
+    first, second = (_of_velocity(_kernels.analysis(x, grid, lmax, engine), radius) for x in fields)
+    return first, second
+
+
+def _of_velocity(coefficients: Complexes, radius: float) -> Complexes:
+    """Coefficients of the wind's part that has a vorticity, or divergence, of these coefficients."""
+    factor = _kernels.derivative_factor(coefficients.shape[-1] - 1, radius)
+    factor[0] = np.inf  # no wind has vorticity or divergence in its global mean
+    return coefficients * (1 / factor)[:, None].astype(coefficients.real.dtype)
+
+
 def _given_field(coefficients: Any, *, lmax: int, what: str, name: Any) -> Components:
     return (_given(coefficients, lmax, what, name),)
 
@@ -84,10 +112,8 @@ def _given_field(coefficients: Any, *, lmax: int, what: str, name: Any) -> Compo
 def _given_wind(
     vorticity: Any, divergence: Any, *, lmax: int, radius: float, scale: tuple[float, ...], what: str, name: Any
 ) -> Components:
-    factor = _kernels.derivative_factor(lmax, radius)
-    factor[0] = np.inf  # no wind has vorticity or divergence in its global mean
     pair = [_scaled(_given(x, lmax, what, name), s) for x, s in zip((vorticity, divergence), scale, strict=True)]
-    first, second = (x * (1 / factor)[:, None].astype(x.real.dtype) for x in pair)
+    first, second = (_of_velocity(x, radius) for x in pair)
     return first, second
 
 
@@ -158,18 +184,16 @@ def given_field(da: xr.DataArray, lmax: int, *, what: str) -> Operand:
 
 def given_wind_pair(ds: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray] | None:
     """Coefficients of vorticity and of divergence, if a Dataset has both."""
-    return _given_pair(ds, alone=False)
+    return _vorticity_pair(ds[coefficient_names(ds)], alone=False)
 
 
-def _given_pair(ds: xr.Dataset, *, alone: bool) -> tuple[xr.DataArray, xr.DataArray] | None:
-    spectral = ds[coefficient_names(ds)]
-    names = [
-        _find(spectral, None, *known) for known in ((_VORTICITY, _VORTICITY_NAMES), (_DIVERGENCE, _DIVERGENCE_NAMES))
-    ]
-    found = [spectral[n] for n in names if n is not None]
+def _vorticity_pair(ds: xr.Dataset, *, alone: bool) -> tuple[xr.DataArray, xr.DataArray] | None:
+    """Vorticity and divergence among the variables; with ``alone``, one of them and zeros will do."""
+    names = [_find(ds, None, *known) for known in ((_VORTICITY, _VORTICITY_NAMES), (_DIVERGENCE, _DIVERGENCE_NAMES))]
+    found = [ds[n] for n in names if n is not None]
     if len(found) < (1 if alone else 2):
         return None
-    first, second = (xr.zeros_like(found[0]) if n is None else spectral[n] for n in names)
+    first, second = (xr.zeros_like(found[0]) if n is None else ds[n] for n in names)
     return first, second
 
 
@@ -198,7 +222,7 @@ def any_wind(
     engine: SpectralEngine | None,
     what: str,
 ) -> tuple[Operand, int]:
-    """Operand of the wind of a Dataset, from components on a grid or coefficients of vorticity and divergence.
+    """Operand of the wind of a Dataset: from components, or from vorticity and divergence, also as coefficients.
 
     Raises
     ------
@@ -212,7 +236,7 @@ def any_wind(
         if u is not None or v is not None:
             message = f"{what}: u={u!r}, v={v!r} came with coefficients; wanted those of vorticity and divergence"
             raise OptionError(message)
-        given = _given_pair(ds, alone=True)
+        given = _vorticity_pair(ds[coefficient_names(ds)], alone=True)
         if given is None:
             message = (
                 f"{what} needs coefficients of vorticity and divergence (vo, d); "
@@ -222,9 +246,37 @@ def any_wind(
         top = min(given_degree(x, lmax, what=what) for x in given)
         return given_wind(given, top, radius=radius, what=what), top
     source = Source.of(ds)
-    pair = components(ds, u, v, source.axes.dims)
     top = _kernels.resolve_lmax(source.grid, lmax, what=what)
+    if u is None and v is None and cf.wind_pair(ds, required=False) is None:
+        fields = [n for n, x in ds.data_vars.items() if set(source.axes.dims) <= set(x.dims)]
+        rates = _vorticity_pair(ds[fields], alone=True)
+        if rates is not None:
+            return _rates_on_grid(rates, source, top, radius, engine, what=what), top
+    pair = components(ds, u, v, source.axes.dims)
     return wind_on_grid(pair, source, top, engine, what=what), top
+
+
+def _rates_on_grid(
+    pair: tuple[xr.DataArray, xr.DataArray],
+    source: Source,
+    lmax: int,
+    radius: float,
+    engine: SpectralEngine | None,
+    *,
+    what: str,
+) -> Operand:
+    """Operand of the wind that has the vorticity and divergence given on a global grid."""
+    block = partial(
+        _vorticity_on_grid,
+        grid=source.grid,
+        lmax=lmax,
+        engine=_kernels.choose_engine(engine),
+        radius=radius,
+        scale=tuple(unit_scale(x, "s-1") for x in pair),
+        what=what,
+        name=tuple(x.name for x in pair),
+    )
+    return Operand(tuple(_fields.bare(x, source, what=what) for x in pair), source.axes.dims, block)
 
 
 def in_box(fields: Sequence[xr.DataArray], source: Source, box: Box, scale: Sequence[float], *, what: str) -> Operand:

@@ -188,8 +188,8 @@ def spectral_flux(
     Parameters
     ----------
     ds : Dataset
-        A wind pair on a global grid, or coefficients of vorticity and divergence (``vo``, ``d``; the vorticity alone
-        will do) on ``degree`` and ``order``, or on GRIB's ``values``.
+        A wind pair on a global grid; without one, vorticity and divergence (``vo``, ``d``; the vorticity alone will do)
+        on a global grid, or as coefficients on ``degree`` and ``order`` or on GRIB's ``values``.
     u, v : str, optional
         Names of eastward and northward wind, where CF attributes and usual names do not tell.
     wind : {"rotational", "full"}

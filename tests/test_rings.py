@@ -274,6 +274,20 @@ class TestOtherRooms:
         out = (target + error).assign_attrs(units="K").atmo.verify(target, metrics="mae")
         assert float(out.mae) == pytest.approx(np.average(error, weights=grid.areas), rel=1e-12)
 
+    def test_scores_match_points_by_place(self) -> None:
+        nested, ring = (
+            xr.DataArray(g.point_latitude + g.point_longitude, g.coords(dim=d), d, name="t", attrs={"units": "K"})
+            for g, d in ((Grid.healpix(8, nest=True), "pixel"), (Grid.healpix(8), "cell"))
+        )
+        assert float(nested.atmo.verify(ring, metrics="mae").mae) == pytest.approx(0, abs=1e-10)
+        mixed = any_order(Grid.healpix(8))
+        other = xr.DataArray(mixed.point_latitude + mixed.point_longitude, mixed.coords(), "cell", attrs={"units": "K"})
+        assert float(nested.chunk().atmo.verify(other, metrics="mae").mae) == pytest.approx(0, abs=1e-10)
+        with pytest.raises(CoordinateError, match=r"healpix nside 8.*reduced.*wanted one grid: regrid one of them"):
+            nested.atmo.verify(
+                xr.DataArray(O24.point_latitude, O24.coords(), "values", attrs={"units": "K"}), metrics="mae"
+            )
+
     def test_points_of_a_track_weigh_the_same(self) -> None:
         coords = {"latitude": ("obs", np.linspace(-80, 80, 50)), "longitude": ("obs", np.linspace(0, 90, 50))}
         target = xr.DataArray(np.zeros(50), coords, "obs", attrs={"units": "m"})

@@ -196,7 +196,7 @@ class Grid:
         What a grid can do depends on where its points lie, so that coordinates that are Dask arrays are read here. They
         often are for points on rings: ``chunk`` splits every coordinate that is no index.
         """
-        lat, lon = (_numbers(obj.coords.variables[name]) for name in (axes.lat, axes.lon))
+        lat, lon = (coordinate_values(obj.coords.variables[name]) for name in (axes.lat, axes.lon))
         if axes.lat_dim == axes.lon_dim:
             from xatmo.rings import RingGrid
 
@@ -412,7 +412,8 @@ class Grid:
         return text + (f", lmax {self.lmax}>" if self.is_global else ">")
 
 
-def _numbers(coord: xr.Variable) -> Any:
+def coordinate_values(coord: xr.Variable) -> Any:
+    """Give the numbers of a coordinate, read at once if it is a Dask array, without any cluster where there is none."""
     if coord.chunks is None:
         return coord.values
     data: Any = coord.data

@@ -327,6 +327,25 @@ class RingGrid(Grid):
         """
         return self._rule[1]
 
+    def positions_in(self, other: RingGrid) -> Indices | None:
+        """Where this grid's points come in the order of another grid, ``(npoints,)``; None if the points differ.
+
+        Examples
+        --------
+        >>> Grid.healpix(2).positions_in(Grid.healpix(2, nest=True))[:6]
+        array([ 3,  7, 11, 15,  2,  1])
+        """
+        alike = np.array_equal(self.ring_sizes, other.ring_sizes) and self._agrees(
+            other.latitude, other.ring_sizes, other.ring_starts, _ROUNDING_DEGREES
+        )
+        if not alike:
+            return None
+        rank = np.arange(self.npoints)
+        if self.ring_order is not None:
+            rank = np.empty(self.npoints, dtype=np.int64)
+            rank[self.ring_order] = np.arange(self.npoints)
+        return rank if other.ring_order is None else other.ring_order[rank]
+
     # ------------------------------------------------------------------ in and out
     def coords(
         self, *, lat: str = "latitude", lon: str = "longitude", dim: str | None = None

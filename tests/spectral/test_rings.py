@@ -412,3 +412,22 @@ def test_coefficients_that_are_not_finite(
     da = xr.DataArray(values, dims=("degree", "order"))
     with pytest.raises(MissingValueError, match="to_grid met 1 missing or infinite values"):
         da.atmo.to_grid(target, engine=engine)
+
+
+@pytest.mark.parametrize(
+    "grid",
+    [
+        Grid.regular(721, 1440),
+        pytest.param(Grid.gaussian(1280), marks=pytest.mark.slow),
+        pytest.param(Grid.driscoll_healy(1280), marks=pytest.mark.slow),
+        pytest.param(Grid.reduced_gaussian("O320"), marks=pytest.mark.slow),
+        pytest.param(Grid.healpix(256), marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize(("dtype", "bound"), [(np.complex128, 1e-11), (np.complex64, 2e-6)])
+def test_round_trip_at_full_size(grid: Grid, dtype: Any, bound: float, random_coefficients: Any) -> None:
+    exact = random_coefficients(grid.lmax, dtype=dtype)
+    found = _kernels.analysis(_kernels.synthesis(exact, grid), grid)
+    assert found.dtype == dtype
+    assert np.abs(found - exact).max() <= bound * np.abs(exact).max()

@@ -11,9 +11,9 @@ import numpy as np
 import xarray as xr
 
 from xatmo import cf
-from xatmo.errors import CoordinateError, GridError, OptionError
+from xatmo.errors import CoordinateError, OptionError
 from xatmo.grids import Grid
-from xatmo.metrics._pairs import axes_of, match
+from xatmo.metrics._pairs import axes_of, match, ring_grid
 from xatmo.typing import Floats
 
 Weights: TypeAlias = Literal["area"] | xr.DataArray | None
@@ -75,8 +75,9 @@ def _areas(field: xr.DataArray, dims: tuple[Hashable, ...], *, what: str) -> xr.
         ]
         if latitude and not _is_track(field, dim):
             return _row_heights(field[latitude[0]])
-        areas = _ring_areas(field, latitude[0]) if latitude else None
-        if areas is not None:
+        rings = ring_grid(field, dim) if latitude else None
+        if rings is not None:
+            areas = xr.DataArray(rings.areas, dims=(dim,))
             return areas / float(areas.mean())
     if any(str(d) in ("lat", "latitude", "lon", "longitude") and d not in field.coords for d in dims):
         message = (
@@ -93,19 +94,6 @@ def _is_track(field: xr.DataArray, dim: Hashable) -> bool:
     """Tell whether longitude varies along ``dim`` too: points along a track have no cells."""
     names = [n for n in field.coords if field[n].dims == (dim,)]
     return any(field[n].attrs.get("standard_name") == "longitude" or str(n) in ("lon", "longitude") for n in names)
-
-
-def _ring_areas(field: xr.DataArray, latitude: Hashable) -> xr.DataArray | None:
-    """Areas of the cells where the points lie on rings (reduced Gaussian, HEALPix); None for tracks and stations."""
-    some = field[latitude].values[:4096]
-    if 3 * np.unique(some).size > some.size:  # hardly any two points share their latitude
-        return None
-    try:
-        axes = cf.horizontal(field, rings=True)
-        grid = Grid.on(field, axes)
-    except (CoordinateError, GridError):
-        return None
-    return xr.DataArray(grid.areas, dims=axes.dims)
 
 
 def _row_heights(latitude: xr.DataArray) -> xr.DataArray:

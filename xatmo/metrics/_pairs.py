@@ -12,6 +12,8 @@ import xarray as xr
 from xatmo import cf
 from xatmo._labels import drop_cyclic
 from xatmo.errors import CoordinateError, DimensionError, GridError, OptionError, UnitsError, VariableError
+from xatmo.grids import Grid, coordinate_values
+from xatmo.rings import RingGrid
 from xatmo.typing import XarrayObject
 from xatmo.units import convert
 
@@ -28,6 +30,41 @@ def axes_of(obj: XarrayObject) -> cf.Horizontal | None:
         return cf.horizontal(obj)
     except (CoordinateError, GridError):
         return None
+
+
+def ring_grid(obj: XarrayObject, dim: Hashable) -> RingGrid | None:
+    """Grid of points that lie on rings along ``dim`` (reduced Gaussian, HEALPix); None for tracks and stations."""
+    try:
+        axes = cf.horizontal(obj, rings=True)
+        if axes.dims != (dim,):
+            return None
+        some = coordinate_values(obj.coords.variables[axes.lat])[:4096]
+        if 3 * np.unique(some).size > some.size:  # hardly any two points share their latitude
+            return None
+        grid = Grid.on(obj, axes)
+    except (CoordinateError, GridError):
+        return None
+    return grid if isinstance(grid, RingGrid) else None
+
+
+def _same_points(prediction: xr.DataArray, target: xr.DataArray, *, what: str) -> xr.DataArray:
+    """Bring a target on rings into the prediction's order of points and under its dimension's name."""
+    here, there = (
+        next(((d, grid) for d in obj.dims if (grid := ring_grid(obj, d)) is not None), None)
+        for obj in (prediction, target)
+    )
+    if here is None or there is None:
+        return target
+    (dim, ours), (other, theirs) = here, there
+    order = ours.positions_in(theirs)
+    if order is None:
+        message = (
+            f"{what}: the prediction lies on {ours!r}, the target on {theirs!r}; wanted one grid: regrid one of them"
+        )
+        raise CoordinateError(message)
+    if not np.array_equal(order, np.arange(order.size)):
+        target = target.isel({other: order})
+    return target.rename({other: dim}) if other != dim else target
 
 
 def fields(
@@ -122,6 +159,8 @@ def match(
             theirs.lat: ours.lat, theirs.lon: ours.lon, theirs.lat_dim: ours.lat_dim, theirs.lon_dim: ours.lon_dim
         }  # fmt: skip
         target = target.rename({old: new for old, new in names.items() if old != new})
+    if ours is None and theirs is None:
+        target = _same_points(prediction, target, what=what)
     shared = [d for d in prediction.dims if d in target.dims]
     if not shared and prediction.dims and target.dims:
         message = (

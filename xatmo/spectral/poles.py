@@ -147,7 +147,7 @@ def fill_poles(obj: T) -> T:
 
     def finish(out: xr.DataArray, field: xr.DataArray) -> xr.DataArray:
         kept = {n: c for n, c in field.coords.items() if set(c.dims) == {axes.lon_dim}}
-        return out.assign_coords({**kept, axes.lat: latitude})
+        return out.assign_coords({axes.lat: latitude, **kept})
 
     def done(out: xr.DataArray, da: xr.DataArray) -> xr.DataArray:
         whole = on_same_grid(da, partial(finish, out), axes)

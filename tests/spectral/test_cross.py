@@ -313,6 +313,15 @@ class TestErrors:
         with pytest.raises(VariableError, match="the other Dataset has no wind pair"):
             wind(GAUSS).atmo.cross_spectrum(ds, u="ua", v="va")
 
+    @pytest.mark.parametrize("regional", [False, True])
+    def test_no_field(self, field: Fields, regional: bool) -> None:
+        a = box()["u"].rename(t="time") if regional else field(GAUSS)
+        other = xr.Dataset(
+            {"count": ("time", np.arange(a.sizes["time"]), a.attrs)}, a.drop_vars("time", errors="ignore").coords
+        )
+        with pytest.raises(DimensionError, match="cross_spectrum: 'count' has dimensions"):
+            a.atmo.cross_spectrum(other)
+
     def test_labels(self, field: Fields) -> None:
         a = field(GAUSS).assign_coords(time=[0, 1, 2])
         with pytest.raises(CoordinateError, match="labels of 'time' differ"):

@@ -154,11 +154,26 @@ def given_degree(da: xr.DataArray, lmax: int | None, *, what: str) -> int:
 
 
 def field_on_grid(da: xr.DataArray, source: Source, lmax: int, engine: SpectralEngine | None, *, what: str) -> Operand:
-    """Operand of a scalar field on a global grid: its coefficients."""
+    """Operand of a scalar field on a global grid: its coefficients.
+
+    Raises
+    ------
+    DimensionError
+        If it is on no grid.
+    """
+    _require_dims([da], source, what)
     block = partial(
         _field_on_grid, grid=source.grid, lmax=lmax, engine=_kernels.choose_engine(engine), what=what, name=da.name
     )
     return Operand((_fields.bare(da, source, what=what),), source.axes.dims, block)
+
+
+def _require_dims(arrays: Sequence[xr.DataArray], source: Source, what: str) -> None:
+    for da in arrays:
+        missing = [d for d in source.axes.dims if d not in da.dims]
+        if missing:
+            message = f"{what}: {da.name!r} has dimensions {da.dims}; wanted {missing[0]!r} among them"
+            raise DimensionError(message)
 
 
 def wind_on_grid(
@@ -280,7 +295,14 @@ def _rates_on_grid(
 
 
 def in_box(fields: Sequence[xr.DataArray], source: Source, box: Box, scale: Sequence[float], *, what: str) -> Operand:
-    """Operand of a field or wind in a plane box: Fourier coefficients of the detrended, tapered fields."""
+    """Operand of a field or wind in a plane box: Fourier coefficients of the detrended, tapered fields.
+
+    Raises
+    ------
+    DimensionError
+        If one is on no grid.
+    """
+    _require_dims(fields, source, what)
     names = tuple(x.name for x in fields)
     block = partial(_in_box, box=box, scale=tuple(scale), what=what, name=names if len(names) > 1 else names[0])
     return Operand(tuple(_fields.bare(x, source, what=what) for x in fields), source.axes.dims, block)
@@ -351,10 +373,6 @@ def combine(
     arrays = [a for op in operands for a in op.arrays]
     for op in operands:
         for da in op.arrays:
-            missing = [d for d in op.core if d not in da.dims]
-            if missing:
-                message = f"{what}: {da.name!r} has dimensions {da.dims}; wanted {missing[0]!r} among them"
-                raise DimensionError(message)
             require_whole(da, op.core, what=what)
     single = all(_fields.is_single(a) if a.dtype.kind == "c" else _fields.float_type(a) == np.float32 for a in arrays)
     dtype = np.dtype(np.float32 if single else np.float64)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from xatmo.normalize import Normalizer
     from xatmo.patches import Patches
     from xatmo.plot import PlotAccessor
-    from xatmo.regrid import Regridder
+    from xatmo.regrid import Mesh, Regridder
     from xatmo.tasks import Task
 
     ModelLike: TypeAlias = Task | torch.nn.Module | str | Path
@@ -200,7 +200,7 @@ class _Accessor(Generic[T]):
     # ------------------------------------------------------------------ regridding
     def regrid(
         self,
-        target: Grid | XarrayObject,
+        target: Grid | Mesh | Regridder | XarrayObject,
         *,
         method: RegridMethod = "spectral",
         lmax: int | None = None,
@@ -220,7 +220,7 @@ class _Accessor(Generic[T]):
         )  # fmt: skip
 
     def regridder(
-        self, target: Grid | XarrayObject, *, method: RegridMethod = "conservative", **options: Any
+        self, target: Grid | Mesh | XarrayObject, *, method: RegridMethod = "conservative", **options: Any
     ) -> Regridder:
         """Weights from this object's grid to another, to keep and to apply often. See `xatmo.regrid.Regridder`."""
         from xatmo import regrid

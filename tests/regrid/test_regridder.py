@@ -433,3 +433,11 @@ def test_cyclic_target_is_saved(tmp_path: Path) -> None:
     out = Regridder(mesh, there, method="nearest", max_distance=2e6)(mesh)
     np.testing.assert_array_equal(out["lon"], lon)
     np.testing.assert_array_equal(out[..., 0], out[..., -1])
+
+
+def test_options_beside_a_regridder_are_refused() -> None:
+    regridder = Regridder(FINE, COARSE, method="bilinear")
+    with pytest.raises(OptionError, match="method came beside <Regridder bilinear"):
+        regrid(field(), regridder, method="nearest")
+    with pytest.raises(OptionError, match="engine and mask came beside"):
+        field().atmo.regrid(regridder, engine="builtin", mask=np.ones(FINE.shape))

@@ -31,6 +31,7 @@ _ON_EDGE = np.radians(2e-5)
 # The nearest point serves targets within this many half-diagonals of the cells around it.
 _REACH = 1.05
 _CANDIDATES = (8, 32, 128)
+_TARGETS_AT_ONCE = 1 << 18  # some hundred megabytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -389,12 +390,34 @@ def _from_cells(source: Mesh, lat: Floats, lon: Floats, shape: tuple[int, ...]) 
     good = np.isfinite(radius) & (radius > 0)
     quads, corners, centre, radius = quads[good], corners[good], centre[good], radius[good]
     wanted = unit_vectors(lat, lon)
-    open_ = np.flatnonzero(np.isfinite(wanted).all(axis=1))
+    there = np.flatnonzero(np.isfinite(wanted).all(axis=1))
     found: list[tuple[Ints, Ints, Floats]] = []
-    tree = cKDTree(centre) if quads.size else None
-    for k in _CANDIDATES if tree is not None else ():
-        if open_.size == 0 or tree is None:
-            break
+    if quads.size:
+        tree = cKDTree(centre)
+        for start in range(0, there.size, _TARGETS_AT_ONCE):
+            _find_cells(tree, quads, corners, radius, wanted, there[start : start + _TARGETS_AT_ONCE], found)
+    none = np.zeros(0, dtype=np.intp)
+    rows, columns, values = (
+        (np.concatenate(p) for p in zip(*found, strict=True)) if found else (none, none, np.zeros(0))
+    )
+    n, m = int(np.prod(shape)), nodes.shape[0]
+    matrix = clean(sparse.csr_array((values, (rows, columns)), shape=(n, m)) @ nodes)
+    return SparseWeights(matrix, source.shape, shape, "bilinear")
+
+
+def _find_cells(
+    tree: Any,
+    quads: Ints,
+    corners: Floats,
+    radius: Floats,
+    wanted: Floats,
+    open_: Ints,
+    found: list[tuple[Ints, Ints, Floats]],
+) -> None:
+    """Append targets, corners and weights of the cells that hold these targets, looked for among the nearest."""
+    for k in _CANDIDATES:
+        if open_.size == 0:
+            return
         k_here = min(k, quads.shape[0])
         distance, near = tree.query(wanted[open_], k=k_here, distance_upper_bound=float(radius.max()) * 1.01)
         distance, near = distance.reshape(open_.size, -1), near.reshape(open_.size, -1)
@@ -409,18 +432,10 @@ def _from_cells(source: Mesh, lat: Floats, lon: Floats, shape: tuple[int, ...]) 
             hit = left[inside]
             found.append((np.repeat(open_[hit], 4), quads[cell[inside]].ravel(), weights[inside].ravel()))
             done[hit] = True
-        # Only where the last candidate was still near enough may further ones hold the target.
-        more = ~done & np.isfinite(distance[:, -1])
-        open_ = open_[more]
         if k_here == quads.shape[0]:
-            break
-    none = np.zeros(0, dtype=np.intp)
-    rows, columns, values = (
-        (np.concatenate(p) for p in zip(*found, strict=True)) if found else (none, none, np.zeros(0))
-    )
-    n, m = int(np.prod(shape)), nodes.shape[0]
-    matrix = clean(sparse.csr_array((values, (rows, columns)), shape=(n, m)) @ nodes)
-    return SparseWeights(matrix, source.shape, shape, "bilinear")
+            return
+        # Only where the last candidate was still near enough may further ones hold the target.
+        open_ = open_[~done & np.isfinite(distance[:, -1])]
 
 
 def _inverse_bilinear(wanted: Floats, corners: Floats) -> tuple[Floats, NDArray[np.bool_]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import xarray as xr
 
@@ -17,10 +17,14 @@ from xatmo.regrid.bounds import cell_edges
 from xatmo.regrid.weights import CELL_METHODS, METHODS, Edges
 from xatmo.typing import RegridMethod, SpectralEngine, T, XarrayObject
 
+if TYPE_CHECKING:
+    from xatmo.regrid.curvilinear import Mesh
+    from xatmo.regrid.regridder import Regridder
+
 
 def regrid(
     obj: T,
-    target: Grid | XarrayObject,
+    target: Grid | Mesh | Regridder | XarrayObject,
     *,
     method: RegridMethod = "spectral",
     lmax: int | None = None,
@@ -38,9 +42,9 @@ def regrid(
     ----------
     obj : Dataset or DataArray
         With one-dimensional latitude and longitude, each in one chunk; any other dimensions, anywhere.
-    target : Grid, Dataset or DataArray
+    target : Grid, Mesh, Regridder, Dataset or DataArray
         Where the fields are wanted. An xarray object gives its coordinates, under its names; a Grid gets the names of
-        ``obj``.
+        ``obj``. A `Regridder` brings its own method and options.
     method : str
         ``"spectral"``, ``"conservative"``, ``"conservative2"``, ``"bilinear"``, ``"bicubic"``, ``"nearest"``,
         ``"most_common"``, ``"min"`` or ``"max"``. ``"spectral"`` goes through spherical harmonics, see
@@ -133,6 +137,13 @@ def regrid(
     from xatmo.regrid import regridder  # which calls this function for grids with two axes
 
     if isinstance(target, regridder.Regridder):
+        given = {"lmax": lmax, "engine": engine, "mask": mask, "target_mask": target_mask}
+        other = [k for k, v in given.items() if v is not None] + ["method"] * (
+            method not in ("spectral", target.method)
+        )
+        if other:
+            message = f"{' and '.join(other)} came beside {target!r}, which has its own; leave them out"
+            raise OptionError(message)
         return target(obj)
     _check_options(method, lmax=lmax, min_valid=min_valid, threads=threads)
     own = mask if isinstance(mask, str) else None  # tells how much is valid, where it is a variable itself
@@ -147,7 +158,7 @@ def regrid(
             raise OptionError(message)
         from xatmo import spectral
 
-        through: T = spectral.regrid(obj, target, lmax=lmax, engine=cast("SpectralEngine | None", engine))
+        through: T = spectral.regrid(obj, cast(Any, target), lmax=lmax, engine=cast("SpectralEngine | None", engine))
         return through
     if needs_points(obj, target):
         return regridder.Regridder(

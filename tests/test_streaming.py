@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from xatmo import Grid, spectral, streaming
+from xatmo import Grid, _journal, spectral, streaming
 from xatmo.errors import (
     ChunkError,
     ConfigError,
@@ -276,6 +276,15 @@ def test_two_writers(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigError, match="another process is writing .*o.zarr; wait for it"):
         streaming.write_zarr(lazily(ds), path, by=BY, function=function, key={})
+
+
+def test_a_disk_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: Any) -> None:
+        raise OSError(37, "no locks available")
+
+    monkeypatch.setattr(_journal.fcntl, "flock", refuse)
+    streaming.write_zarr(lazily(fields()), tmp_path / "o.zarr", by={"time": "1MS"})
+    assert (tmp_path / "o.zarr").exists()
 
 
 # ---------------------------------------------------------------------- what is refused

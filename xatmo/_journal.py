@@ -116,6 +116,8 @@ class Journal:
                 except BlockingIOError as error:
                     message = f"another process is writing {self.path}; wait for it, or end it first"
                     raise ConfigError(message) from error
+                except OSError:  # a file system that knows no locks
+                    pass
             yield
         finally:
             os.close(handle)

@@ -75,6 +75,46 @@ def test_lmax_of_known_grids() -> None:
     assert Grid.gaussian(96, 96).lmax == 47
 
 
+def test_saved_before_its_kind_had_a_name() -> None:
+    grid = Grid.driscoll_healy(18)
+    state = {"kind": "rectilinear", "latitude": grid.latitude.tolist(), "longitude": {"n": 36, "first": 0.0}}
+    assert Grid.from_dict(state) == grid
+
+
+@pytest.mark.parametrize(("n", "nlon"), [(2, None), (10, 3), (7.5, None)])
+def test_impossible_driscoll_healy(n: int, nlon: int | None) -> None:
+    with pytest.raises(OptionError, match="wanted (at least 3 rows and 4 columns|whole numbers)"):
+        Grid.driscoll_healy(n, nlon)
+
+
+class TestDriscollHealy:
+    def test_rows_areas_and_degree(self) -> None:
+        grid = Grid.driscoll_healy(1280)
+        assert grid.shape == (1280, 2560)
+        assert grid.latitude[[0, -1]].tolist() == [90, -90 + 180 / 1280]
+        assert grid.latitude_bounds[[0, -1]].tolist() == [90, -90]
+        assert grid.lmax == 1279
+        assert Grid.driscoll_healy(180, 200).lmax == 99
+        assert not grid.poles
+
+    @pytest.mark.parametrize(
+        ("first", "last", "missing"), [(90, -89, "south"), (-89, 90, "south"), (89, -90, "north"), (-90, 89, "north")]
+    )
+    def test_recognised_in_every_order(self, first: float, last: float, missing: str) -> None:
+        latitude = np.linspace(first, last, 180).astype("f4")
+        grid = Grid.from_latlon(latitude, np.arange(-180, 180.0))
+        assert grid.kind == "driscoll_healy"
+        assert grid.missing_pole == missing
+        assert grid.lmax == 179
+        np.testing.assert_allclose(np.degrees(grid.colatitude), 90 - latitude, atol=1e-5)
+        assert grid.weights[np.argmax(np.abs(latitude))] == 0
+        assert Grid.from_dict(grid.to_dict()) == grid
+
+    def test_other_kinds_miss_no_pole(self) -> None:
+        assert Grid.regular(19, 36).missing_pole is None
+        assert Grid.gaussian(16).missing_pole is None
+
+
 def test_regional_grid_has_areas_and_no_lmax() -> None:
     grid = Grid.from_latlon(np.arange(30, 46, 0.5), np.arange(-6, 37, 0.5))
     assert grid.kind == "regional"

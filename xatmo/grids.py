@@ -390,7 +390,10 @@ class Grid:
             lat = _named_rows(kind, int(lat["n"]), poles=poles, down=bool(lat["north_to_south"]), missing=missing)
         if isinstance(lon, dict):
             lon = float(lon["first"]) + np.arange(int(lon["n"])) * 360 / int(lon["n"])
-        return cls(kind, _readonly(np.asarray(lat, dtype=float)), _readonly(np.asarray(lon, dtype=float)))
+        rows, columns = _readonly(np.asarray(lat, dtype=float)), _readonly(np.asarray(lon, dtype=float))
+        if kind == "rectilinear":  # kinds that were not told apart before have a name now
+            kind = _classify(rows, columns)
+        return cls(kind, rows, columns)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Grid):

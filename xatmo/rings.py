@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import operator
 import re
+import threading
 from functools import cached_property
 from typing import Any, NoReturn
 
@@ -22,6 +24,10 @@ Indices = NDArray[np.int64]
 # Coordinates in files are rounded to float32 or to GRIB's 0.001 degree; rings of one field are much farther apart.
 _ROUNDING_DEGREES = 2e-3
 _ROUNDING_STEPS = 0.04
+
+# Recognising millions of points takes seconds, and every labelled call asks again.
+_recognised: dict[tuple[bytes, ...], RingGrid] = {}
+_lock = threading.Lock()
 
 
 class RingGrid(Grid):
@@ -115,7 +121,7 @@ class RingGrid(Grid):
         latitude = np.where(ring < side, 90 - cap, np.where(ring > 3 * side, cap - 90, belt))
         sizes = 4 * polar
         shifted = (polar < side) | ((ring - side) % 2 == 0)
-        order = np.argsort(_nested_to_ring(side)) if nest else None
+        order = _inverse(_nested_to_ring(side)) if nest else None
         return cls("healpix", latitude, sizes, np.where(shifted, 180 / sizes, 0.0), order)
 
     @classmethod
@@ -170,6 +176,18 @@ class RingGrid(Grid):
             If the points are unstructured: not on rings of equally spaced points that cover the globe.
         """
         lat, lon = _points(latitude, longitude)
+        key = tuple(hashlib.blake2b(np.ascontiguousarray(x).data, digest_size=16).digest() for x in (lat, lon))
+        found = _recognised.get(key)
+        if found is None:
+            found = cls._recognise(lat, lon)
+            with _lock:
+                while len(_recognised) > 7:
+                    _recognised.pop(next(iter(_recognised)))
+                _recognised[key] = found
+        return found
+
+    @classmethod
+    def _recognise(cls, lat: Floats, lon: Floats) -> RingGrid:
         spacing = np.degrees(np.sqrt(4 * np.pi / lat.size))
         tolerance = min(_ROUNDING_DEGREES, 0.1 * spacing)
         turned = (lon + tolerance) % 360 - tolerance
@@ -340,10 +358,7 @@ class RingGrid(Grid):
         )
         if not alike:
             return None
-        rank = np.arange(self.npoints)
-        if self.ring_order is not None:
-            rank = np.empty(self.npoints, dtype=np.int64)
-            rank[self.ring_order] = np.arange(self.npoints)
+        rank = np.arange(self.npoints) if self.ring_order is None else _inverse(self.ring_order)
         return rank if other.ring_order is None else other.ring_order[rank]
 
     # ------------------------------------------------------------------ in and out
@@ -359,12 +374,12 @@ class RingGrid(Grid):
             lon: xr.DataArray(np.array(self.point_longitude), dims=name, attrs=east),
         }
 
-    @property
+    @cached_property
     def _nested(self) -> bool:
         side = self.nside
         if side is None or side & (side - 1) or self.ring_order is None:
             return False
-        return np.array_equal(self.ring_order, np.argsort(_nested_to_ring(side)))
+        return np.array_equal(self.ring_order, _inverse(_nested_to_ring(side)))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers and strings from which `from_dict` makes the same grid."""
@@ -427,9 +442,14 @@ class RingGrid(Grid):
         return type(self).__name__, self.kind, self.latitude, self.ring_sizes, self.ring_starts, self.ring_order
 
     def __getstate__(self) -> dict[str, Any]:
+        if self._nested:  # an order of millions of points need not travel
+            return {"nside": self.nside}
         return {n: getattr(self, n) for n in ("kind", "latitude", "ring_sizes", "ring_starts", "ring_order")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        if "nside" in state:
+            made = self.healpix(state["nside"], nest=True)
+            state = {n: getattr(made, n) for n in ("kind", "latitude", "ring_sizes", "ring_starts", "ring_order")}
         self.__init__(**state)  # type: ignore[misc]
 
     def __repr__(self) -> str:
@@ -445,6 +465,12 @@ class RingGrid(Grid):
 def _frozen(array: Any, dtype: Any) -> Any:
     out = np.array(array, dtype=dtype)
     out.flags.writeable = False
+    return out
+
+
+def _inverse(order: Indices) -> Indices:
+    out = np.empty(order.size, dtype=np.int64)
+    out[order] = np.arange(order.size)
     return out
 
 

@@ -71,8 +71,9 @@ def to_spectral(obj: T, *, lmax: int | None = None, engine: SpectralEngine | Non
     Parameters
     ----------
     obj : Dataset or DataArray
-        Fields on a global grid with latitude and longitude whole (one Dask chunk each). Each variable is transformed by
-        itself, as a scalar; for winds see `vorticity_divergence`.
+        Fields on a global grid with latitude and longitude whole (one Dask chunk each), or on the rings of a
+        `xatmo.rings.RingGrid` (reduced Gaussian, HEALPix) with their one dimension whole. Each variable is transformed
+        by itself, as a scalar; for winds see `vorticity_divergence`.
         Coefficients are given back, up to ``lmax``; those on GRIB's or ARCO-ERA5's ``values`` axis are unpacked.
     lmax : int, optional
         Highest degree, inclusive; the highest that the grid resolves exactly (`Grid.lmax`) by default.
@@ -90,7 +91,7 @@ def to_spectral(obj: T, *, lmax: int | None = None, engine: SpectralEngine | Non
     Raises
     ------
     GridError
-        On a regional, rotated, curvilinear or reduced grid.
+        On a regional, rotated or curvilinear grid, or scattered points.
     OptionError
         If ``lmax`` is more than the grid resolves, or the engine unknown.
     ChunkError

@@ -209,7 +209,8 @@ def _latitude(obj: XarrayObject) -> xr.DataArray | None:
     for name in obj.dims:
         if name in obj.coords:
             attrs = obj[name].attrs
-            if attrs.get("standard_name") == "latitude" or str(name) in ("lat", "latitude"):
+            told = attrs.get("standard_name") == "latitude" or str(attrs.get("units", "")).startswith("degrees_n")
+            if told or str(name) in ("lat", "latitude"):
                 return obj[name]
     return None
 

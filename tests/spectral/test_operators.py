@@ -305,6 +305,25 @@ def test_lazy(wind: Any, field: Fields, no_compute: Any, dtype: str) -> None:
         np.testing.assert_allclose(results["gradient"]["dt_dx"], double["dt_dx"], atol=2e-5 * scale)
 
 
+@pytest.mark.parametrize("count", [0, 1])
+def test_no_times_and_one(count: int, wind: Any, field: Fields, engine: Any) -> None:
+    ds = wind(POLES, dtype="f4").assign(t=field(POLES, dtype="f4")).isel(time=slice(count))
+    shape = (count, *POLES.shape)
+    assert ds.atmo.helmholtz(engine=engine)["chi"].shape == shape
+    assert ds.atmo.gradient(engine=engine)["dt_dy"].shape == shape
+    assert ds.atmo.laplacian(engine=engine)["ua"].shape == shape
+    assert ds.atmo.advection("t", engine=engine).shape == shape
+    assert ds.atmo.filter(lmax=3, engine=engine)["t"].shape == shape
+    out = ds.atmo.to_points(lat=[1.0, 2.0], lon=3.0, engine=engine)
+    assert {name: (x.shape, x.dtype) for name, x in out.items()} == dict.fromkeys(ds, ((count, 2), np.float32))
+
+
+def test_degree_zero_has_no_slope(wind: Any, field: Fields, engine: Any) -> None:
+    ds = wind(POLES).assign(t=field(POLES))
+    for out in (ds.atmo.gradient(lmax=0, engine=engine), ds.atmo.helmholtz(lmax=0, engine=engine)):
+        assert all(float(abs(x).max()) == 0 for x in out.data_vars.values())
+
+
 class TestErrors:
     @pytest.mark.parametrize("method", METHODS)
     def test_radius_and_degree(self, method: str, field: Fields) -> None:

@@ -22,8 +22,6 @@ from xatmo.typing import Floats
 Array = NDArray[Any]
 Shape = tuple[int, ...]
 
-# A product of a matrix with this many fields at once reads each weight once for all of them.
-_FIELDS_AT_ONCE = 16
 # Valid parts of cells are sums of rounded weights.
 _PART_ROUNDING = 1e-6
 # Methods whose targets stand for a mean over a cell; only these are divided by the part that is valid.
@@ -241,48 +239,51 @@ class SparseWeights:
         stack = fields.reshape(-1, self.n_source)
         out = np.empty((stack.shape[0], self.n_target), kind)
         weights = self.signed(sign)
-        few = max(1, min(_FIELDS_AT_ONCE, -(-stack.shape[0] // threads)))
+        few = max(1, -(-stack.shape[0] // threads))
         parts_of = [slice(start, start + few) for start in range(0, stack.shape[0], few)]
 
         def work(part: slice) -> None:
             with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
                 weights._part(stack[part], out[part], min_valid, skipna)
 
-        if threads == 1 or len(parts_of) == 1:
+        if len(parts_of) <= 1:
             for part in parts_of:
                 work(part)
         else:
-            with ThreadPoolExecutor(min(threads, len(parts_of))) as pool:
+            weights._as(kind if kind.kind == "f" else np.dtype(np.float64))  # once, not by every thread
+            with ThreadPoolExecutor(len(parts_of)) as pool:
                 list(pool.map(work, parts_of))
         return out.reshape(*lead, *self.target_shape)
 
     def _part(self, fields: Array, out: Array, min_valid: float, skipna: bool) -> None:
         if self.method == "most_common":
-            out[:] = [_largest_share(self._as(np.dtype(np.float64)), one) for one in fields]
+            out[:] = [_largest_share(self.matrix, one) for one in fields]
         elif self.method == "nearest":
             # Picked, not multiplied: any number stays what it was.
             out[:] = fields[:, self._nearest]
         else:
-            self._sums(np.ascontiguousarray(fields.T, dtype=out.dtype), out, min_valid, skipna)
-        if self._uncovered(min_valid) is not None:
-            out[:, self._uncovered(min_valid)] = np.nan
+            self._sums(fields, out, min_valid, skipna)
+        bare = self._uncovered(min_valid)
+        if bare is not None:
+            out[:, bare] = np.nan
 
-    def _sums(self, columns: Array, out: Array, min_valid: float, skipna: bool) -> None:
+    def _sums(self, fields: Array, out: Array, min_valid: float, skipna: bool) -> None:
         matrix = self._as(out.dtype)
-        out[:] = (matrix @ columns).T
-        if np.isfinite(out.sum()):
-            return
-        missing = np.isnan(columns)
-        if not missing.any():
-            return
-        if (missing == missing[:, :1]).all():  # one land mask for all fields, most often
-            missing = missing[:, :1]
-        if self.method in MEANS and skipna and not self._overshoots:
-            out[:] = (matrix @ np.where(missing, out.dtype.type(0), columns)).T
-            valid = (matrix @ (~missing).astype(out.dtype)).T
-            np.divide(out, valid, out=out, where=valid < 1 - 16 * np.finfo(out.dtype).eps)
-            np.copyto(out, np.nan, where=valid * self.coverage < self._least(min_valid))
-        # Otherwise a NaN has reached exactly those targets for which it has a weight: nothing more to do.
+        last: tuple[Array, Array] | None = None  # one land mask for all fields, most often
+        for one, result in zip(fields, out, strict=True):
+            values = np.ascontiguousarray(one, dtype=out.dtype)
+            result[:] = matrix @ values
+            if np.isfinite(result.sum()):
+                continue
+            missing = np.isnan(values)
+            # A NaN has reached exactly those targets for which it has a weight. Only means leave it out.
+            if not (self.method in MEANS and skipna and not self._overshoots and missing.any()):
+                continue
+            if last is None or not np.array_equal(missing, last[0]):
+                last = missing, matrix @ (~missing).astype(out.dtype)
+            result[:] = matrix @ np.where(missing, out.dtype.type(0), values)
+            np.divide(result, last[1], out=result, where=last[1] < 1 - 16 * np.finfo(out.dtype).eps)
+            np.copyto(result, np.nan, where=last[1] * self.coverage < self._least(min_valid))
 
     def _least(self, min_valid: float) -> float:
         return max(min_valid - _PART_ROUNDING, _PART_ROUNDING) if self.method in MEANS else 0.5

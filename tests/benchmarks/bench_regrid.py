@@ -7,7 +7,7 @@ import xarray as xr
 from timing import Row, in_turn
 
 from xatmo import Grid
-from xatmo.regrid import coarsen, regrid, weights_between
+from xatmo.regrid import _compiled, coarsen, regrid, weights_between
 
 
 def rows(quick: bool = False) -> list[Row]:
@@ -34,8 +34,14 @@ def rows(quick: bool = False) -> list[Row]:
     dense = min(taken, key=taken.__getitem__)
     table = []
     mine, theirs = in_turn(ours, dense, repeats=repeats)
-    what = f"regrid conservative, 721 x 1440 -> 181 x 360, {count} fields"
+    large = values.size >= _compiled.LEAST_VALUES and _compiled.kernels() is not None
+    what = f"regrid conservative, 721 x 1440 -> 181 x 360, {count} fields ({'Numba' if large else 'BLAS'})"
     table.append(Row(what, 1e3 * mine, 1e3 * theirs, "two dense products", wanted="<= 0.2"))
+    gaps = fields.where((fields.latitude < 60) | (fields.longitude < 200))
+    mine, theirs = in_turn(lambda: regrid(gaps, target, method="conservative"), dense, repeats=repeats)
+    table.append(Row(f"the same with gaps, {count} fields", 1e3 * mine, 1e3 * theirs, "two dense products"))
+    mine, theirs = in_turn(lambda: regrid(fields, target, method="conservative2"), dense, repeats=repeats)
+    table.append(Row(f"the same, second order, {count} fields", 1e3 * mine, 1e3 * theirs, "two dense products"))
     mine, theirs = in_turn(lambda: coarsen(fields, 4), dense, repeats=repeats)
     table.append(
         Row(f"coarsen by 4 (means), 721 x 1440, {count} fields", 1e3 * mine, 1e3 * theirs, "two dense products")

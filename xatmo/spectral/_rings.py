@@ -179,8 +179,9 @@ def _sums(grid: RingGrid, engine: str) -> Iterator[_Sums]:
 # ---------------------------------------------------------------------- least squares
 def _square(coefficients: Complexes) -> float:
     """Sum of squares over all orders, those below 0 too."""
-    parts = coefficients.view(np.float64).reshape(*coefficients.shape[:2], -1)
-    return 2 * float(np.vdot(parts, parts)) - float(np.vdot(parts[:, 0], parts[:, 0]))
+    parts = coefficients.view(np.float64)
+    # Not by the BLAS: its threads would go on spinning beside those of the transforms.
+    return float(2 * np.einsum("cmk,cmk->", parts, parts) - np.einsum("ck,ck->", parts[:, 0], parts[:, 0]))
 
 
 def _fit(sums: _Sums, values: Floats, grid: RingGrid, spin: int, tolerance: float) -> Complexes:
@@ -197,12 +198,14 @@ def _fit(sums: _Sums, values: Floats, grid: RingGrid, spin: int, tolerance: floa
         change = sums.values(along, spin)
         step = size / float(np.einsum("cp,cp,p->", change, change, weights))
         found += step * along
-        rest -= step * change
+        change *= step
+        rest -= change
         slope = sums.project(rest, spin, lmax)
         before, size = size, _square(slope)
         if size >= before:  # rounding
             break
-        along = slope + (size / before) * along
+        along *= size / before
+        along += slope
     return found
 
 

@@ -38,11 +38,10 @@ class Block:
         """Of its orders."""
         return int(self.orders.start) % 2
 
-    @property
-    def place(self) -> slice:
-        """Where its orders are among those of their parity."""
-        first = self.orders.start // 2
-        return slice(first, first + self.tables[0].shape[0])
+    def waves(self, shift: int) -> tuple[int, slice]:
+        """Parity, and place among those of this parity (after one that is empty), of its orders plus a shift."""
+        first = self.orders.start + shift
+        return first % 2, slice(first // 2 + 1, first // 2 + 1 + self.tables[0].shape[0])
 
     def degrees(self, odd: int) -> slice:
         """Degrees of a table."""
@@ -116,8 +115,11 @@ def make_blocks(cosine: Any, sine: Any, lmax: int, dtype: torch.dtype) -> list[B
 
 
 # ---------------------------------------------------------------------- fields <-> coefficients
-def analyse(plan: Plan, field: Tensor, *, weighted: bool, norm: str) -> Tensor:
-    """Sum over longitudes, then over rows: (batch, nlat, nlon) -> (batch, order, degree), complex."""
+def analyse(plan: Plan, field: Tensor, *, weighted: bool, norm: str, shifts: tuple[int, ...]) -> Tensor:
+    """Sum over longitudes, then over rows: (batch, nlat, nlon) -> (shift, batch, order, degree), complex.
+
+    Functions meet waves of their own order plus a shift: 0 for scalars, 1 and -1 for vectors.
+    """
     size, batch = plan.lmax + 1, field.shape[0]
     wide = torch.complex64 if field.dtype == torch.float32 else torch.complex128
     folds = _folds(plan, batch, wide, field.device)
@@ -125,64 +127,93 @@ def analyse(plan: Plan, field: Tensor, *, weighted: bool, norm: str) -> Tensor:
         for target, part in zip(folds, _fold(plan, field, rows, weighted=weighted), strict=True):
             waves = torch.fft.rfft(part, norm=norm)
             for parity in (0, 1):
-                target[parity, rows, : (size + 1 - parity) // 2] = waves[..., parity:size:2].permute(1, 2, 0)
+                target[parity, rows, 1 : _end(size, parity)] = waves[..., parity:size:2].permute(1, 2, 0)
     folds *= 3 - len(folds)
-    out = torch.empty(batch, size, size, dtype=wide, device=field.device)
+    out = torch.empty(len(shifts), batch, size, size, dtype=wide, device=field.device)
     matrices = plan.weights if weighted and plan.weights is not None and plan.weights.ndim == 4 else None
     for block in plan.blocks:
-        out[:, block.orders, : block.orders.start] = 0
+        out[:, :, block.orders, : block.orders.start] = 0
         count = block.tables[0].shape[0]
         for odd, (waves, table) in enumerate(zip(folds, block.tables, strict=True)):
-            if not table.shape[1]:
-                continue
-            real = torch.view_as_real(waves[block.parity, :, block.place])  # (row, order, batch, 2)
-            inner = block.rows
-            real = matrices[odd, block.parity, inner] @ real.flatten(1) if matrices is not None else real[inner]
-            real = real.reshape(-1, count, 2 * batch)
-            target = out[:, block.orders, block.degrees(odd)]
-            if 2 * batch <= _NARROW[0]:
-                sums = torch.bmm(real.permute(1, 2, 0).contiguous(), table.mT).view(count, batch, 2, -1)
-                torch.view_as_real(target).copy_(sums.permute(1, 0, 3, 2))
-            else:
-                sums = torch.bmm(table, real.permute(1, 0, 2)).view(count, -1, batch, 2)
-                target.copy_(torch.view_as_complex(sums).permute(2, 0, 1))
+            for shift, result in zip(shifts, out if table.shape[1] else (), strict=False):
+                parity, place = block.waves(shift)
+                real = torch.view_as_real(waves[parity, :, place])  # (row, order, batch, 2)
+                inner = block.rows
+                # The quadrature's parity is that of the functions.
+                real = matrices[odd, block.parity, inner] @ real.flatten(1) if matrices is not None else real[inner]
+                real = real.reshape(-1, count, 2 * batch)
+                target = result[:, block.orders, block.degrees(odd)]
+                if 2 * batch <= _NARROW[0]:
+                    sums = torch.bmm(real.permute(1, 2, 0).contiguous(), table.mT).view(count, batch, 2, -1)
+                    torch.view_as_real(target).copy_(sums.permute(1, 0, 3, 2))
+                else:
+                    sums = torch.bmm(table, real.permute(1, 0, 2)).view(count, -1, batch, 2)
+                    target.copy_(torch.view_as_complex(sums).permute(2, 0, 1))
     return out
 
 
-def synthesise(plan: Plan, coefficients: Tensor, *, weighted: bool) -> Tensor:
-    """Sum over degrees, then over orders: (batch, order, degree) -> (batch, nlat, nlon); orders above 0 count twice."""
-    batch = coefficients.shape[0]
+def synthesise(plan: Plan, coefficients: Tensor, *, weighted: bool, shifts: tuple[int, ...]) -> Tensor:
+    """Sum over degrees, then over orders: (shift, batch, order, degree) -> (batch, nlat, nlon).
+
+    Orders above 0 count twice. What functions give goes to waves of their own order plus a shift.
+    """
+    batch = coefficients.shape[1]
     folds = _folds(plan, batch, coefficients.dtype, coefficients.device)
     if len(folds) == 1:  # sums of both kinds of degrees go to the same rows
         folds = [folds[0], torch.empty_like(folds[0])]
+    several = len(shifts) > 1
+    if several:
+        for waves in folds:
+            waves.zero_()
     matrices = plan.weights if weighted and plan.weights is not None and plan.weights.ndim == 4 else None
     for block in plan.blocks:
         rows = block.rows
         for odd, (waves, table) in enumerate(zip(folds, block.tables, strict=True)):
-            target = torch.view_as_real(waves[block.parity, :, block.place]).flatten(2)  # (row, order, 2 batch)
-            if not table.shape[1]:
-                target.zero_()
-                continue
-            source = coefficients[:, block.orders, block.degrees(odd)].permute(1, 2, 0).contiguous()
-            real = torch.view_as_real(source).flatten(2)  # (order, degree, 2 batch)
-            if 2 * batch <= _NARROW[1]:
-                sums = torch.bmm(real.mT, table).permute(2, 0, 1)
-            else:
-                sums = torch.bmm(table.mT, real).permute(1, 0, 2)
-            if matrices is not None:
-                transposed = matrices[odd, block.parity, rows].mT
-                target.copy_((transposed @ sums.flatten(1)).view(target.shape))
-            else:
-                target[: rows.start] = 0
-                target[rows] = sums
-                target[rows.stop :] = 0
+            for shift, given in zip(shifts, coefficients, strict=True):
+                parity, place = block.waves(shift)
+                target = torch.view_as_real(waves[parity, :, place]).flatten(2)  # (row, order, 2 batch)
+                if not table.shape[1]:
+                    if not several:
+                        target.zero_()
+                    continue
+                source = given[:, block.orders, block.degrees(odd)].permute(1, 2, 0).contiguous()
+                real = torch.view_as_real(source).flatten(2)  # (order, degree, 2 batch)
+                if 2 * batch <= _NARROW[1]:
+                    sums = torch.bmm(real.mT, table).permute(2, 0, 1)
+                else:
+                    sums = torch.bmm(table.mT, real).permute(1, 0, 2)
+                inner = rows
+                if matrices is not None:
+                    sums = (matrices[odd, block.parity, rows].mT @ sums.flatten(1)).view(target.shape)
+                    inner = slice(0, plan.rows)
+                if several:
+                    target[inner] += sums
+                    continue
+                target[: inner.start] = 0
+                target[inner] = sums
+                target[inner.stop :] = 0
     return _unfold(plan, folds, weighted=weighted)
 
 
 def _folds(plan: Plan, batch: int, dtype: torch.dtype, device: torch.device) -> list[Tensor]:
-    """Space for waves: sums (and differences) of the hemispheres, (parity, row, order, batch) each."""
-    shape = (2, plan.rows, (plan.lmax + 2) // 2, batch)
-    return [torch.empty(shape, dtype=dtype, device=device) for _ in range(2 if plan.folded else 1)]
+    """Space for waves: sums (and differences) of the hemispheres, (parity, row, order, batch) each.
+
+    Orders -1 or -2 and beyond the highest are there, too, and zero, for functions that look for their neighbours.
+    """
+    length = (plan.lmax + 2) // 2
+    folds = [
+        torch.empty((2, plan.rows, length + 2, batch), dtype=dtype, device=device)
+        for _ in range(2 if plan.folded else 1)
+    ]
+    for waves in folds:
+        waves[:, :, 0] = 0
+        waves[:, :, length:] = 0
+    return folds
+
+
+def _end(size: int, parity: int) -> int:
+    """After the last order of a parity."""
+    return 1 + (size + 1 - parity) // 2
 
 
 def _fold(plan: Plan, field: Tensor, rows: slice, *, weighted: bool) -> list[Tensor]:
@@ -212,7 +243,7 @@ def _unfold(plan: Plan, folds: list[Tensor], *, weighted: bool) -> Tensor:
             lines = torch.empty(batch, rows.stop - rows.start, plan.nlon // 2 + 1, dtype=waves.dtype, device=out.device)
             lines[..., size:] = 0
             for parity in (0, 1):
-                lines[..., parity:size:2] = waves[parity, rows, : (size + 1 - parity) // 2].permute(2, 0, 1)
+                lines[..., parity:size:2] = waves[parity, rows, 1 : _end(size, parity)].permute(2, 0, 1)
             part = torch.fft.irfft(lines, n=plan.nlon, norm="forward")
             if weighted and plan.weights is not None and plan.weights.ndim == 2:
                 part *= plan.weights[0, rows, None]
@@ -238,33 +269,26 @@ def _unfold(plan: Plan, folds: list[Tensor], *, weighted: bool) -> Tensor:
     return out
 
 
-def _turned(coefficients: Tensor, phase: Tensor | None, factor: float | Tensor | None) -> Tensor:
-    """Coefficients (batch, order, degree) times a factor for each order; themselves where there is nothing to do."""
-    if phase is None and factor is None:
-        return coefficients
-    both: Any = 1 if factor is None else factor
-    if phase is not None:
-        both = both * phase
-    return coefficients * (both[:, None] if isinstance(both, Tensor) else both)
-
-
-def _once(plan: Plan, like: Tensor, *, above: float) -> Tensor:
-    factor = torch.full((plan.lmax + 1,), above, dtype=like.real.dtype, device=like.device)
-    factor[0] = 1
-    return factor
-
-
-def _forward(kind: str, x: Tensor, plan: Plan, phase: Tensor | None) -> Tensor:
-    back = None if phase is None else phase.conj()
+def _forward(kind: str, x: Tensor, plan: Plan, phase: Tensor | None, shifts: tuple[int, ...]) -> Tensor:
+    order = torch.stack([torch.arange(shift, shift + plan.lmax + 1, device=x.device) for shift in shifts])
+    turn = None if phase is None else phase[order.clamp(0, plan.lmax)]  # of the waves, (shift, order)
+    back = None if turn is None else turn.conj()
+    # A real field's orders above 0 stand for two.
+    single = torch.where(order == 0, 1.0, 0.5).to(x.real.dtype)
     if kind == "analysis":
-        return _turned(analyse(plan, x, weighted=True, norm="forward"), back, None)
+        return _times(analyse(plan, x, weighted=True, norm="forward", shifts=shifts), back)
     if kind == "analysis, adjoint":
-        scaled = _turned(x, phase, _once(plan, x, above=0.5) / plan.nlon)
-        return synthesise(plan, scaled, weighted=True)
+        factor = single / plan.nlon if turn is None else turn * (single / plan.nlon)
+        return synthesise(plan, _times(x, factor), weighted=True, shifts=shifts)
     if kind == "synthesis":
-        return synthesise(plan, _turned(x, phase, None), weighted=False)
-    raw = analyse(plan, x, weighted=False, norm="backward")
-    return _turned(raw, back, _once(plan, raw, above=2.0))
+        return synthesise(plan, _times(x, turn), weighted=False, shifts=shifts)
+    factor = 1 / single if back is None else back / single
+    return _times(analyse(plan, x, weighted=False, norm="backward", shifts=shifts), factor)
+
+
+def _times(coefficients: Tensor, factor: Tensor | None) -> Tensor:
+    """Coefficients (shift, batch, order, degree) times factors (shift, order)."""
+    return coefficients if factor is None else coefficients * factor[:, None, :, None]
 
 
 _ADJOINT = {
@@ -296,8 +320,8 @@ class _Map(torch.autograd.Function):
     """A linear map by its name; its derivative is its adjoint, so nothing has to be kept."""
 
     @staticmethod
-    def forward(x: Tensor, kind: str, plan: Plan, phase: Tensor | None) -> Tensor:
-        return _forward(kind, x, plan, phase)
+    def forward(x: Tensor, kind: str, plan: Plan, phase: Tensor | None, shifts: tuple[int, ...]) -> Tensor:
+        return _forward(kind, x, plan, phase, shifts)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
@@ -305,18 +329,20 @@ class _Map(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
-        kind, plan, phase = ctx.rest
-        return FUSED(gradients[0].resolve_conj(), _ADJOINT[kind], plan, phase), None, None, None
+        kind, *rest = ctx.rest
+        return FUSED(gradients[0].resolve_conj(), _ADJOINT[kind], *rest), None, None, None, None
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Any:
         return FUSED(tangents[0], *ctx.rest)
 
     @staticmethod
-    def vmap(info: Any, dims: Any, x: Tensor, kind: str, plan: Plan, phase: Tensor | None) -> Any:
-        x = x.movedim(dims[0], 0)
-        out = FUSED(x.flatten(0, 1), kind, plan, phase)
-        return out.unflatten(0, x.shape[:2]), 0
+    def vmap(info: Any, dims: Any, x: Tensor, kind: str, *rest: Any) -> Any:
+        fields_come = kind in ("analysis", "synthesis, adjoint")
+        axis, other = (0, 1) if fields_come else (1, 0)  # of the batch, before and after
+        x = x.movedim(dims[0], axis)
+        out = FUSED(x.flatten(axis, axis + 1), kind, *rest)
+        return out.unflatten(other, x.shape[axis : axis + 2]), other
 
 
 # ---------------------------------------------------------------------- rows <-> coefficients

@@ -227,7 +227,7 @@ class SphericalHarmonics(nn.Module):
         with torch.autocast(field.device.type, enabled=False):
             self._check_field(field)
             flat = field.reshape(-1, self.nlat, self.nlon).to(self.dtype)
-            dense: Tensor = _products.FUSED(flat, "analysis", self._plan, self.phase)
+            dense: Tensor = _products.FUSED(flat, "analysis", self._plan, self.phase, (0,))[0]
             return dense.reshape(*field.shape[:-2], *dense.shape[1:]).mT
 
     def synthesis(self, coefficients: Tensor) -> Tensor:
@@ -235,7 +235,7 @@ class SphericalHarmonics(nn.Module):
         with torch.autocast(coefficients.device.type, enabled=False):
             dense, lead = self._by_order(coefficients)  # (batch, order, degree)
             if self.around and 2 * self.lmax < self.nlon:
-                field: Tensor = _products.FUSED(dense, "synthesis", self._plan, self.phase)
+                field: Tensor = _products.FUSED(dense[None], "synthesis", self._plan, self.phase, (0,))
             else:
                 field = self._zonal_sum(self.legendre_synthesis(coefficients).mT)
             return field.reshape(*lead, self.nlat, self.nlon)
@@ -258,17 +258,12 @@ class SphericalHarmonics(nn.Module):
             message = f"u of shape {tuple(u.shape)} and v of shape {tuple(v.shape)} came; wanted the same"
             raise DimensionError(message)
         with torch.autocast(u.device.type, enabled=False):
+            self._check_field(u)
             lead = u.shape[:-2]
-            waves = torch.stack([self._zonal_waves(u), self._zonal_waves(v)])  # (2, batch, nlat, order)
+            flat = torch.stack([x.reshape(-1, self.nlat, self.nlon).to(self.dtype) for x in (u, v)])
             # Functions of order k serve the waves of orders k + 1 ("above") and k - 1 ("below").
-            zero = torch.zeros_like(waves[..., :1])
-            above = torch.cat([waves[..., 1:], zero], -1)
-            below = torch.cat([zero, waves[..., :-1]], -1)
-            columns = torch.view_as_real(torch.stack([above, below])).permute(4, 3, 0, 1, 2, 5)
-            dense = self._project(columns.reshape(self.lmax + 1, self.nlat, -1))
-            shape = (self.lmax + 1, self.lmax + 1, 2, 2, -1, 2)
-            dense = torch.view_as_complex(dense.reshape(shape).permute(2, 3, 4, 0, 1, 5).contiguous())
-            above, below = dense[0], dense[1]  # (component, batch, order of the function, degree)
+            dense = _products.FUSED(flat.flatten(0, 1), "analysis", self._plan, self.phase, (1, -1))
+            above, below = dense.unflatten(1, flat.shape[:2])  # (component, batch, order of the function, degree)
             zero = torch.zeros_like(above[..., :1, :])
             from_above = torch.cat([zero, above[..., :-1, :]], -2)  # at the wave's own order
             from_below = torch.cat([below[..., 1:, :], zero], -2)
@@ -283,29 +278,42 @@ class SphericalHarmonics(nn.Module):
     def synthesis_vector(self, rotational: Tensor, divergent: Tensor) -> tuple[Tensor, Tensor]:
         """Eastward and northward components, (..., nlat, nlon) each: inverse of `analysis_vector`."""
         with torch.autocast(rotational.device.type, enabled=False):
-            waves = self._vector_waves(rotational, divergent)
-            u, v = (self._zonal_sum(x) for x in waves)
+            if self.around and 2 * self.lmax < self.nlon:
+                both, lead = self._vector_functions(rotational, divergent)
+                fields = _products.FUSED(both.flatten(1, 2), "synthesis", self._plan, self.phase, (1, -1))
+                u, v = fields.reshape(2, *lead, self.nlat, self.nlon)
+            else:
+                u, v = (self._zonal_sum(x) for x in self._vector_waves(rotational, divergent))
             return u, v
 
-    def _vector_waves(self, rotational: Tensor, divergent: Tensor) -> Tensor:
-        """Waves of u and v, (2, ..., nlat, order)."""
+    def _vector_functions(self, rotational: Tensor, divergent: Tensor) -> tuple[Tensor, torch.Size]:
+        """Coefficients of scalar functions in a vector field's waves, and the leading shape.
+
+        (above or below, component, batch, order of the function, degree): the wave's order is one above the function's,
+        or one below.
+        """
         if rotational.shape != divergent.shape:
             came = f"rotational {tuple(rotational.shape)} and divergent {tuple(divergent.shape)}"
             message = f"{came} came; wanted the same shape"
             raise DimensionError(message)
+        curl, lead = self._by_order(rotational)
+        spread, _ = self._by_order(divergent)
+        slope_above, slope_below, ratio_above, ratio_below = self._vector_factors(curl.device)
+        sources = torch.stack([curl, -spread])  # of u and v through dP / dlat
+        others = -1j * torch.stack([spread, curl])[..., 1:]  # through m P / cos(lat), one degree up
+        zero = torch.zeros_like(sources[..., :1])
+        above = slope_above * sources + torch.cat([ratio_above * others, zero], -1)
+        below = slope_below * sources + torch.cat([ratio_below * others, zero], -1)
+        zero = torch.zeros_like(above[..., :1, :])
+        both = torch.stack(
+            [torch.cat([above[..., 1:, :], zero], -2), torch.cat([zero, below[..., :-1, :]], -2)]
+        )  # (above or below, component, batch, order of the function, degree)
+        return both, lead
+
+    def _vector_waves(self, rotational: Tensor, divergent: Tensor) -> Tensor:
+        """Waves of u and v, (2, ..., nlat, order)."""
         with torch.autocast(rotational.device.type, enabled=False):
-            curl, lead = self._by_order(rotational)
-            spread, _ = self._by_order(divergent)
-            slope_above, slope_below, ratio_above, ratio_below = self._vector_factors(curl.device)
-            sources = torch.stack([curl, -spread])  # of u and v through dP / dlat
-            others = -1j * torch.stack([spread, curl])[..., 1:]  # through m P / cos(lat), one degree up
-            zero = torch.zeros_like(sources[..., :1])
-            above = slope_above * sources + torch.cat([ratio_above * others, zero], -1)
-            below = slope_below * sources + torch.cat([ratio_below * others, zero], -1)
-            zero = torch.zeros_like(above[..., :1, :])
-            both = torch.stack(
-                [torch.cat([above[..., 1:, :], zero], -2), torch.cat([zero, below[..., :-1, :]], -2)]
-            )  # (above or below, component, batch, order of the function, degree)
+            both, lead = self._vector_functions(rotational, divergent)
             waves = self._evaluate(torch.view_as_real(both).permute(3, 4, 0, 1, 2, 5).flatten(2))
             waves = waves.reshape(self.lmax + 1, self.nlat, 2, 2, -1, 2).permute(2, 3, 4, 1, 0, 5).contiguous()
             above, below = torch.view_as_complex(waves)  # (component, batch, nlat, order of the function)

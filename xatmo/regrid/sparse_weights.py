@@ -420,11 +420,14 @@ def threads_for(da: xr.DataArray, threads: int | None) -> int:
 
 # ---------------------------------------------------------------------- matrices
 def clean(matrix: Any) -> sparse.csr_array:
-    """CSR with sorted indices, summed duplicates and no stored zeros."""
+    """CSR with sorted indices, summed duplicates, no stored zeros, and short indices where they suffice."""
     out = sparse.csr_array(matrix)
     out.sum_duplicates()
     out.eliminate_zeros()
     out.sort_indices()
+    if max(out.nnz, *out.shape) < 2**31 and out.indices.dtype != np.int32:
+        parts = out.data, out.indices.astype(np.int32), out.indptr.astype(np.int32)
+        out = sparse.csr_array(parts, shape=out.shape)
     return out
 
 

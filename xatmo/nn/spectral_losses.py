@@ -7,7 +7,9 @@ wavenumber in boxes. With the powers :math:`P_k` and the co-spectrum :math:`C_k`
 field with itself):
 
 ===============  ======================================================================================================
-``"power"``      mean of :math:`\ln^2 [(P^p_k + \epsilon) / (P^t_k + \epsilon)]`: amplitudes only, phases are free
+``"power"``      mean of :math:`2 (\sqrt{1 + L_k^2} - 1)`, :math:`L_k = \ln [(P^p_k + \epsilon) / (P^t_k + \epsilon)]`:
+                 amplitudes only, phases are free; a square for small differences, the absolute value for large ones,
+                 so that scales without power in the target do not rule
 ``"coherence"``  mean of :math:`1 - \gamma_k`, :math:`\gamma_k = (C_k + \epsilon) / (a^p_k a^t_k)`,
                  :math:`a_k = \sqrt{P_k + \epsilon}`: phases only, amplitudes are free
 ``"weighted"``   :math:`\sum_k w_k P^{p-t}_k / \overline w`: the squared error with weights by scale,
@@ -16,10 +18,10 @@ field with itself):
                  squared error with amplitude and phase apart, so that smoothing does not pay [1]_
 ===============  ======================================================================================================
 
-All are zero for equal fields; ``"power"`` is zero if and only if spectra are equal. :math:`\epsilon` is ``(4 e)**2`` of
-the two fields' power together, e the rounding error of the precision in use: where scales hold nothing but rounding,
-nothing is compared. Work is done in float32 at least, under autocast too. Leading dimensions (batch, channel, time) are
-averaged over; channels should be normalized, as ``"weighted"`` and ``"adjusted"`` have the units of squares.
+All are zero for equal fields; ``"power"`` is zero if and only if spectra are equal. :math:`\epsilon` is a fraction
+(``floor``) of the two fields' power together: scales with less are taken as empty. Work is done in float32 at least,
+under autocast too. Leading dimensions (batch, channel, time) are averaged over; channels should be normalized, as
+``"weighted"`` and ``"adjusted"`` have the units of squares.
 
 References
 ----------
@@ -61,6 +63,8 @@ class SphericalSpectralLoss(nn.Module):
     slope : float or "inverse"
         Of the weights of ``"weighted"``: degree to this power (degree 0 counts like degree 1), or one over the
         target's power.
+    floor : float
+        Power that does not count, as a fraction of all. Below 1e-12, float32 compares rounding errors.
 
     Raises
     ------
@@ -72,8 +76,8 @@ class SphericalSpectralLoss(nn.Module):
     >>> from xatmo.nn.sphere import SphericalHarmonics
     >>> transform = SphericalHarmonics.gaussian(16, 32, lmax=15)
     >>> target = torch.randn(2, 3, 16, 32)
-    >>> SphericalSpectralLoss(transform, "power")(2 * target, target) - math.log(4) ** 2  # amplitudes are doubled
-    tensor(0.)
+    >>> SphericalSpectralLoss(transform, "power")(2 * target, target)  # amplitudes are doubled: ln 4 = 1.386
+    tensor(1.4187)
     >>> SphericalSpectralLoss(transform, "coherence")(2 * target, target).abs() < 1e-6  # in phase
     tensor(True)
     """
@@ -86,10 +90,11 @@ class SphericalSpectralLoss(nn.Module):
         lmin: int | None = None,
         lmax: int | None = None,
         slope: float | Literal["inverse"] = 1.0,
+        floor: float = 1e-10,
     ) -> None:
         super().__init__()
-        _check_options(kind, slope)
-        self.transform, self.kind, self.slope = transform, kind, slope
+        _check_options(kind, slope, floor)
+        self.transform, self.kind, self.slope, self.floor = transform, kind, slope, floor
         self.lmin = (1 if kind in ("power", "coherence") else 0) if lmin is None else lmin
         self.lmax = transform.lmax if lmax is None else lmax
         if not 0 <= self.lmin <= self.lmax <= transform.lmax:
@@ -112,7 +117,7 @@ class SphericalSpectralLoss(nn.Module):
             spectra = self._by_degree(p, p), self._by_degree(t, t), self._by_degree(p, t)
             error = self._by_degree(p - t, p - t) if self.kind == "weighted" else None
             degree = torch.arange(self.lmin, self.lmax + 1, device=p.device)
-            values = _compare(self.kind, *spectra, error, degree, self.slope)
+            values = _compare(self.kind, *spectra, error, degree, self.slope, self.floor)
         return _mean(values, each)
 
     def _coefficients(self, field: Tensor) -> Tensor:
@@ -139,6 +144,8 @@ class BoxSpectralLoss(nn.Module):
         For boxes that are periodic both ways: neither detrended nor tapered.
     slope : float or "inverse"
         Of the weights of ``"weighted"``: wavenumber to this power, or one over the target's power.
+    floor : float
+        Power that does not count, as a fraction of all.
 
     Raises
     ------
@@ -148,16 +155,21 @@ class BoxSpectralLoss(nn.Module):
     Examples
     --------
     >>> target = torch.randn(2, 1, 32, 32)
-    >>> round(BoxSpectralLoss("power")(2 * target, target).item() - math.log(4) ** 2, 5)  # amplitudes are doubled
-    0.0
+    >>> BoxSpectralLoss("power")(2 * target, target)  # amplitudes are doubled: ln 4 = 1.386
+    tensor(1.4187)
     """
 
     def __init__(
-        self, kind: str = "adjusted", *, periodic: bool = False, slope: float | Literal["inverse"] = 1.0
+        self,
+        kind: str = "adjusted",
+        *,
+        periodic: bool = False,
+        slope: float | Literal["inverse"] = 1.0,
+        floor: float = 1e-8,
     ) -> None:
         super().__init__()
-        _check_options(kind, slope)
-        self.kind, self.periodic, self.slope = kind, periodic, slope
+        _check_options(kind, slope, floor)
+        self.kind, self.periodic, self.slope, self.floor = kind, periodic, slope, floor
 
     def forward(self, prediction: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """One number from fields (..., ny, nx). A box counts by the mean of its weights.
@@ -179,7 +191,7 @@ class BoxSpectralLoss(nn.Module):
             spectra = rings.sums(p, p), rings.sums(t, t), rings.sums(p, t)
             error = rings.sums(p - t, p - t) if self.kind == "weighted" else None
             wavenumber = torch.arange(1, rings.count, device=p.device)
-            values = _compare(self.kind, *spectra, error, wavenumber, self.slope)
+            values = _compare(self.kind, *spectra, error, wavenumber, self.slope, self.floor)
         return _mean(values, each)
 
     def _waves(self, field: Tensor) -> Tensor:
@@ -232,11 +244,12 @@ def _compare(
     error: Tensor | None,
     scale: Tensor,
     slope: float | Literal["inverse"],
+    fraction: float,
 ) -> Tensor:
     """Loss of each field (...,) from spectra (..., scale)."""
     limits = torch.finfo(target.dtype)
     total = (prediction + target).sum(-1, keepdim=True).detach()
-    floor = (total * (4 * limits.eps) ** 2).clamp_min(limits.tiny / limits.eps)
+    floor = (total * fraction).clamp_min(limits.tiny / limits.eps)
     if error is not None:
         if slope == "inverse":
             return (error / (target + floor)).mean(-1)
@@ -244,7 +257,8 @@ def _compare(
         return (error * (weights / weights.mean())).sum(-1)
     p, t = prediction + floor, target + floor
     if kind == "power":
-        return torch.log(p / t).square().mean(-1)
+        square = torch.log(p / t).square()
+        return (2 * square / (torch.sqrt(1 + square) + 1)).mean(-1)  # 2 (sqrt(1 + square) - 1), exact for small ones
     amplitudes = p.sqrt(), t.sqrt()
     apart = 1 - (both + floor) / (amplitudes[0] * amplitudes[1])
     if kind == "coherence":
@@ -274,7 +288,10 @@ def _mean(values: Tensor, each: Tensor | None) -> Tensor:
     return values.mean() if each is None else (values * each).sum() / each.sum()
 
 
-def _check_options(kind: str, slope: Any) -> None:
+def _check_options(kind: str, slope: Any, floor: float) -> None:
+    if not 0 < floor < 1:
+        message = f"floor={floor!r} came; wanted a fraction of the power, between 0 and 1"
+        raise OptionError(message)
     if kind not in KINDS:
         message = f"kind={kind!r} came; wanted one of {KINDS}"
         raise OptionError(message)

@@ -342,13 +342,16 @@ def test_lazy(make: Any, no_compute: Callable[[], AbstractContextManager[None]])
 
 def test_weights_are_one_key_of_the_graph() -> None:
     da = curved(times=12).chunk(time=1)
-    out = Regridder(da, COARSE, method="bilinear")(da)
-    (optimized,) = dask.optimize(out.variable._data)
-    sizes = {
-        str(k): len(pickle.dumps(v)) for k, v in dict(optimized.__dask_graph__()).items() if "array-" not in str(k)
-    }
-    heavy = [k for k, size in sizes.items() if size > 6_000 + curved(times=1).nbytes]
-    assert len(heavy) <= 1
+    regridder = Regridder(da, FINE, method="bilinear")
+    (optimized,) = dask.optimize(regridder(da).variable._data)
+    sizes = {str(k): len(pickle.dumps(v)) for k, v in dict(optimized.__dask_graph__()).items()}
+    field_size = curved(times=1).nbytes
+    assert regridder.sparse is not None
+    assert regridder.sparse.nbytes > 3 * field_size
+    heavy = [k for k, size in sizes.items() if size > regridder.sparse.nbytes]
+    assert len(heavy) == 1
+    assert "weights-" in heavy[0]
+    assert max(size for k, size in sizes.items() if k not in heavy) < 2 * field_size
 
 
 def test_on_a_cluster(cluster: Any) -> None:

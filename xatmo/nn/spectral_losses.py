@@ -77,7 +77,7 @@ class SphericalSpectralLoss(nn.Module):
     >>> transform = SphericalHarmonics.gaussian(16, 32, lmax=15)
     >>> target = torch.randn(2, 3, 16, 32)
     >>> SphericalSpectralLoss(transform, "power")(2 * target, target)  # amplitudes are doubled: ln 4 = 1.386
-    tensor(1.4187)
+    tensor(1.42)
     >>> SphericalSpectralLoss(transform, "coherence")(2 * target, target).abs() < 1e-6  # in phase
     tensor(True)
     """
@@ -156,7 +156,7 @@ class BoxSpectralLoss(nn.Module):
     --------
     >>> target = torch.randn(2, 1, 32, 32)
     >>> BoxSpectralLoss("power")(2 * target, target)  # amplitudes are doubled: ln 4 = 1.386
-    tensor(1.4187)
+    tensor(1.42)
     """
 
     def __init__(

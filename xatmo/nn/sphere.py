@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from xatmo import _quadrature
 from xatmo.errors import DimensionError, OptionError
 from xatmo.nn import _legendre, _products
+from xatmo.nn._vectors import vector_factors
 
 
 class SphericalHarmonics(nn.Module):
@@ -566,38 +567,10 @@ class SphericalHarmonics(nn.Module):
         return waves.flip(1) if self.upward else waves
 
     def _vector_factors(self, device: torch.device) -> tuple[Tensor, ...]:
-        """Factors, (order, degree), of the functions of order m -+ 1 in dP / dlat and in m P / cos(lat).
-
-        Both are divided by s = sqrt(n (n + 1)):
-        ``dP(n, m) / dlat = (-a P(n, m - 1) + b P(n, m + 1)) / 2``,
-        ``m P(n, m) / cos(lat) = c (d P(n - 1, m - 1) + e P(n - 1, m + 1)) / 2`` with
-        ``a^2 = (n + m)(n - m + 1)``, ``b^2 = (n - m)(n + m + 1)``, ``c^2 = (2 n + 1) / (2 n - 1)``,
-        ``d^2 = (n + m)(n + m - 1)``, ``e^2 = (n - m)(n - m - 1)``; the latter two factors are for degrees 1 and up.
-        """
         if self._factors is None:
             with torch.inference_mode(False):  # what is kept must serve training, too
-                self._factors = self._make_vector_factors(device)
+                self._factors = tuple(f.to(self.dtype) for f in vector_factors(self.lmax, device))
         return self._factors
-
-    def _make_vector_factors(self, device: torch.device) -> tuple[Tensor, ...]:
-        n = torch.arange(self.lmax + 1, dtype=torch.float64, device=device)
-        m = n[:, None]
-        s = torch.sqrt(n * (n + 1)).clamp(min=1)
-        inside = m <= n
-
-        def root(square: Tensor) -> Tensor:
-            return torch.where(inside, square, 0.0).clamp(min=0).sqrt() / (2 * s)
-
-        slope_above = -root((n + m) * (n - m + 1))
-        slope_below = root((n - m) * (n + m + 1))
-        slope_above[0] = 0
-        slope_below[0] *= 2  # order -1 is minus order 1
-        ratio = torch.sqrt((2 * n + 1) / (2 * n - 1).clamp(min=1))
-        ratio_above = ratio * root((n + m) * (n + m - 1))
-        ratio_below = ratio * root((n - m) * (n - m - 1))
-        ratio_above[0] = ratio_below[0] = 0
-        factors = slope_above, slope_below, ratio_above[:, 1:], ratio_below[:, 1:]
-        return tuple(f.to(self.dtype) for f in factors)
 
 
 def _numbers(values: Any) -> NDArray[np.float64]:

@@ -152,15 +152,17 @@ def to_grid(obj: T, grid: Grid | XarrayObject, *, engine: SpectralEngine | None 
         than there were are fine.
         Those on the ``values`` axis of a spectral GRIB message or an ARCO-ERA5 store are taken as they stand.
     grid : Grid, Dataset or DataArray
-        Where to evaluate: global or regional. From an object its coordinates are taken as they are, names, direction
-        and repeated cyclic column included.
+        Where to evaluate: global or regional, or rings of points. From an object its coordinates are taken as they are,
+        names, direction, order of points and repeated cyclic column included.
     engine : {"ducc0", "torch"}, optional
         ducc0 where it is installed.
 
     Returns
     -------
     Dataset or DataArray
-        float32 from complex64, float64 from complex128; latitude and longitude stand where degree and order stood.
+        float32 from complex64, float64 from complex128; latitude and longitude stand where degree and order stood. On a
+        ring grid they lie on one dimension: ``cell`` for HEALPix, ``values`` for reduced grids, or as the target has
+        it.
 
     Raises
     ------

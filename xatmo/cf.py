@@ -147,8 +147,8 @@ def _one(obj: XarrayObject, kind: str) -> Hashable:
         harmonics = _harmonics(obj)
         if harmonics is not None:
             message = (
-                f"these are spherical-harmonic coefficients, on {harmonics}, and lie on no grid; call .atmo.to_grid(grid) "
-                "first, for instance with xatmo.Grid.regular(181, 360)"
+                f"these are spherical-harmonic coefficients, on {harmonics}, and lie on no grid; call "
+                ".atmo.to_grid(grid) first, for instance with xatmo.Grid.regular(181, 360)"
             )
             raise GridError(message)
         if _is_packed(obj):

@@ -191,3 +191,22 @@ def test_by_name_in_mixes() -> None:
     torch.testing.assert_close(mixed, parts)
     for kind in KINDS:
         torch.testing.assert_close(losses.LOSSES[f"spectral_{kind}"](p, t, None), BoxSpectralLoss(kind)(p, t))
+
+
+def test_training_by_name() -> None:
+    """A task takes the mix, records its parts, and refuses fields with gaps."""
+    import xarray as xr
+
+    import xatmo
+
+    grid = xatmo.Grid.regular(24, 48, poles=False)
+    values = np.random.default_rng(0).standard_normal((3, 24, 48)).astype("float32")
+    dims = ("time", "latitude", "longitude")
+    fine = xr.DataArray(values, name="t2m", attrs={"units": "K"}, dims=dims, coords=grid.coords())
+    options: Any = {"max_steps": 2, "patch_size": 8, "accelerator": "cpu", "progress": False}
+    task = xatmo.SuperResolver(2, channels=8, n_blocks=1, loss="mae + 0.5 spectral_adjusted").fit(fine, **options)
+    assert np.isfinite(task.history["loss"]).all()
+    assert {"mae", "spectral_adjusted"} <= set(task.history.columns)
+    gaps = fine.where(fine.latitude < 60)
+    with pytest.raises(MissingValueError, match="missing"):
+        xatmo.SuperResolver(2, channels=8, n_blocks=1, loss="spectral_power").fit(gaps, **options)

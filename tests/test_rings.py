@@ -102,7 +102,8 @@ class TestEveryGrid:
         assert da.y.attrs["units"] == "degrees_north"
 
     def test_what_needs_columns_says_so(self, grid: RingGrid) -> None:
-        for name in ("nlon", "longitude", "longitude_bounds"):
+        assert grid.nlon == grid.ring_sizes.max()
+        for name in ("longitude", "longitude_bounds"):
             with pytest.raises(
                 GridError, match=rf"Grid\.{name} needs the columns .* has none\. Go to such a grid first"
             ):

@@ -264,8 +264,8 @@ class RingGrid(Grid):
 
     @property
     def nlon(self) -> int:
-        """There is none for all rings (`GridError`); see `ring_sizes`."""
-        self._no_columns("Grid.nlon")
+        """Number of points on the longest ring; the others have `ring_sizes`."""
+        return int(self.ring_sizes.max())
 
     @property
     def longitude_bounds(self) -> Floats:

@@ -313,7 +313,9 @@ def synthesize(
     Notes
     -----
     A T639 field is 1.6 MB of coefficients and 13.1 MB on 1280 x 2560 points in float32. Dask's threads work on one
-    field each, so that peak memory is the same for an hour and for a century.
+    field each; two threads took 0.28 GB in all. A year of hourly vorticity and divergence on one level is 17 520
+    fields: 29 GB of coefficients, 230 GB of fields before compression, and about half an hour at 0.12 s a field (two
+    cores).
 
     Examples
     --------

@@ -59,7 +59,7 @@ def test_on_the_sphere_it_follows_from_the_power_spectrum(grid: xatmo.Grid) -> N
     da = isotropic(grid).isel(time=0)
     found = semivariogram(da, n_pairs=200_000)
     power = energy_spectrum(da, lmax=25)
-    pairs = _pairs.draw(grid, _pairs.default_edges(grid, 30), 200_000, 0)
+    pairs = _pairs.draw(grid, _pairs.default_ranges(grid, 30), 200_000, 0)
     wanted = over_pairs(power, pairs.select(pairs.counts > 0), nodes_of(grid))
     error = (found.values - wanted) / found.standard_error.values
     assert np.abs(error).max() < 4.5
@@ -89,8 +89,7 @@ def test_a_plane_in_a_small_box_grows_with_the_square() -> None:
     grid = xatmo.Grid.from_latlon(np.arange(-2, 2.01, 0.05), np.arange(30, 34.01, 0.05))
     east = EARTH_RADIUS * np.radians(grid.longitude - 32) * np.ones((grid.nlat, 1))
     da = xr.DataArray(east, grid.coords(), ("latitude", "longitude"))
-    edges = np.array([60e3, 70e3, 100e3, 110e3, 150e3, 160e3])
-    found = semivariogram(da, distances=edges)
+    found = semivariogram(da, distances=[60e3, 100e3, 150e3])
     np.testing.assert_allclose(found, found.distance**2 / 4, rtol=0.05)
 
 
@@ -100,16 +99,52 @@ def test_it_agrees_with_all_pairs_of_a_small_grid() -> None:
     rng = np.random.default_rng(3)
     values = rng.normal(size=grid.shape).cumsum(axis=0).cumsum(axis=1)
     da = xr.DataArray(values, grid.coords(), ("latitude", "longitude"))
-    edges = np.array([100e3, 200e3, 300e3, 400e3])
-    found = semivariogram(da, distances=edges, n_pairs=300_000)
+    metres = np.array([150e3, 250e3, 350e3])
+    found = semivariogram(da, distances=metres, n_pairs=200_000)
     nodes, area, z = nodes_of(grid), grid.areas.ravel(), values.ravel()
     i, j = np.triu_indices(z.size, 1)
     d = _pairs._arc(nodes[i], nodes[j])
     weight = area[i] * area[j]
-    for k in range(3):
-        inside = (d >= edges[k]) & (d < edges[k + 1])
-        wanted = np.average((z[i] - z[j])[inside] ** 2 / 2, weights=weight[inside])
-        assert found[k].item() == pytest.approx(wanted, rel=0.05)
+    for k, (low, high) in enumerate(_pairs.ranges_about(grid, metres)):
+        assert high - low == pytest.approx(EARTH_RADIUS * np.radians(0.5))
+        inside = (d >= low) & (d <= high)
+        half = (z[i] - z[j])[inside] ** 2 / 2
+        line = np.polynomial.Polynomial.fit(d[inside], half, 1, w=np.sqrt(weight[inside]))
+        assert found[k].item() == pytest.approx(line(metres[k]), rel=0.05)
+
+
+def test_one_value_at_each_distance_given() -> None:
+    """Of a smooth field even at one step of the grid; whatever else is asked for, and in any order."""
+    da = isotropic(GRID, lmax=8).isel(time=0)
+    metres = np.array([1, 2, 3, 5, 10, 30, 60]) * EARTH_RADIUS * np.radians(3)
+    found = semivariogram(da, distances=metres, n_pairs=200_000)
+    np.testing.assert_array_equal(found.distance, metres)
+    np.testing.assert_allclose(found, exact(energy_spectrum(da, lmax=8), metres), rtol=0.1)
+    assert (found.n_pairs > 28_000).all()
+    for given in (list(metres[::-1]), tuple(metres[3:4]), xr.DataArray(metres[[4, 1]], dims="distance")):
+        other = semivariogram(da, distances=given, n_pairs=200_000)
+        np.testing.assert_allclose(other, found.sel(distance=other.distance), rtol=0.05)
+
+
+def test_at_distance_zero_it_is_zero() -> None:
+    da = isotropic(GRID)
+    for field in (da, track(np.arange(900.0)), track(np.arange(4000.0), 0.02)):
+        found = semivariogram(field, distances=[0, 1e6])
+        assert (found.sel(distance=0) == 0).all()
+        assert (found.standard_error.sel(distance=0) == 0).all()
+        assert (found.sel(distance=1e6) > 0).all()
+
+
+def test_a_line_through_few_distances_stays_among_them() -> None:
+    """On the equator nodes are 1, 1.41, 2 steps apart: at 0.8 steps it is read at 1."""
+    grid = xatmo.Grid.from_latlon(np.arange(-3, 3.1, 0.25), np.arange(0, 6.1, 0.25))
+    east = EARTH_RADIUS * np.radians(grid.longitude) * np.ones((grid.nlat, 1))
+    da = xr.DataArray(east, grid.coords(), ("latitude", "longitude"))
+    step = EARTH_RADIUS * np.radians(0.25)
+    found = semivariogram(da, distances=[0.8 * step, step]) / step**2
+    np.testing.assert_allclose(found, 0.25, rtol=0.1)
+    missing = da.where(np.random.default_rng(0).random(da.shape) > 0.4)
+    np.testing.assert_allclose(semivariogram(missing, distances=[0.8 * step, step]) / step**2, 0.25, rtol=0.1)
 
 
 def test_of_a_constant_it_is_zero() -> None:
@@ -130,8 +165,9 @@ def test_of_a_constant_it_is_zero() -> None:
     ],
 )
 def test_every_place_counts_by_its_area(grid: xatmo.Grid) -> None:
-    pairs = _pairs.draw(grid, (300e3, 700e3), 200_000, 0)
+    pairs = _pairs.draw(grid, ((300e3, 700e3),), 200_000, 0)
     metres = _pairs._arc(*(nodes_of(grid)[x] for x in (pairs.first, pairs.second)))
+    np.testing.assert_allclose(pairs.apart, metres)
     assert metres.min() >= 300e3
     assert metres.max() <= 700e3
     assert pairs.distance[0] == pytest.approx(metres.mean())
@@ -235,8 +271,7 @@ def test_pairs_with_a_missing_value_are_left_out() -> None:
     assert np.abs((some - whole) / some.standard_error).max() < 5
     # With land missing it is that of the rest: half the globe, the northern one.
     north = da.isel(time=0).where(da.latitude > 0)
-    edges = np.linspace(0.5e6, 5e6, 8)
-    assert np.isfinite(semivariogram(north, distances=edges)).all()
+    assert np.isfinite(semivariogram(north, distances=np.linspace(0.5e6, 5e6, 8))).all()
     empty = semivariogram(da.where(False))
     assert np.isnan(empty).all()
 
@@ -248,7 +283,7 @@ def test_healpix() -> None:
     found = semivariogram(da, n_pairs=400_000)
     full = isotropic(GRID).isel(time=0)
     power = energy_spectrum(full, lmax=25)
-    pairs = _pairs.draw(grid, _pairs.default_edges(grid, 30), 200_000, 0)
+    pairs = _pairs.draw(grid, _pairs.default_ranges(grid, 30), 200_000, 0)
     nodes = _pairs.unit(grid.point_latitude, grid.point_longitude)
     wanted = over_pairs(power, pairs.select(pairs.counts > 0), nodes)
     assert np.abs((found.values - wanted) / found.standard_error.values).max() < 4.5
@@ -278,10 +313,9 @@ def test_along_a_track(n: int) -> None:
     values = np.random.default_rng(0).normal(size=(60, n)).cumsum(axis=1)
     step = 110.0 * 0.06 * 900 / n
     da = xr.concat([track(v, 0.06 * 900 / n) for v in values], "member")
-    edges = np.array([9.5, 10.5, 19.5, 20.5, 39.5, 40.5]) * step * 1e3 * 1.012
-    found = semivariogram(da, distances=edges, n_pairs=50_000).mean("member")
-    lags = found.distance / (step * 1e3 * 1.012)
-    np.testing.assert_allclose(found.isel(distance=[0, 2, 4]), lags.isel(distance=[0, 2, 4]) / 2, rtol=0.15)
+    lags = np.array([10, 20, 40])
+    found = semivariogram(da, distances=lags * step * 1e3 * 1.012, n_pairs=50_000).mean("member")
+    np.testing.assert_allclose(found, lags / 2, rtol=0.15)
 
 
 def test_a_track_with_gaps_and_points_in_any_order() -> None:
@@ -293,8 +327,8 @@ def test_a_track_with_gaps_and_points_in_any_order() -> None:
     assert np.isfinite(semivariogram(lost)).all()
     assert semivariogram(da, distances=10).sizes["distance"] == 10
     order = np.random.default_rng(1).permutation(800)
-    edges = [50e3, 100e3, 200e3, 400e3]
-    mixed, plain = (semivariogram(x, distances=edges, n_pairs=10**6) for x in (da.isel(time=order), da))
+    metres = [50e3, 100e3, 200e3, 400e3]
+    mixed, plain = (semivariogram(x, distances=metres, n_pairs=10**6) for x in (da.isel(time=order), da))
     np.testing.assert_allclose(mixed, plain, rtol=1e-10)
     with pytest.raises(CoordinateError, match="needs 3 points or more with latitudes between -90 and 90; 2 came"):
         semivariogram(da.isel(time=slice(0, 2)))
@@ -303,16 +337,15 @@ def test_a_track_with_gaps_and_points_in_any_order() -> None:
 # ---------------------------------------------------------------------- refused
 def test_what_is_wrong_is_said() -> None:
     da = isotropic(GRID).isel(time=0)
-    for wrong in ([1e6], [2e6, 1e6], [-1.0, 1e6], [np.nan, 1.0], "far", [[1e5, 2e5]], [2.1e7, 2.2e7]):
-        with pytest.raises(OptionError, match="wanted increasing edges in metres"):
+    for wrong in ([], [-1.0, 1e6], [np.nan, 1.0], "far", [[1e5, 2e5]], [2.1e7], ["near"]):
+        with pytest.raises(OptionError, match="wanted a list of distances in metres, from 0 to"):
             semivariogram(da, distances=wrong)
-    with pytest.raises(OptionError, match="distances=0 came; wanted edges in metres, or a number of ranges"):
-        semivariogram(da, distances=0)
-    with pytest.raises(OptionError, match="distances=2.5 came"):
-        semivariogram(da, distances=2.5)
-    with pytest.raises(OptionError, match="no two points of <Grid regular .* are between 0.001 and 0.002 km apart"):
-        semivariogram(da, distances=[1, 2])
-    with pytest.raises(OptionError, match="n_pairs=20 came for 30 ranges|n_pairs=20 came for 2. ranges"):
+    for wrong in (0, 2.5):
+        with pytest.raises(OptionError, match=f"distances={wrong} came; wanted a list of distances in metres, or how"):
+            semivariogram(da, distances=wrong)
+    with pytest.raises(OptionError, match="no two points of <Grid regular .* are between 0.0005 and 0.0015 km apart"):
+        semivariogram(da, distances=[1, 1e6])
+    with pytest.raises(OptionError, match=r"n_pairs=20 came for \d\d distances"):
         semivariogram(da, n_pairs=20)
     with pytest.raises(OptionError, match="n_pairs='many' came"):
         semivariogram(da, n_pairs="many")  # type: ignore[arg-type]

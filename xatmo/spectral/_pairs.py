@@ -1,9 +1,10 @@
-"""Pairs of points by great-circle distance: drawn at random, evenly by area, as many for each range of distances."""
+"""Pairs of points by great-circle distance: drawn at random, evenly by area, as many for each distance or range."""
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from xatmo.grids import Grid
 from xatmo.typing import Floats
 
 Indices = NDArray[np.int64]
+Range = tuple[float, float]
 
 _ROUNDS = 40
 _ALL = 2_000_000
@@ -33,6 +35,16 @@ class Points:
     def __hash__(self) -> int:
         return hash(self._bytes)
 
+    @cached_property
+    def index(self) -> Indices:
+        """Points whose place is known."""
+        return np.flatnonzero(np.isfinite(self.latitude) & np.isfinite(self.longitude))
+
+    @cached_property
+    def known(self) -> Floats:
+        """Unit vectors of the points whose place is known, ``(n, 3)``."""
+        return unit(self.latitude[self.index], self.longitude[self.index])
+
     @property
     def _bytes(self) -> bytes:
         return self.latitude.tobytes() + self.longitude.tobytes()
@@ -45,6 +57,8 @@ class Pairs:
     Attributes
     ----------
     first, second : array (number of pairs,)
+    apart : array (number of pairs,)
+        How far in metres.
     counts : array (number of ranges,)
         Pairs in each range.
     distance : array (number of ranges,)
@@ -53,90 +67,102 @@ class Pairs:
 
     first: Indices
     second: Indices
+    apart: Floats
     counts: Indices
     distance: Floats
 
     def select(self, ranges: Any) -> Pairs:
         """Keep some of the ranges."""
         kept = np.repeat(ranges, self.counts)
-        return Pairs(self.first[kept], self.second[kept], self.counts[ranges], self.distance[ranges])
+        first, second, apart = self.first[kept], self.second[kept], self.apart[kept]
+        return Pairs(first, second, apart, self.counts[ranges], self.distance[ranges])
 
 
-def default_edges(where: Grid | Points, ranges: int) -> tuple[float, ...]:
-    """Edges of at most so many ranges: from half the grid's step to the antipodes, or to half the size of a region.
+def default_ranges(where: Grid | Points, count: int) -> tuple[Range, ...]:
+    """At most so many ranges side by side: from half the grid's step to the antipodes, or to half the size of a region.
 
-    Their ratios are equal but for the first ones, which are one step of the grid wide: of narrower ranges each node
-    finds others in few directions only, or none, and which ones changes with latitude.
+    The ratios of their ends are equal but for the first ones, which are one step of the grid wide: of narrower ranges
+    each node finds others in few directions only, or none, and which ones changes with latitude.
     """
+    step = spacing(where)
     if isinstance(where, Points):
-        step, high = _extent(where)
-        low, widest = 0.9 * step, 0.0
+        low, high, widest = 0.9 * step, _size(where) / 2, 0.0
     else:
-        widest, high = spacing(where), np.pi * EARTH_RADIUS
-        low = widest / 2
+        low, high, widest = step / 2, np.pi * EARTH_RADIUS, step
         if not where.is_global:
             lat, lon = where.latitude_bounds, where.longitude_bounds
             corners = unit(lat[[0, -1]], np.array([lon[0], lon[0] + 180 if where.periodic else lon[-1]]))
             high = float(_arc(corners[0], corners[1])) / 2
     edges = [low]
-    ratio = max(high / low, 2.0) ** (1 / ranges)
+    ratio = max(high / low, 2.0) ** (1 / count)
     while edges[-1] < 0.999 * max(high, 2 * low):
         edges.append(max(edges[-1] * ratio, edges[-1] + widest))
     edges[-1] = min(edges[-1], max(high, edges[-2] + widest / 2))
-    return tuple(float(x) for x in edges)
+    return tuple(itertools.pairwise(float(x) for x in edges))
 
 
-def spacing(grid: Grid) -> float:
-    """Step of the grid in metres: the longer of that between rows and that along the row nearest to the equator."""
-    if len(grid.shape) == 1:
-        return float(EARTH_RADIUS * np.sqrt(4 * np.pi / grid.shape[0]))
-    across = np.abs(np.diff(grid.latitude)).mean()
-    along = np.diff(grid.longitude).mean() * np.cos(np.radians(np.abs(grid.latitude).min()))
+def ranges_about(where: Grid | Points, distances: Any) -> tuple[Range, ...]:
+    """Half a step of the grid to either side of each distance (metres), or half the distance where that is less."""
+    half = np.minimum(spacing(where), distances) / 2
+    return tuple((float(d - h), float(d + h)) for d, h in zip(distances, half, strict=True))
+
+
+def spacing(where: Grid | Points) -> float:
+    """Step of a grid in metres: the longer of that between rows and that along the row nearest to the equator.
+
+    Of points the usual distance of a point to the one nearest to it.
+    """
+    if isinstance(where, Points):
+        from scipy.spatial import KDTree
+
+        chord = KDTree(where.known).query(where.known, k=2)[0][:, 1]
+        apart = 2 * EARTH_RADIUS * np.arcsin(np.minimum(chord[chord > 0] / 2, 1))
+        return float(np.median(apart)) if apart.size else 1.0
+    if len(where.shape) == 1:
+        return float(EARTH_RADIUS * np.sqrt(4 * np.pi / where.shape[0]))
+    across = np.abs(np.diff(where.latitude)).mean()
+    along = np.diff(where.longitude).mean() * np.cos(np.radians(np.abs(where.latitude).min()))
     return float(EARTH_RADIUS * np.radians(max(across, along)))
 
 
 @lru_cache(maxsize=8)
-def draw(where: Grid | Points, edges: tuple[float, ...], n_pairs: int, seed: int) -> Pairs:
-    """Draw about ``n_pairs`` pairs, the same number in every range between neighbouring ``edges`` (metres).
+def draw(where: Grid | Points, ranges: tuple[Range, ...], n_pairs: int, seed: int) -> Pairs:
+    """Draw about ``n_pairs`` pairs, the same number in every range of distances (metres).
 
-    On a grid a point is drawn evenly by area and a second one at a random distance within the range and in a random
-    direction; both are moved to the nodes of their cells, and the pair belongs where the distance between the nodes
-    lies. So every place counts by its area, whatever the order or origin of rows and columns. Points of a track are
-    taken with points farther along, as often near as far.
+    On a grid a point is drawn evenly by area and a second one at a random distance and in a random direction; both are
+    moved to the nodes of their cells, and the pair counts if the distance between the nodes is in the range. So every
+    place counts by its area, whatever the order or origin of rows and columns. Points of a track are taken with points
+    farther along, as often near as far.
     """
     rng = np.random.default_rng(seed)
-    wanted = -(-n_pairs // (len(edges) - 1))
+    keep = _Collected(ranges, -(-n_pairs // len(ranges)))
     if isinstance(where, Points):
-        drawn = _from_points(where, edges, wanted, rng)
+        _from_points(where, keep, rng)
     else:
-        drawn = _from_grid(where, edges, wanted, rng)
-    first, second, distance, ranges = drawn
-    counts = np.bincount(ranges, minlength=len(edges) - 1)
-    with np.errstate(invalid="ignore"):
-        mean = np.bincount(ranges, distance, len(edges) - 1) / counts
-    return Pairs(first, second, counts, mean)
+        _from_grid(where, keep, rng)
+    return keep.pairs()
 
 
 # ---------------------------------------------------------------------- grids
-def _from_grid(grid: Grid, edges: tuple[float, ...], wanted: int, rng: Any) -> tuple[Any, ...]:
-    nodes = _Nodes(grid)
-    keep = _Collected(edges, wanted)
+def _from_grid(grid: Grid, keep: _Collected, rng: Any) -> None:
+    nodes, step = _Nodes(grid), spacing(grid)
     for turn in range(_ROUNDS):
         # What has given nothing so far will give nothing.
         missing = np.where((keep.counts == 0) & (turn > 2), 0, keep.missing)
         if not missing.any():
             break
-        # Some fall outside the region or into a neighbouring range, so a few more are drawn each time.
-        each = np.where(missing > 0, np.minimum(missing * (5 + 3 * turn) // 4, 4 * wanted) + 64, 0)
+        # Some fall outside the region or the range, so more are drawn, and more each time.
+        each = np.where(missing > 0, np.minimum(missing * (5 + 3 * turn) // 4, 4 * keep.wanted) + 64, 0)
         ranges = np.repeat(np.arange(len(each)), each)
-        low, high = np.asarray(edges[:-1])[ranges], np.asarray(edges[1:])[ranges]
-        arc = (low + (high - low) * rng.random(ranges.size)) / EARTH_RADIUS
+        # Moving to the nodes of their cells brings some into the range from outside.
+        reach = np.where(keep.high[ranges] > 0, step, 0)
+        low, high = np.maximum(keep.low[ranges] - reach, 0), keep.high[ranges] + reach
+        arc = np.minimum((low + (high - low) * rng.random(ranges.size)) / EARTH_RADIUS, np.pi)
         sine, lon = nodes.anywhere(rng.random((2, ranges.size)))
         there = _walk(sine, lon, arc, 2 * np.pi * rng.random(ranges.size))
         inside = nodes.contains(*there)
         first, second = nodes.nearest(sine[inside], lon[inside]), nodes.nearest(*(x[inside] for x in there))
-        keep.add(first, second, _arc(nodes.unit(first), nodes.unit(second)), rng)
-    return keep.all()
+        keep.add(first, second, _arc(nodes.unit(first), nodes.unit(second)), ranges[inside], rng)
 
 
 class _Nodes:
@@ -207,55 +233,56 @@ def _walk(sine: Any, lon: Any, arc: Any, bearing: Any) -> tuple[Any, Any]:
 
 
 # ---------------------------------------------------------------------- scattered points
-def _from_points(points: Points, edges: tuple[float, ...], wanted: int, rng: Any) -> tuple[Any, ...]:
-    known = np.flatnonzero(np.isfinite(points.latitude) & np.isfinite(points.longitude))
-    where = unit(points.latitude[known], points.longitude[known])
-    n = known.size
-    keep = _Collected(edges, wanted)
+def _from_points(points: Points, keep: _Collected, rng: Any) -> None:
+    where = points.known
+    n = len(where)
+    every = np.arange(len(keep.low))
     if n * (n - 1) // 2 <= _ALL:
-        first, second = np.triu_indices(n, 1)
-        keep.add(known[first], known[second], _arc(where[first], where[second]), rng)
-        return keep.all()
+        first, second = np.triu_indices(n)
+        distance = _arc(where[first], where[second])
+        for i in every:
+            near = np.flatnonzero((distance >= keep.low[i]) & (distance <= keep.high[i]))
+            keep.add(points.index[first[near]], points.index[second[near]], distance[near], np.full(near.size, i), rng)
+        return
     for _ in range(_ROUNDS):
         if not keep.missing.any():
             break
-        size = 2 * wanted * len(edges)
-        lag = np.exp(rng.random(size) * np.log(n - 1)).astype(np.int64)
-        lag[::2] = rng.integers(1, n, size)[::2]  # order need not mean nearness
+        size = 2 * keep.wanted * len(every)
+        lag = np.exp(rng.random(size) * np.log(n)).astype(np.int64) - 1
+        lag[::2] = rng.integers(0, n, size)[::2]  # order need not mean nearness
         first = rng.integers(0, n, size)
         second = (first + lag) % n
-        keep.add(known[first], known[second], _arc(where[first], where[second]), rng)
-    return keep.all()
+        distance = _arc(where[first], where[second])
+        for i in every[keep.missing > 0]:
+            near = np.flatnonzero((distance >= keep.low[i]) & (distance <= keep.high[i]))
+            keep.add(points.index[first[near]], points.index[second[near]], distance[near], np.full(near.size, i), rng)
 
 
-def _extent(points: Points) -> tuple[float, float]:
-    """Give the usual step and half the size."""
-    known = np.isfinite(points.latitude) & np.isfinite(points.longitude)
-    where = unit(points.latitude[known], points.longitude[known])
-    steps = _arc(where[:-1], where[1:])
-    steps = steps[steps > 0]
-    size = _arc(np.broadcast_to(where[0], where.shape), where).max()
-    return float(np.median(steps)) if steps.size else 1.0, float(size) / 2
+def _size(points: Points) -> float:
+    """Distance in metres from the first point to the farthest."""
+    where = points.known
+    return float(_arc(np.broadcast_to(where[0], where.shape), where).max())
 
 
 # ---------------------------------------------------------------------- both
 class _Collected:
     """Pairs so far, at most ``wanted`` in each range."""
 
-    def __init__(self, edges: tuple[float, ...], wanted: int) -> None:
-        self.edges, self.wanted = np.asarray(edges), wanted
+    def __init__(self, ranges: tuple[Range, ...], wanted: int) -> None:
+        self.low, self.high = np.array(ranges).T
+        self.wanted = wanted
         self.parts: list[tuple[Any, ...]] = []
-        self.counts = np.zeros(len(edges) - 1, dtype=np.int64)
+        self.counts = np.zeros(len(ranges), dtype=np.int64)
 
     @property
     def missing(self) -> Indices:
         return self.wanted - self.counts
 
-    def add(self, first: Indices, second: Indices, distance: Floats, rng: Any) -> None:
-        ranges = np.searchsorted(self.edges, distance, side="right") - 1
-        ranges[distance == self.edges[-1]] -= 1
+    def add(self, first: Indices, second: Indices, distance: Floats, ranges: Indices, rng: Any) -> None:
+        """Keep those of the pairs drawn for a range that lie in it and are missing."""
         # Nodes on a pole are several columns at one place.
-        good = np.flatnonzero((distance > 1.0) & (ranges >= 0) & (ranges < self.counts.size))
+        apart = (distance > 1.0) | (self.high[ranges] == 0)
+        good = np.flatnonzero(apart & (distance >= self.low[ranges]) & (distance <= self.high[ranges]))
         good = rng.permutation(good)
         good = good[np.argsort(ranges[good], kind="stable")]
         found = np.bincount(ranges[good], minlength=self.counts.size)
@@ -264,10 +291,13 @@ class _Collected:
         self.parts.append((first[good], second[good], distance[good], ranges[good]))
         self.counts += np.bincount(ranges[good], minlength=self.counts.size)
 
-    def all(self) -> tuple[Any, ...]:
-        whole = [np.concatenate(column) for column in zip(*self.parts, strict=True)]
-        order = np.argsort(whole[3], kind="stable")
-        return tuple(column[order] for column in whole)
+    def pairs(self) -> Pairs:
+        """All of them, sorted by range."""
+        first, second, distance, ranges = (np.concatenate(column) for column in zip(*self.parts, strict=True))
+        with np.errstate(invalid="ignore"):
+            mean = np.bincount(ranges, distance, self.counts.size) / self.counts
+        order = np.argsort(ranges, kind="stable")
+        return Pairs(first[order], second[order], distance[order], self.counts, mean)
 
 
 def unit(latitude: Any, longitude: Any) -> Floats:

@@ -22,7 +22,7 @@ from xatmo.typing import Floats, T, XarrayObject
 
 DISTANCE = "distance"
 WHAT = "semivariogram"
-_RANGES = 30
+_CHOSEN = 30
 
 
 def semivariogram(obj: T, *, distances: Any = None, n_pairs: int = 200_000, seed: int = 0) -> T:
@@ -35,11 +35,12 @@ def semivariogram(obj: T, *, distances: Any = None, n_pairs: int = 200_000, seed
     points know nothing of each other, it is the variance.
 
     The mean is taken over random pairs, drawn once from the grid alone: every place counts by its area, every direction
-    alike, every range of distances has the same number of pairs, and all times, levels and variables have the same
-    ones, so that their semivariograms can be compared. A point belongs to the node of its cell, and a pair to the
-    distance between its nodes, not to the distance asked for. Nodes have neighbours in few directions: over ranges
-    narrower than a step of the grid, and for fields that differ more along one direction than another (a component of
-    the wind) at the first few steps too, the mean over directions is not quite that of the sphere.
+    alike, every distance has the same number of pairs, and all times, levels and variables have the same ones, so that
+    their semivariograms can be compared. Points are nodes of the grid. For each distance those pairs are taken that
+    are so far apart to within half a step of the grid, and a straight line through them is read at the distance.
+    Nodes have neighbours in few directions: below a step of the grid, and for fields that differ more along one
+    direction than another (a component of the wind) at the first few steps too, the mean over directions is not quite
+    that of the sphere.
 
     Parameters
     ----------
@@ -48,28 +49,28 @@ def semivariogram(obj: T, *, distances: Any = None, n_pairs: int = 200_000, seed
         track (latitude and longitude on one dimension, whole). Along a track, near and far points are paired equally
         often; where it crosses itself, points near in space may be far in time.
     distances : array-like or int, optional
-        Edges of the ranges of distance in metres, increasing; or the largest number of ranges, 30 by default, in equal
-        ratios but none narrower than the grid's step: from half a step to half the Earth's circumference, half the
-        diagonal of a box, or half the size of a track.
+        Distances in metres. Or the largest number of them, 30 by default: means of ranges side by side, in equal ratios
+        but none narrower than the grid's step, from half a step to half the Earth's circumference, half the diagonal
+        of a box, or half the size of a track.
     n_pairs : int
-        Pairs in all ranges together.
+        Pairs of all distances together.
     seed : int
         The same seed gives the same pairs.
 
     Returns
     -------
     Dataset or DataArray
-        In the square of the field's units on ``distance`` (metres: the mean over the pairs of a range), with the
-        coordinate ``n_pairs`` and the standard error of the mean over pairs: coordinate ``standard_error`` of a
-        DataArray, variable ``NAME_standard_error`` of a Dataset. It tells how well the pairs stand for all pairs of
-        this field. Pairs with a missing value are left out; a range without any other is NaN. Ranges of the default
-        distances that no two nodes are apart do not appear.
+        In the square of the field's units on ``distance`` (metres: as given, or the mean over the pairs of a range),
+        with the coordinate ``n_pairs`` and the standard error of the mean over pairs: coordinate ``standard_error`` of
+        a DataArray, variable ``NAME_standard_error`` of a Dataset. It tells how well the pairs stand for all pairs of
+        this field. Pairs with a missing value are left out; a distance without any other is NaN. Default ranges
+        that no two nodes are apart do not appear.
 
     Raises
     ------
     OptionError
-        If ``distances`` are no increasing edges, no two nodes lie within one of them, or there are fewer pairs than
-        ranges.
+        If ``distances`` are no distances on the Earth, no two nodes are so far apart, or there are fewer than two pairs
+        for each.
     GridError, CoordinateError
         If latitude and longitude cannot be found or used.
     ChunkError
@@ -94,30 +95,31 @@ def semivariogram(obj: T, *, distances: Any = None, n_pairs: int = 200_000, seed
     >>> grid = Grid.regular(91, 180)
     >>> sine = np.sin(np.radians(grid.latitude))[:, None] * np.ones(grid.nlon)
     >>> da = xr.DataArray(sine, grid.coords(), ("latitude", "longitude"))
-    >>> found = semivariogram(da, distances=np.linspace(0.5e6, 20e6, 40))
+    >>> found = semivariogram(da, distances=[1e6, 2e6, 5e6, 10e6])
     >>> exact = (1 - np.cos(found.distance / 6371229)) / 3
-    >>> bool(abs(found - exact).max() < 0.05)
+    >>> bool(abs(found - exact).max() < 0.01)
     True
     """
     where, dims = _places(obj)
-    edges = _edges(where, distances)
-    count = _count(n_pairs, len(edges) - 1)
-    rule = (where, edges, count, seed)
+    given = None if _is_number(distances) else _distances(distances)
+    ranges = _pairs.default_ranges(where, _number(distances)) if given is None else _pairs.ranges_about(where, given)
+    rule = (where, ranges, _count(n_pairs, len(ranges)), seed)
     pairs = _pairs.draw(*rule)
     empty = pairs.counts == 0
-    if empty.all() or (empty.any() and not _is_number(distances)):
-        at = int(np.argmax(empty))
+    if empty.all() or (empty.any() and given is not None):
+        low, high = ranges[int(np.argmax(empty))]
         message = (
-            f"no two points of {_name(where)} are between {edges[at] / 1e3:g} and {edges[at + 1] / 1e3:g} km apart; "
-            "give other edges in metres, or none"
+            f"no two points of {_name(where)} are between {low / 1e3:g} and {high / 1e3:g} km apart; "
+            "give other distances in metres, or none"
         )
         raise OptionError(message)
     shown = pairs.select(~empty)
+    metres = shown.distance if given is None else given
     coords = {
-        DISTANCE: xr.Variable(DISTANCE, shown.distance, {"long_name": "great-circle distance", "units": "m"}),
+        DISTANCE: xr.Variable(DISTANCE, metres, {"long_name": "great-circle distance", "units": "m"}),
         "n_pairs": xr.Variable(DISTANCE, shown.counts, {"long_name": "number of pairs", "units": "1"}),
     }
-    call = cf.describe_call(WHAT, distances=_described(distances), n_pairs=n_pairs, seed=seed)
+    call = cf.describe_call(WHAT, distances=distances if given is None else given.tolist(), n_pairs=n_pairs, seed=seed)
     alone = isinstance(obj, xr.DataArray)
     errors: dict[Hashable, xr.DataArray] = {}
 
@@ -127,7 +129,7 @@ def semivariogram(obj: T, *, distances: Any = None, n_pairs: int = 200_000, seed
             field = _fields.bare(da, Source.of(da), what=WHAT)
         _fields.require_real(field, what=WHAT)
         sizes: dict[Hashable, int] = {DISTANCE: shown.counts.size}
-        block = partial(_block, rule=rule, core=len(dims))
+        block = partial(_block, rule=rule, metres=tuple(metres), core=len(dims))
         types = [_fields.float_type(field)] * 2
         out = _fields.apply(block, [field], dims, outputs=[sizes, sizes], dtypes=types, what=WHAT)
         gamma, error = (x.assign_coords(coords) for x in out)
@@ -142,26 +144,40 @@ def semivariogram(obj: T, *, distances: Any = None, n_pairs: int = 200_000, seed
 
 
 # ---------------------------------------------------------------------- blocks
-def _block(field: Any, *, rule: Any, core: int) -> tuple[Floats, Floats]:
+def _block(field: Any, *, rule: Any, metres: tuple[float, ...], core: int) -> tuple[Floats, Floats]:
     pairs = _pairs.draw(*rule)
-    pairs = pairs.select(pairs.counts > 0)
+    found = pairs.counts > 0
+    pairs, width = pairs.select(found), np.ptp(rule[1], axis=1)[found]
     field = _kernels.as_float(field)
     flat = field.reshape(*field.shape[: field.ndim - core], -1)
     starts = np.concatenate([[0], np.cumsum(pairs.counts)[:-1]])
+    # How much farther apart than the distance that they stand for, which keeps the sums exact.
+    off = pairs.apart - np.repeat(metres, pairs.counts)
     gamma: Floats = np.empty((*flat.shape[:-1], pairs.counts.size))
     error = np.empty_like(gamma)
     for index in np.ndindex(*flat.shape[:-1]):
         row = flat[index].astype(np.float64, copy=False)
-        with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-            half = (row[pairs.first] - row[pairs.second]) ** 2 / 2
-            seen = np.isfinite(half)
-            half = np.where(seen, half, 0)
-            n = np.add.reduceat(seen, starts, dtype=np.int64)
-            mean = np.add.reduceat(half, starts) / n
-            spread = np.add.reduceat(half**2, starts) / n - mean**2
-            gamma[index] = mean
-            error[index] = np.sqrt(np.maximum(spread, 0) / (n - 1))
+        gamma[index], error[index] = _at_distance(row, pairs, off, starts, width)
     return gamma.astype(field.dtype, copy=False), error.astype(field.dtype, copy=False)
+
+
+def _at_distance(row: Floats, pairs: _pairs.Pairs, off: Floats, starts: Any, width: Floats) -> tuple[Floats, Floats]:
+    """Half the squared differences at ``off = 0`` by a straight line through those of each distance, and its error."""
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        half = (row[pairs.first] - row[pairs.second]) ** 2 / 2
+        seen = np.isfinite(half)
+        half, x = np.where(seen, half, 0), np.where(seen, off, 0)
+        known = np.where(seen, off, np.nan)
+        n = np.add.reduceat(seen, starts, dtype=np.int64)
+        mean, middle = (np.add.reduceat(z, starts) / n for z in (half, x))
+        spread, wide, both = (np.add.reduceat(z, starts) / n for z in (half**2, x**2, x * half))
+        spread, wide, both = spread - mean**2, wide - middle**2, both - mean * middle
+        # Never beyond the pairs, and level where they are nearly all as far apart: what differs then is the direction.
+        low, high = np.fmin.reduceat(known, starts), np.fmax.reduceat(known, starts)
+        reach = np.clip(0, low, high) - middle
+        slope = np.where(wide > (0.1 * width) ** 2, both / wide, 0)
+        rest = np.maximum(spread - slope * both, 0) * (1 + reach**2 / np.where(wide > 0, wide, np.inf))
+        return np.maximum(mean + slope * reach, 0), np.sqrt(rest / (n - 1))
 
 
 # ---------------------------------------------------------------------- what came
@@ -193,48 +209,47 @@ def _is_number(distances: Any) -> bool:
     return distances is None or (np.ndim(distances) == 0 and not isinstance(distances, str))
 
 
-def _edges(where: Grid | _pairs.Points, distances: Any) -> tuple[float, ...]:
-    if _is_number(distances):
-        try:
-            ranges = _RANGES if distances is None else operator.index(distances)
-        except TypeError:
-            ranges = 0
-        if ranges < 1:
-            message = f"distances={distances!r} came; wanted edges in metres, or a number of ranges"
-            raise OptionError(message)
-        return _pairs.default_edges(where, ranges)
+def _number(distances: Any) -> int:
+    """How many distances to choose."""
     try:
-        edges = np.asarray(distances, dtype=np.float64)
+        count = _CHOSEN if distances is None else operator.index(distances)
+    except TypeError:
+        count = 0
+    if count < 1:
+        message = f"distances={distances!r} came; wanted a list of distances in metres, or how many to choose"
+        raise OptionError(message)
+    return count
+
+
+def _distances(distances: Any) -> Floats:
+    """Distances that came, checked."""
+    try:
+        metres = np.asarray(distances, dtype=np.float64)
     except (TypeError, ValueError):
-        edges = np.zeros(0)
+        metres = np.zeros(0)
     most = np.pi * EARTH_RADIUS
-    good = edges.ndim == 1 and edges.size > 1 and np.isfinite(edges).all()
-    if not (good and (np.diff(edges) > 0).all() and edges[0] >= 0 and edges[-2] < most):
+    if not (metres.ndim == 1 and metres.size and (metres >= 0).all() and (metres <= 1.002 * most).all()):
         message = (
-            f"distances={distances!r} came; wanted increasing edges in metres, 2 or more, from 0 to "
-            f"{most:.4g} (half the Earth's circumference)"
+            f"distances={distances!r} came; wanted a list of distances in metres, from 0 to {most:.4g} (half the "
+            "Earth's circumference)"
         )
         raise OptionError(message)
-    return tuple(float(x) for x in np.minimum(edges, most))
+    return metres
 
 
-def _count(n_pairs: Any, ranges: int) -> int:
+def _count(n_pairs: Any, distances: int) -> int:
     try:
         count = operator.index(n_pairs)
     except TypeError:
         count = 0
-    if count < 2 * ranges:
-        message = f"n_pairs={n_pairs!r} came for {ranges} ranges of distance; wanted a whole number, 2 for each or more"
+    if count < 2 * distances:
+        message = f"n_pairs={n_pairs!r} came for {distances} distances; wanted a whole number, 2 for each or more"
         raise OptionError(message)
     return count
 
 
 def _name(where: Grid | _pairs.Points) -> str:
     return repr(where) if isinstance(where, Grid) else f"{where.latitude.size} points"
-
-
-def _described(distances: Any) -> Any:
-    return distances if _is_number(distances) else [float(x) for x in np.asarray(distances)]
 
 
 # ---------------------------------------------------------------------- results

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from xatmo import Grid, optional
+from xatmo import Grid, datasets, optional
 from xatmo.constants import EARTH_RADIUS
 from xatmo.errors import CoordinateError, GridError, MissingDependencyError, OptionError
 from xatmo.rings import RingGrid
@@ -266,6 +266,11 @@ class TestOtherRooms:
         da = xr.DataArray(np.ones(grid.shape), grid.coords(), "cell", name="t", attrs={"units": "K"})
         with pytest.raises(GridError, match=r"regrid\(xatmo\.Grid\.gaussian\(\.\.\.\), method='spectral'\)"):
             call(da)
+
+    def test_generated_flow(self) -> None:
+        out = datasets.barotropic(truncation=16, days=0.25, spin_up=0, grid=Grid.healpix(8))
+        assert out.vo.dims == ("time", "cell")
+        assert out.atmo.grid == Grid.healpix(8)
 
     @pytest.mark.parametrize("name", ["octahedral, any order", "healpix 8, nested", "original"])
     def test_scores_are_weighted_with_the_areas_of_the_cells(self, name: str) -> None:

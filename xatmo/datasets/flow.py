@@ -134,8 +134,10 @@ def barotropic(
             arrays[name][k] = values
 
     time = np.datetime64(pd.Timestamp(start), "ns") + (np.arange(count) * every * 1e9).astype("timedelta64[ns]")
-    coords = {"time": ("time", time, {"standard_name": "time", "axis": "T"}), **target.coords()}
-    data = {name: (("time", "latitude", "longitude"), arrays[name], _ATTRS[name]) for name in names}
+    nodes = target.coords()
+    coords = {"time": ("time", time, {"standard_name": "time", "axis": "T"}), **nodes}
+    dims = ("time", *dict.fromkeys(d for c in nodes.values() for d in c.dims))  # one for points on rings
+    data = {name: (dims, arrays[name], _ATTRS[name]) for name in names}
     attrs = {
         "Conventions": "CF-1.11",
         "title": f"Barotropic flow on the sphere, T{truncation}",

@@ -97,6 +97,27 @@ def test_maps_share_one_colour_range_over_different_grids() -> None:
     assert axes[0].figure.axes[-1].get_ylabel() == "t (m)"
 
 
+def test_maps_in_different_units_have_their_own_ranges() -> None:
+    ds = xr.Dataset({"z": field() + 5e4, "u": field(units="m s-1"), "v": field(units="m s**-1") * 2})
+    ds["z"].attrs, ds["v"].attrs = {"units": "m2 s-2", "long_name": "geopotential"}, {"units": "m s**-1"}
+    axes = ds.atmo.plot.maps()
+    drawn(axes[0])
+    limits = [ax.collections[0].get_clim() for ax in axes]
+    assert limits[0][0] > 4e4
+    assert limits[1] == limits[2]
+    assert [ax.get_ylabel() for ax in axes[0].figure.axes[3:]] == ["geopotential (m² s⁻²)", "u (m s⁻¹)", "v (m s⁻¹)"]
+
+
+def test_scores_along_time_have_few_dates_and_room_above() -> None:
+    time = np.datetime64("2005-04-01") + np.arange(61)
+    score = xr.Dataset({"rmse": ("time", np.full(61, 0.01), {"units": "m"})}, {"time": time})
+    ax = plot.scores(score)[0]
+    drawn(ax)
+    assert len([t for t in ax.get_xticklabels() if t.get_text()]) <= 6
+    assert ax.get_ylim()[0] == 0
+    assert ax.get_ylim()[1] > 0.0105
+
+
 def test_coasts_are_drawn_when_there_are_some(monkeypatch: pytest.MonkeyPatch) -> None:
     line = types.SimpleNamespace(coords=[(10.0, 0.0), (20.0, 10.0)])
     feature = types.ModuleType("cartopy.feature")

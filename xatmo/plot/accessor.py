@@ -60,9 +60,9 @@ class PlotAccessor:
         title: str | None = None,
         coastlines: bool = True,
     ) -> np.ndarray[Any, Any]:
-        """Draw panels with one colour range: the variables of a Dataset, or a DataArray ``along`` a dimension.
+        """Draw panels: the variables of a Dataset, or a DataArray ``along`` a dimension.
 
-        See `xatmo.plot.maps`. A dimension may have at most 16 points.
+        See `xatmo.plot.maps`: the same units share a colour range. A dimension may have at most 16 points.
         """
         return maps.maps(
             self._panels(along), columns=columns, cmap=cmap, vmin=vmin, vmax=vmax, robust=robust, title=title,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.ticker import MaxNLocator
 
 from xatmo.errors import OptionError
@@ -163,7 +164,13 @@ def _panel(ax: Axes, metric: str, have: Mapping[str, xr.Dataset], colour: Mappin
         if f"{metric}_lower" in ds and f"{metric}_upper" in ds:
             low, high = (ds[f"{metric}_{end}"].values / unit for end in ("lower", "upper"))
             ax.fill_between(x, low, high, color=colour[name], alpha=0.2, lw=0)
-    ax.set_ylim(bottom=min(0.0, ax.get_ylim()[0]))
+    bottom, top = ax.get_ylim()
+    bottom = min(0.0, bottom)
+    ax.set_ylim(bottom, top + 0.08 * (top - bottom))
+    if dim in first.coords and first[dim].dtype.kind == "M":
+        locator = AutoDateLocator(minticks=3, maxticks=5)  # type: ignore[no-untyped-call]
+        ax.xaxis.set_major_locator(locator)
+        ax.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
     hours = dim in first.coords and first[dim].dtype.kind == "m"
     along = "h" if hours else first[dim].attrs.get("units") if dim in first.coords else None
     ax.set_xlabel(style.with_units(str(dim).replace("_", " "), along), fontsize=style.LABEL)
@@ -189,7 +196,7 @@ def _bars(ax: Axes, metric: str, have: Mapping[str, xr.Dataset], colour: Mapping
         )  # fmt: skip
     ax.set_yticks(range(len(have)), list(have))
     ax.set_ylim(len(have) - 0.5, -0.5)  # the first on top
-    ax.margins(x=0.32)
+    ax.margins(x=0.65 if ax.get_xlim()[0] < 0 else 0.4)  # room for the numbers
     ax.xaxis.set_major_locator(MaxNLocator(4))
     ax.axvline(0, color="0.3", lw=0.8)
     ax.spines[["top", "right"]].set_visible(False)

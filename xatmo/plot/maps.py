@@ -100,7 +100,7 @@ def maps(
     title: str | None = None,
     coastlines: bool = True,
 ) -> np.ndarray[Any, Any]:
-    """Draw several fields side by side with one colour range.
+    """Draw several fields side by side, those in the same units with one colour range.
 
     Parameters
     ----------
@@ -130,12 +130,22 @@ def maps(
         raise OptionError(message)
     planes = {name: _plane(da, f"maps, panel {name!r}") for name, da in fields.items()}
     first = next(iter(planes.values()))
-    scale = style.colour_range(list(planes.values()), cmap=cmap, vmin=vmin, vmax=vmax, robust=robust)
+    alike: dict[str, list[xr.DataArray]] = {}
+    for field in planes.values():
+        alike.setdefault(style.pretty_units(field.attrs.get("units")), []).append(field)
+    scales = {
+        units: style.colour_range(fields, cmap=cmap, vmin=vmin, vmax=vmax, robust=robust)
+        for units, fields in alike.items()
+    }
     axes = _panels(first, len(planes), columns)
     for ax, (name, field) in zip(axes, planes.items(), strict=True):
+        scale = scales[style.pretty_units(field.attrs.get("units"))]
         mesh = _draw(ax, field, scale, coastlines=coastlines)
         ax.set_title(str(name), fontsize=style.TITLE)
-    _colorbar(mesh, list(axes), scale, first)
+        if len(scales) > 1:
+            _colorbar(mesh, [ax], scale, field)
+    if len(scales) == 1:
+        _colorbar(mesh, list(axes), scale, first)
     if title is not None:
         axes[0].figure.suptitle(title, fontsize=style.TITLE + 1)
     return axes

@@ -239,7 +239,8 @@ def _by_latitude(obj: XarrayObject, ax: Axes | None, title: str | None) -> Axes:
     edges = np.insert(edges, 0, number[0] ** 2 / edges[0])
     middle = (degrees[1:] + degrees[:-1]) / 2
     rows = np.concatenate([[2 * degrees[0] - middle[0]], middle, [2 * degrees[-1] - middle[-1]]]).clip(-90, 90)
-    mesh = ax.pcolormesh(edges, rows, np.ma.masked_invalid(power), norm=norm, cmap=style.SEQUENTIAL, rasterized=True)
+    shown = np.ma.masked_invalid(np.maximum(power, 1e-300))  # none at all is below the range, not missing
+    mesh = ax.pcolormesh(edges, rows, shown, norm=norm, cmap=style.SEQUENTIAL, rasterized=True)
     bar = ax.figure.colorbar(mesh, ax=ax, extend="min", pad=0.02)
     bar.set_label(style.with_units(_quantity(picture), picture.attrs.get("units")), fontsize=style.LABEL)
     bar.ax.tick_params(labelsize=style.TICK)

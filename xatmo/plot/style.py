@@ -30,13 +30,13 @@ def pretty_units(units: object) -> str:
 
     Examples
     --------
-    >>> pretty_units("m s-1"), pretty_units("(m s**-1)2"), pretty_units("degC"), pretty_units("1")
-    ('m s⁻¹', '(m s⁻¹)²', '°C', '')
+    >>> pretty_units("m s-1"), pretty_units("(m s**-1)2"), pretty_units("degC2"), pretty_units("1")
+    ('m s⁻¹', '(m s⁻¹)²', '°C²', '')
     """
     text = str(units or "").strip()
     if text in ("1", "dimensionless"):
         return ""
-    text = {"degC": "°C", "celsius": "°C", "degrees_C": "°C", "degree_Celsius": "°C"}.get(text, text)
+    text = re.sub(r"\b(degC|degrees?_C|degree_?Celsius|[cC]elsius)(?![A-Za-z])", "°C", text)
     return re.sub(r"(?<=[A-Za-z)])(?:\*\*|\^)?(-?\d+)", lambda m: m.group(1).translate(_SUPERSCRIPT), text)
 
 

@@ -9,6 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
 from matplotlib.colors import BoundaryNorm, LinearSegmentedColormap, LogNorm
+from matplotlib.ticker import MaxNLocator
 
 from xatmo.errors import DimensionError, OptionError
 from xatmo.plot import style
@@ -197,6 +198,7 @@ class _View:
         for depth in self.depths:
             self._curves(ax, depth, name)
         unit = " (cycles per km)" if self.wave == "wavenumber" else ""
+        ax.xaxis.set_major_locator(MaxNLocator(5 if unit else 7))
         ax.set_xlabel(f"zonal wavenumber{unit}\nwestward   ←   →   eastward", fontsize=style.LABEL)
         if first:
             ax.set_ylabel("frequency (cycles per day)", fontsize=style.LABEL)

@@ -18,9 +18,10 @@ import xarray as xr
 from xatmo import cf
 from xatmo._labels import require_finite, require_whole
 from xatmo.constants import EARTH_RADIUS
-from xatmo.errors import DimensionError, GridError, OptionError, VariableError
+from xatmo.errors import DimensionError, OptionError, VariableError
 from xatmo.grids import Grid
 from xatmo.spectral import _fields, _kernels
+from xatmo.spectral._boxes import Region, bare
 from xatmo.spectral._fields import DEGREE, ORDER, Source
 from xatmo.spectral._planar import Box
 from xatmo.spectral._results import holds_coefficients, unit_scale
@@ -168,7 +169,7 @@ def field_on_grid(da: xr.DataArray, source: Source, lmax: int, engine: SpectralE
     return Operand((_fields.bare(da, source, what=what),), source.axes.dims, block)
 
 
-def _require_dims(arrays: Sequence[xr.DataArray], source: Source, what: str) -> None:
+def _require_dims(arrays: Sequence[xr.DataArray], source: Region, what: str) -> None:
     for da in arrays:
         missing = [d for d in source.axes.dims if d not in da.dims]
         if missing:
@@ -294,7 +295,7 @@ def _rates_on_grid(
     return Operand(tuple(_fields.bare(x, source, what=what) for x in pair), source.axes.dims, block)
 
 
-def in_box(fields: Sequence[xr.DataArray], source: Source, box: Box, scale: Sequence[float], *, what: str) -> Operand:
+def in_box(fields: Sequence[xr.DataArray], source: Region, box: Box, scale: Sequence[float], *, what: str) -> Operand:
     """Operand of a field or wind in a plane box: Fourier coefficients of the detrended, tapered fields.
 
     Raises
@@ -305,35 +306,7 @@ def in_box(fields: Sequence[xr.DataArray], source: Source, box: Box, scale: Sequ
     _require_dims(fields, source, what)
     names = tuple(x.name for x in fields)
     block = partial(_in_box, box=box, scale=tuple(scale), what=what, name=names if len(names) > 1 else names[0])
-    return Operand(tuple(_fields.bare(x, source, what=what) for x in fields), source.axes.dims, block)
-
-
-def plane_box(grid: Grid, *, what: str) -> Box:
-    """Box of a regional grid, taken as a plane at its mean latitude.
-
-    Raises
-    ------
-    GridError
-        If the grid is global, its steps are unequal, or it has fewer than 4 x 4 points.
-    """
-    if grid.is_global:
-        message = f"{what} treats a box as a plane; {grid!r} is global. Use kind='spherical', or select a box first"
-        raise GridError(message)
-    steps = np.diff(grid.latitude), np.diff(grid.longitude)
-    for name, step in zip(("latitude", "longitude"), steps, strict=True):
-        if np.max(np.abs(step - step.mean())) > 0.05 * abs(step.mean()):
-            message = (
-                f"{what} needs equal steps; {name} steps go from {np.abs(step).min():g} to "
-                f"{np.abs(step).max():g} degrees. Regrid to a regular box first, method='bilinear'"
-            )
-            raise GridError(message)
-    dy, dx = (EARTH_RADIUS * np.radians(abs(step.mean())) for step in steps)
-    middle = np.radians(grid.latitude.mean())
-    if min(grid.shape) < 4:
-        message = f"{what} needs a box of at least 4 x 4 points; {grid.nlat} x {grid.nlon} came"
-        raise GridError(message)
-    # A row that runs opposite changes the sign of dy, which matters for the rotational part alone.
-    return Box(grid.nlat, grid.nlon, float(-dy if grid.north_to_south else dy), float(dx * np.cos(middle)))
+    return Operand(tuple(bare(x, source, what=what) for x in fields), source.axes.dims, block)
 
 
 # ---------------------------------------------------------------------- application

@@ -14,8 +14,8 @@ from xatmo import cf
 from xatmo._labels import restore_order
 from xatmo.constants import EARTH_RADIUS
 from xatmo.errors import CoordinateError, DimensionError, GridError, OptionError, UnitsError, VariableError
-from xatmo.grids import Grid
-from xatmo.spectral import _fields, _kernels, _operands
+from xatmo.spectral import _boxes, _fields, _kernels, _operands
+from xatmo.spectral._boxes import Region
 from xatmo.spectral._fields import DEGREE, ORDER, Source
 from xatmo.spectral._operands import Components, Operand
 from xatmo.spectral._planar import Box
@@ -101,7 +101,7 @@ def _pairs(
     obj: XarrayObject, other: XarrayObject, sides: tuple[_Side, _Side], u: Hashable | None, v: Hashable | None
 ) -> Iterator[_Pair]:
     if isinstance(obj, xr.Dataset) and isinstance(other, xr.Dataset):
-        winds = _wind(obj, u, v), _wind(other, *_named(other, u, v))
+        winds = _wind(obj, sides[0], u, v), _wind(other, sides[1], *_named(other, u, v))
         if winds[0] is not None and winds[1] is not None:
             yield _Pair("", winds[0], winds[1])
             return
@@ -153,11 +153,13 @@ def _only(ds: xr.Dataset, name: Hashable) -> xr.DataArray:
     raise VariableError(message)
 
 
-def _wind(ds: xr.Dataset, u: Hashable | None, v: Hashable | None) -> tuple[xr.DataArray, xr.DataArray] | None:
+def _wind(
+    ds: xr.Dataset, side: _Side, u: Hashable | None, v: Hashable | None
+) -> tuple[xr.DataArray, xr.DataArray] | None:
     if holds_coefficients(ds):
         return None if u is not None else _operands.given_wind_pair(ds)
     pair = cf.wind_pair(ds, u=u, v=v, required=False)
-    return None if pair is None else components(ds, *pair, Source.of(ds).axes.dims)
+    return None if pair is None else components(ds, *pair, side.core)
 
 
 def _in_units_of(second: xr.DataArray, first: xr.DataArray) -> xr.DataArray:
@@ -181,11 +183,12 @@ def _in_units_of(second: xr.DataArray, first: xr.DataArray) -> xr.DataArray:
 class _Side:
     """One of the two objects: its grid, or None if it holds coefficients."""
 
-    source: Source | None
+    source: Region | None
 
     @classmethod
-    def of(cls, obj: XarrayObject) -> _Side:
-        return cls(None if holds_coefficients(obj) else Source.of(obj))
+    def of(cls, obj: XarrayObject, kind: str) -> _Side:
+        plane = kind in ("auto", "isotropic")
+        return cls(None if holds_coefficients(obj) else _boxes.region(obj, plane=plane))
 
     @property
     def core(self) -> tuple[Hashable, ...]:
@@ -193,12 +196,20 @@ class _Side:
 
     @property
     def is_plane(self) -> bool:
-        return self.source is not None and not self.source.grid.is_global
+        return self.source is not None and not _boxes.is_global(self.source)
+
+    @property
+    def sphere(self) -> Source:
+        """The grid, to be global: asked of fields that go to the sphere."""
+        if isinstance(self.source, Source):
+            return self.source
+        message = f"{_WHAT}: a plane came beside a global field; regrid the one onto the box of the other first"
+        raise GridError(message)
 
     def top(self, arrays: Sequence[xr.DataArray], lmax: int | None) -> int:
         if self.source is None:
             return min(_operands.given_degree(x, lmax, what=_WHAT) for x in arrays)
-        return _kernels.resolve_lmax(self.source.grid, lmax, what=f"{_WHAT}(kind='spherical')")
+        return _kernels.resolve_lmax(self.sphere.grid, lmax, what=f"{_WHAT}(kind='spherical')")
 
     def operand(self, arrays: tuple[xr.DataArray, ...], lmax: int, engine: SpectralEngine | None) -> Operand:
         if self.source is None:
@@ -206,35 +217,13 @@ class _Side:
                 return _operands.given_wind((arrays[0], arrays[1]), lmax, radius=EARTH_RADIUS, what=_WHAT)
             return _operands.given_field(arrays[0], lmax, what=_WHAT)
         if len(arrays) == 2:
-            return _operands.wind_on_grid((arrays[0], arrays[1]), self.source, lmax, engine, what=_WHAT)
-        return _operands.field_on_grid(arrays[0], self.source, lmax, engine, what=_WHAT)
+            return _operands.wind_on_grid((arrays[0], arrays[1]), self.sphere, lmax, engine, what=_WHAT)
+        return _operands.field_on_grid(arrays[0], self.sphere, lmax, engine, what=_WHAT)
 
 
-def _in_box(arrays: tuple[xr.DataArray, ...], source: Source, box: Box) -> Operand:
+def _in_box(arrays: tuple[xr.DataArray, ...], source: Region, box: Box) -> Operand:
     scale = [unit_scale(x, "m s-1") for x in arrays] if len(arrays) == 2 else [1.0]
     return _operands.in_box(arrays, source, box, scale, what=_WHAT)
-
-
-def _rows_reversed(ours: Grid, theirs: Grid) -> bool:
-    """Check that two boxes have the same points, and tell whether the rows of the second run the other way.
-
-    Raises
-    ------
-    GridError
-        If they have not.
-    """
-    if ours.shape == theirs.shape:
-        reverse = ours.north_to_south != theirs.north_to_south
-        latitude = theirs.latitude[::-1] if reverse else theirs.latitude
-        step = np.abs(np.diff(ours.latitude)).mean(), np.abs(np.diff(ours.longitude)).mean()
-        shift = (theirs.longitude - ours.longitude + 180) % 360 - 180
-        if np.abs(latitude - ours.latitude).max() < 1e-3 * step[0] and np.abs(shift).max() < 1e-3 * step[1]:
-            return reverse
-    message = (
-        f"{_WHAT} of boxes needs both on the same points; {ours!r} and {theirs!r} came. Bring one onto the other "
-        "first: other.atmo.regrid(obj, method='bilinear')"
-    )
-    raise GridError(message)
 
 
 def _check_labels(first: Operand, second: Operand) -> Operand:
@@ -301,8 +290,8 @@ def cross_spectrum(
     obj, other : Dataset or DataArray
         Two DataArrays make one pair. Two Datasets: their wind pairs if both have one, otherwise the variables of equal
         name. Global fields, or coefficients on ``degree`` and ``order`` or GRIB's ``values``, may come on different
-        grids: the degrees that both resolve are compared. Boxes have to have the same points. Other dimensions need
-        the same labels, or belong to one of the two.
+        grids: the degrees that both resolve are compared. Boxes have to have the same points, in degrees or on x and y.
+        Other dimensions need the same labels, or belong to one of the two.
     kind : {"auto", "spherical", "isotropic"}
         By degree, or by wavenumber in a box; as the grid of ``obj`` is unless given.
     u, v : str, optional
@@ -365,7 +354,7 @@ def cross_spectrum(
             raise OptionError(message)
     check_kind(kind, KINDS)
     obj, other = _operands.unpacked(obj), _operands.unpacked(other)
-    sides = _Side.of(obj), _Side.of(other)
+    sides = _Side.of(obj, kind), _Side.of(other, kind)
     plane = kind == "isotropic" or (kind == "auto" and sides[0].is_plane)
     if plane and lmax is not None:
         message = f"lmax={lmax!r} came for boxes; wanted it with kind='spherical' only"
@@ -404,8 +393,8 @@ def _in_boxes(pair: _Pair, sides: tuple[_Side, _Side], dim: Any) -> dict[str, xr
     if ours is None or theirs is None:
         message = f"{_WHAT}: kind='isotropic' came with coefficients; wanted fields in boxes"
         raise OptionError(message)
-    box = _operands.plane_box(ours.grid, what="kind='isotropic'")
-    if _rows_reversed(ours.grid, theirs.grid):
+    box = _boxes.box_of(ours, what="kind='isotropic'")
+    if _boxes.rows_reversed(ours, theirs, what=_WHAT):
         upside = {theirs.axes.lat_dim: slice(None, None, -1)}
         pair = replace(pair, second=tuple(x.isel(upside) for x in pair.second))
     first = _in_box(pair.first, ours, box)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import xarray as xr
@@ -14,7 +14,8 @@ from xatmo import cf
 from xatmo._labels import changed_values, map_fields, require_finite, restore_order
 from xatmo.constants import EARTH_RADIUS
 from xatmo.errors import GridError, OptionError
-from xatmo.spectral import _fields, _kernels, _operands
+from xatmo.spectral import _boxes, _fields, _kernels, _operands
+from xatmo.spectral._boxes import Region
 from xatmo.spectral._fields import DEGREE, ORDER, Source
 from xatmo.spectral._planar import Box, zonal_power
 from xatmo.spectral._results import holds_coefficients, unit_scale
@@ -128,8 +129,8 @@ def _spherical(source: Source, lmax: int | None, engine: SpectralEngine | None) 
     )
 
 
-def _isotropic(source: Source) -> _Kind:
-    box = _operands.plane_box(source.grid, what="kind='isotropic'")
+def _isotropic(source: Region) -> _Kind:
+    box = _boxes.box_of(source, what="kind='isotropic'")
     return _Kind(source.axes.dims, {WAVENUMBER: box.size}, lambda da: ring_coords(box), box.power, box.kinetic)
 
 
@@ -194,20 +195,19 @@ def check_kind(kind: str, known: Sequence[str] = KINDS) -> None:
 
 
 def _kind(
-    source: Source, kind: str, lmax: int | None, engine: SpectralEngine | None, *, by_latitude: bool = True
+    source: Region, kind: str, lmax: int | None, engine: SpectralEngine | None, *, by_latitude: bool = True
 ) -> _Kind:
-    check_kind(kind)
     if not by_latitude and kind != "zonal":
         message = f"by_latitude=False came with kind={kind!r}; wanted it with kind='zonal' only"
         raise OptionError(message)
     if kind == "auto":
-        kind = "spherical" if source.grid.is_global else "isotropic"
+        kind = "spherical" if _boxes.is_global(source) else "isotropic"
     if kind == "spherical":
-        return _spherical(source, lmax, engine)
+        return _spherical(cast(Source, source), lmax, engine)
     if lmax is not None:
         message = f"lmax={lmax!r} came with kind={kind!r}; wanted it with kind='spherical' only"
         raise OptionError(message)
-    return _isotropic(source) if kind == "isotropic" else _zonal(source, by_latitude)
+    return _isotropic(source) if kind == "isotropic" else _zonal(cast(Source, source), by_latitude)
 
 
 # ---------------------------------------------------------------------- labelled
@@ -260,9 +260,9 @@ def energy_spectrum(
         square, degree 0 being the square of the mean. For winds half of it, from vector harmonics.
 
         ``"isotropic"``: for boxes, taken as a plane with ``dy = a dlat`` and ``dx = a cos(lat) dlon`` at the box's mean
-        latitude. The least-squares plane is removed, a Hann window applied, and the squared Fourier coefficients
-        summed over rings of wavenumbers (cycles per metre). Sums to the mean square of the detrended field, weighted
-        with the squared window.
+        latitude; or with the x and y of a map projection, in units of length. The least-squares plane is removed, a
+        Hann window applied, and the squared Fourier coefficients summed over rings of wavenumbers (cycles per metre).
+        Sums to the mean square of the detrended field, weighted with the squared window.
 
         ``"zonal"``: by zonal wavenumber along every latitude circle; sums to the circle's mean square. The latitudes
         are kept, or averaged over (see ``by_latitude``).
@@ -321,7 +321,8 @@ def energy_spectrum(
     call = cf.describe_call("energy_spectrum", kind=kind, u=u, v=v, lmax=lmax, by_latitude=mean, engine=engine)
     if holds_coefficients(obj):
         return cf.add_history(_of_coefficients(obj, kind, u, v, lmax), call)
-    source = Source.of(obj)
+    check_kind(kind)
+    source = _boxes.region(obj, plane=kind in ("auto", "isotropic"))
     this = _kind(source, kind, lmax, engine, by_latitude=by_latitude)
     if isinstance(obj, xr.Dataset):
         pair = _pair(obj, u, v, source)
@@ -332,7 +333,7 @@ def energy_spectrum(
         raise OptionError(message)
 
     def one(da: xr.DataArray) -> xr.DataArray:
-        field = _fields.bare(da, source, what="energy_spectrum")
+        field = _boxes.bare(da, source, what="energy_spectrum")
         block = partial(_block, function=this.power, name=da.name)
         types = [_fields.float_type(field)]
         (out,) = _fields.apply(block, [field], this.core, outputs=[this.size], dtypes=types, what="energy_spectrum")
@@ -380,15 +381,15 @@ def _energies(whole: xr.DataArray, parts: Sequence[xr.DataArray], attrs: Mapping
 
 
 def _pair(
-    ds: xr.Dataset, u: Hashable | None, v: Hashable | None, source: Source
+    ds: xr.Dataset, u: Hashable | None, v: Hashable | None, source: Region
 ) -> tuple[xr.DataArray, xr.DataArray] | None:
     pair = cf.wind_pair(ds, u=u, v=v, required=False)
     return None if pair is None else components(ds, *pair, source.axes.dims)
 
 
-def _kinetic(ds: xr.Dataset, pair: tuple[xr.DataArray, xr.DataArray], this: _Kind, source: Source) -> xr.Dataset:
+def _kinetic(ds: xr.Dataset, pair: tuple[xr.DataArray, xr.DataArray], this: _Kind, source: Region) -> xr.Dataset:
     scale = unit_scale(pair[0], "m s-1"), unit_scale(pair[1], "m s-1")
-    fields = [_fields.bare(x, source, what="energy_spectrum") for x in pair]
+    fields = [_boxes.bare(x, source, what="energy_spectrum") for x in pair]
     block = partial(_wind_block, function=this.kinetic, scale=scale, name=(pair[0].name, pair[1].name))
     results = _fields.apply(
         block,

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import xarray as xr
 
-from xatmo import cf, units
+from xatmo import Grid, cf, units
 from xatmo.errors import CoordinateError, DimensionError, UnitsError, VariableError
 
 NORTH = {"units": "degrees_north"}
@@ -109,3 +111,29 @@ class TestUnits:
     def test_unreadable(self) -> None:
         with pytest.raises(UnitsError, match="units 'not a unit at all' cannot be read"):
             units.conversion("not a unit at all", "s")
+
+
+@pytest.mark.parametrize(
+    ("attrs", "call"),
+    [
+        ({}, r"healpix\(4\)"),
+        ({"grid_name": "healpix", "level": 2, "indexing_scheme": "nested"}, r"healpix\(4, nest=True\)"),
+        ({"grid_mapping_name": "healpix", "healpix_nside": 4, "healpix_order": "ring"}, r"healpix\(4\)"),
+        ({"grid_mapping_name": "healpix", "healpix_nside": 4, "healpix_order": "nest"}, r"healpix\(4, nest=True\)"),
+    ],
+)
+def test_healpix_cells_without_coordinates(attrs: dict[str, Any], call: str) -> None:
+    dim = "x" if attrs else "cells"
+    field = xr.DataArray(np.zeros(192), {"crs": ((), 0, attrs)}, dims=dim, name="t")
+    message = rf"HEALPix cells on '{dim}'. .*: obj.assign_coords\(xatmo.Grid.{call}.coords\(dim='{dim}'\)\)"
+    for obj in (field, field.to_dataset()):
+        with pytest.raises(CoordinateError, match=message):
+            _ = obj.atmo.grid
+    nest = "nest=True" in call
+    assert field.assign_coords(Grid.healpix(4, nest=nest).coords(dim=dim)).atmo.grid == Grid.healpix(4, nest=nest)
+
+
+def test_one_component_twice() -> None:
+    ds = xr.Dataset({"a": ("x", [0.0])})
+    with pytest.raises(VariableError, match="u='a' and v='a' came, one variable twice"):
+        cf.wind_pair(ds, u="a", v="a")

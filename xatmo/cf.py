@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -119,7 +120,8 @@ def horizontal(obj: XarrayObject, *, rings: bool = False) -> Horizontal:
         message = (
             f"this is a reduced or unstructured grid: {lat!r} and {lon!r} both lie on dimension {lat_dims[0]!r}. "
             "Wanted a grid that is the product of latitudes and longitudes. Where the points lie on rings (reduced "
-            "Gaussian, HEALPix), go to one first: .atmo.regrid(xatmo.Grid.gaussian(...), method='spectral')"
+            "Gaussian, HEALPix), go to one first: .atmo.regrid(xatmo.Grid.gaussian(...), method='spectral'), or "
+            "'bilinear' where values are missing"
         )
         raise GridError(message)
     return Horizontal(lat, lon, lat_dims[0], lon_dims[0])
@@ -151,10 +153,17 @@ def _one(obj: XarrayObject, kind: str) -> Hashable:
                 ".atmo.to_grid(grid) first, for instance with xatmo.Grid.regular(181, 360)"
             )
             raise GridError(message)
+        cells = _healpix_cells(obj)
+        if cells is not None:
+            message = (
+                f"no {kind} coordinate found, but HEALPix cells on {cells[0]!r}. Give them their places first: "
+                f"obj.assign_coords(xatmo.Grid.healpix({cells[1]}).coords(dim={cells[0]!r})), all cells in their order"
+            )
+            raise CoordinateError(message)
         if _is_packed(obj):
             message = (
-                "this is a reduced Gaussian or spectral GRIB field: its points lie on one 'values' axis. Wanted a grid "
-                "that is the product of latitudes and longitudes"
+                "the points of this field lie on one 'values' axis, as those of reduced grids in GRIB, but it has no "
+                f"{kind} on it; wanted both coordinates: xatmo.Grid.reduced_gaussian(...).coords()"
             )
             raise GridError(message)
         single = [name for name in _candidates(obj, kind) if obj[name].ndim == 0]
@@ -185,8 +194,43 @@ def _harmonics(obj: XarrayObject) -> str | None:
     for v in variables:
         if {"degree", "order"} <= set(v.dims):
             return "'degree' and 'order'"
-        if "values" in v.dims and v.attrs.get("GRIB_gridType") == "sh":
+        if "values" in v.dims and (v.attrs.get("GRIB_gridType") == "sh" or packs_harmonics(v)):
             return "GRIB's 'values' axis"
+    return None
+
+
+def packs_harmonics(da: xr.DataArray) -> bool:
+    """Tell whether the ``values`` axis looks like GRIB's of spherical harmonics, without asking the attributes.
+
+    Those get lost in computations. The points of a reduced grid bring coordinates; coefficients have none on their
+    axis, and (T + 1) (T + 2) numbers for some T.
+
+    Examples
+    --------
+    >>> packs_harmonics(xr.DataArray([0.0] * 6, dims="values")), packs_harmonics(xr.DataArray([0.0] * 7, dims="values"))
+    (True, False)
+    """
+    if "values" not in da.dims or any("values" in c.dims for c in da.coords.values()):
+        return False
+    size = da.sizes["values"]
+    side = math.isqrt(size)
+    return side > 1 and side * (side + 1) == size
+
+
+def _healpix_cells(obj: XarrayObject) -> tuple[Hashable, str] | None:
+    """Dimension and, as arguments of `Grid.healpix`, resolution and order of HEALPix cells without coordinates."""
+    described = [obj.attrs, *(v.attrs for v in obj.coords.values())]
+    if isinstance(obj, xr.Dataset):
+        described += [v.attrs for v in obj.data_vars.values()]
+    said = {
+        k: v for attrs in described if "healpix" in f"{[*attrs, *attrs.values()]}".lower() for k, v in attrs.items()
+    }
+    for dim in obj.dims:
+        side = math.isqrt(obj.sizes[dim] // 12)
+        if side and 12 * side**2 == obj.sizes[dim] and (said or str(dim) in ("cell", "cells", "cell_ids", "healpix")):
+            scheme = next((said[k] for k in ("indexing_scheme", "healpix_order", "nest") if k in said), "ring")
+            nested = scheme is True or str(scheme).lower().startswith("nest")
+            return dim, f"{side}, nest=True" if nested else str(side)
     return None
 
 
@@ -230,7 +274,7 @@ def wind_pair(
     Raises
     ------
     VariableError
-        If a given name is missing, or no pair is found and one is required.
+        If a given name is missing, both are the same, or no pair is found and one is required.
 
     Examples
     --------
@@ -242,6 +286,9 @@ def wind_pair(
         message = f"u={u!r} and v={v!r} came; give both components or neither"
         raise VariableError(message)
     if u is not None and v is not None:
+        if u == v:
+            message = f"u={u!r} and v={v!r} came, one variable twice; wanted the eastward and the northward component"
+            raise VariableError(message)
         missing = [name for name in (u, v) if name not in ds]
         if missing:
             message = f"no variable {missing[0]!r} in this Dataset; it has {sorted(map(str, ds.data_vars))}"

@@ -36,6 +36,8 @@ def times(units: str, factor: str) -> str:
     --------
     >>> times("m2 s-2", "m-1"), times("K", "m-1"), times("1", "s-1"), times("kg kg-1", "m-1"), times("W/m2", "m-1")
     ('m s-2', 'K m-1', 's-1', 'kg kg-1 m-1', 'W/m2 m-1')
+    >>> times("s-1", "m2")
+    'm2 s-1'
     """
     if _CELSIUS.fullmatch(units.strip()):
         units = "K"
@@ -46,6 +48,7 @@ def times(units: str, factor: str) -> str:
     *powers, (unit, power) = [(match[1], int(match[2] or 1)) for match in found if match]
     where = next((i for i, (other, _) in enumerate(powers) if other == unit), len(powers))
     powers[where : where + 1] = [(unit, power + (powers[where][1] if where < len(powers) else 0))]
+    powers.sort(key=lambda pair: pair[1] < 0)  # what is multiplied first
     return " ".join(f"{unit}{power if power != 1 else ''}" for unit, power in powers if power) or "1"
 
 

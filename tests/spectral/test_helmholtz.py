@@ -181,8 +181,9 @@ class TestErrors:
     @pytest.mark.parametrize("method", METHODS)
     def test_options(self, method: str, wind: Winds) -> None:
         call = getattr(wind(POLES).atmo, method)
-        with pytest.raises(OptionError, match="radius=0 came; wanted metres"):
-            call(radius=0)
+        for radius in (0, np.inf, "6371 km"):
+            with pytest.raises(OptionError, match=f"radius={radius!r} came; wanted metres, more than 0"):
+                call(radius=radius)
         with pytest.raises(OptionError, match="lmax=18 came"):
             call(lmax=18)
         with pytest.raises(OptionError, match="engine='fft' came"):

@@ -373,7 +373,7 @@ class TestErrors:
             ds[["t"]].atmo.advection("t")
         with pytest.raises(DimensionError, match="advection needs a numeric variable"):
             ds.assign(t=ds["t"].mean("longitude")).atmo.advection("t")
-        with pytest.raises(UnitsError, match="'K' came, 'm s-1' wanted"):
+        with pytest.raises(UnitsError, match="variable 'ua': units 'K' came, 'm s-1' wanted"):
             ds.assign(ua=ds["ua"].assign_attrs(units="K")).atmo.advection("t")
         with pytest.raises(ChunkError, match="advection needs"):
             ds.chunk(longitude=6).atmo.advection("t")

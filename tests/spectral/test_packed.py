@@ -86,7 +86,15 @@ def test_labels_and_laziness(small: xr.Dataset, no_compute: Any) -> None:
 
 def test_untouched(small: xr.Dataset) -> None:
     coefficients = packed.unpacked(small)
-    for obj in (coefficients, coefficients.t, small.t.drop_attrs(), xr.Dataset({"a": ("values", np.zeros(6))})):
+    bare = small.t.drop_attrs()
+    places = bare.assign_coords(latitude=("values", np.zeros(bare.sizes["values"])))
+    for obj in (
+        coefficients,
+        coefficients.t,
+        bare.isel(values=slice(7)),
+        places,
+        xr.Dataset({"a": ("v", np.zeros(6))}),
+    ):
         assert packed.unpacked(obj) is obj
     reduced = small.t.assign_attrs(GRIB_gridType="reduced_gg")
     assert packed.unpacked(reduced) is reduced
@@ -106,6 +114,21 @@ def test_other_names_and_orders_of_dimensions(small: xr.Dataset) -> None:
     ecmwf = small.t.drop_attrs().assign_attrs({f"GRIB_pentagonalResolutionParameter{k}": 10 for k in "JKM"})
     xr.testing.assert_equal(packed.unpacked(ecmwf), want)
     assert packed.unpacked(small.t.astype(np.float64)).dtype == np.complex128
+
+
+def test_a_store_without_attributes(small: xr.Dataset) -> None:
+    """Computations drop attributes; no field on a grid has a bare axis of (T + 1) (T + 2) numbers."""
+    bare = small.drop_attrs()
+    grid = Grid.gaussian(12)
+    xr.testing.assert_allclose(bare.atmo.to_grid(grid).t, small.atmo.to_grid(grid).t)
+    xr.testing.assert_allclose(bare.t.atmo.to_spectral(lmax=4), small.t.atmo.to_spectral(lmax=4))
+    both = bare.atmo.wind(grid=grid)
+    xr.testing.assert_allclose(both.u, small.atmo.wind(grid=grid).u)
+    assert "grid=<Grid gaussian 12 x 24" in both.attrs["history"]
+    with pytest.raises(GridError, match="spherical-harmonic coefficients, on GRIB's 'values' axis"):
+        _ = bare.atmo.grid
+    with pytest.raises(GridError, match="on one 'values' axis, .* no latitude on it"):
+        _ = bare.isel(values=slice(7)).atmo.grid
 
 
 def test_variables_without_attributes_beside_others(small: xr.Dataset) -> None:

@@ -325,6 +325,8 @@ class TestErrors:
             da.atmo.to_points(lat=np.zeros((2, 2)), lon=[1.0, 2.0])
         with pytest.raises(DimensionError, match="longitudes of shape .* wanted numbers"):
             da.atmo.to_points(lat=[1.0], lon=["east"])
+        with pytest.raises(CoordinateError, match="2 latitudes and 3 longitudes came on 'point'; wanted one of each"):
+            da.atmo.to_points(lat=[1.0, 2.0], lon=[1.0, 2.0, 3.0])
         with pytest.raises(CoordinateError, match="'lat' is in radians; wanted degrees"):
             da.atmo.to_points(lat=xr.DataArray([0.1], name="lat", attrs={"units": "radians"}), lon=[1.0])
 

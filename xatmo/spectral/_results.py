@@ -12,7 +12,7 @@ import xarray as xr
 from xatmo import cf
 from xatmo._labels import on_same_grid
 from xatmo.constants import EARTH_RADIUS
-from xatmo.errors import OptionError
+from xatmo.errors import OptionError, UnitsError
 from xatmo.grids import Grid
 from xatmo.spectral import _fields, _kernels
 from xatmo.spectral._fields import Source
@@ -93,7 +93,13 @@ def unit_scale(da: xr.DataArray, wanted: str) -> float:
         If the units measure something else.
     """
     units = da.attrs.get("units")
-    return 1.0 if units is None else conversion(str(units), wanted)[0]
+    if units is None:
+        return 1.0
+    try:
+        return conversion(str(units), wanted)[0]
+    except UnitsError as error:
+        message = f"variable {da.name!r}: {error}. Set ds[{da.name!r}].attrs['units'] if that is what it holds"
+        raise UnitsError(message) from None
 
 
 def check_radius(radius: float | None) -> float:
@@ -102,13 +108,27 @@ def check_radius(radius: float | None) -> float:
     Raises
     ------
     OptionError
-        If it is not positive.
+        If it is not a positive number.
     """
-    value = EARTH_RADIUS if radius is None else float(radius)
-    if not value > 0:
-        message = f"radius={radius!r} came; wanted metres, more than 0"
+    return EARTH_RADIUS if radius is None else positive("radius", radius, "metres")
+
+
+def positive(name: str, value: Any, what: str) -> float:
+    """Give an option as a float.
+
+    Raises
+    ------
+    OptionError
+        If it is not a finite number above 0.
+    """
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = np.nan
+    if not (number > 0 and np.isfinite(number)) or isinstance(value, str):
+        message = f"{name}={value!r} came; wanted {what}, more than 0"
         raise OptionError(message)
-    return value
+    return number
 
 
 def scaled(field: Any, factor: float) -> Floats:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from xatmo.spectral._fields import Source
 from xatmo.typing import Floats, SpectralEngine, T
 
 KINDS = ("sharp", "exponential", "gaussian", "lanczos")
+_WANTED = {"length": "metres", "order": "a number", "damping": "a number between 0 and 1"}
 
 
 @lru_cache(maxsize=64)
@@ -81,6 +83,7 @@ def degree_weights(
     array([0., 0., 1., 1.])
     """
     _check_options(kind, length=length, order=order, damping=damping)
+    lmax, lmin = _kernels.check_degree(lmax), _check_lmin(lmin)
     degree = np.arange(lmax + 1, dtype=np.float64)
     square = degree * (degree + 1)
     if kind == "sharp":
@@ -109,12 +112,23 @@ def _check_options(kind: str, **given: float | None) -> None:
             owner = "gaussian" if name == "length" else "exponential"
             message = f"{name}={value!r} came with kind={kind!r}; it belongs to kind={owner!r}: leave it out"
             raise OptionError(message)
-        if value is not None and not 0 < value < (1 if name == "damping" else np.inf):
-            message = f"{name}={value!r} came; wanted a number between 0 and {1 if name == 'damping' else 'infinity'}"
+        if value is not None and _results.positive(name, value, _WANTED[name]) >= 1 and name == "damping":
+            message = f"{name}={value!r} came; wanted {_WANTED[name]}"
             raise OptionError(message)
     if kind == "gaussian" and given["length"] is None:
         message = "kind='gaussian' came without length=; wanted the standard deviation of its kernel in metres"
         raise OptionError(message)
+
+
+def _check_lmin(lmin: Any) -> int:
+    try:
+        low = operator.index(lmin)
+    except TypeError:
+        low = -1
+    if low < 0:
+        message = f"lmin={lmin!r} came; wanted an integer from 0 up, the lowest degree kept"
+        raise OptionError(message)
+    return low
 
 
 def degree_band(
@@ -147,19 +161,12 @@ def degree_band(
             message = f"{name}={bounds[0]!r} and {other}={bounds[1]!r} came; they bound the same end: give one"
             raise OptionError(message)
     for name, value in (("min_wavelength", min_wavelength), ("max_wavelength", max_wavelength)):
-        if value is not None and not value > 0:
-            message = f"{name}={value!r} came; wanted metres, more than 0"
-            raise OptionError(message)
+        if value is not None and value != np.inf:
+            _results.positive(name, value, "metres")
     wavelength = _fields.wavelength(top, _results.check_radius(radius))
     low, high = 0, top
     if lmin is not None:
-        try:
-            low = operator.index(lmin)
-        except TypeError:
-            low = -1
-        if low < 0:
-            message = f"lmin={lmin!r} came; wanted an integer from 0 up, the lowest degree kept"
-            raise OptionError(message)
+        low = _check_lmin(lmin)
     elif max_wavelength is not None:
         low = int(np.count_nonzero(wavelength > max_wavelength * (1 + 1e-12)))
     if lmax is not None:

@@ -101,11 +101,12 @@ def gradient(
     """
     a = _results.check_radius(radius)
     chosen = _kernels.choose_engine(engine)
-    call = cf.describe_call("gradient", lmax=lmax, radius=radius, engine=engine)
+    target = None if grid is None else Target.of(grid)
+    call = cf.describe_call("gradient", grid=target and target.grid, lmax=lmax, radius=radius, engine=engine)
     obj = packed.unpacked(obj)
     if _results.holds_coefficients(obj):
-        return cf.add_history(_gradient_of_coefficients(obj, grid, lmax, a, chosen), call)
-    if grid is not None:
+        return cf.add_history(_gradient_of_coefficients(obj, target, lmax, a, chosen), call)
+    if target is not None:
         message = "grid= came with gridded fields; wanted it with coefficients only. Use regrid after"
         raise OptionError(message)
     source = Source.of(obj)
@@ -123,14 +124,13 @@ def gradient(
 
 
 def _gradient_of_coefficients(
-    obj: XarrayObject, grid: Grid | XarrayObject | None, lmax: int | None, radius: float, engine: Any
+    obj: XarrayObject, target: Target | None, lmax: int | None, radius: float, engine: Any
 ) -> xr.Dataset:
-    if grid is None:
+    if target is None:
         message = (
             "gradient of coefficients needs grid=, for instance ds.atmo.gradient(grid=xatmo.Grid.regular(181, 360))"
         )
         raise OptionError(message)
-    target = Target.of(grid)
     swap = _fields.renamed((DEGREE, ORDER), target.dims)
     one = [obj] if isinstance(obj, xr.DataArray) else [da for da in obj.data_vars.values() if _fields.is_spectral(da)]
     done: dict[Hashable, xr.DataArray] = {}

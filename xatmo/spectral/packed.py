@@ -44,7 +44,8 @@ def packed_dim(da: xr.DataArray) -> Hashable | None:
     """Dimension on which the coefficients of a spectral field are packed, or None if the field is no such thing.
 
     A field is one if its attributes say so (``GRIB_gridType`` is ``"sh"``, or J, K, M are given) and it has a
-    dimension ``values``, or one as long as they say.
+    dimension ``values``, or one as long as they say. Without such attributes, which get lost in computations, it is one
+    if ``values`` carries no coordinates and has (T + 1) (T + 2) numbers.
 
     Examples
     --------
@@ -53,13 +54,10 @@ def packed_dim(da: xr.DataArray) -> Hashable | None:
     """
     told = next((str(da.attrs[k]) for k in _GRID_TYPES if k in da.attrs), None)
     resolution = _resolution(da)
-    if (
-        _fields.is_spectral(da)
-        or da.dtype.kind not in "fiu"
-        or (told or "sh") != "sh"
-        or (told, resolution) == (None,) * 2
-    ):
+    if _fields.is_spectral(da) or da.dtype.kind not in "fiu" or (told or "sh") != "sh":
         return None
+    if (told, resolution) == (None, None):
+        return VALUES if cf.packs_harmonics(da) else None
     if VALUES in da.dims:
         return VALUES
     if resolution is None:

@@ -91,6 +91,13 @@ class _Points:
                 message = f"{da.name!r} is in {da.attrs['units']}; wanted degrees: numpy.degrees"
                 raise CoordinateError(message)
         first, second = (xr.DataArray(x.variable) for x in (north, east))
+        unlike = [d for d in first.dims if first.sizes[d] != second.sizes.get(d, first.sizes[d])]
+        if unlike:
+            message = (
+                f"{first.sizes[unlike[0]]} latitudes and {second.sizes[unlike[0]]} longitudes came on {unlike[0]!r}; "
+                "wanted one of each for every point"
+            )
+            raise CoordinateError(message)
         first, second = xr.broadcast(first, second)
         for da in (north, east):
             known |= dict(da.coords)

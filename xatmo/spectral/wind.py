@@ -248,7 +248,10 @@ def wind(
     first, second = (xr.zeros_like(given[0]) if n is None else ds[n] for n in names)
     scale = unit_scale(first, "s-1"), unit_scale(second, "s-1")
     chosen = _kernels.choose_engine(engine)
-    call = cf.describe_call("wind", vorticity=vorticity, divergence=divergence, radius=radius, engine=engine)
+    target = None if grid is None else Target.of(grid)
+    call = cf.describe_call(
+        "wind", vorticity=vorticity, divergence=divergence, grid=target and target.grid, radius=radius, engine=engine
+    )
     ocean = any("ocean" in str(x.attrs.get("standard_name", "")) for x in (first, second))
     what, flow = ("current", "sea_water_velocity") if ocean else ("wind", "wind")
     labels = [Label(n, f"{way} {what}", "m s-1", f"{way}_{flow}") for n, way in (("u", "eastward"), ("v", "northward"))]
@@ -257,10 +260,9 @@ def wind(
         message = f"{names[0]!r} and {names[1]!r} came, one on a grid and one as coefficients; wanted both alike"
         raise CoordinateError(message)
     if all(spectral):
-        if grid is None:
+        if target is None:
             message = "wind from coefficients needs grid=, for instance ds.atmo.wind(grid=xatmo.Grid.regular(181, 360))"
             raise OptionError(message)
-        target = Target.of(grid)
         for x in given:
             _fields.require_convention(x, what="wind")
         single = all(_fields.is_single(x) for x in given)
@@ -276,7 +278,7 @@ def wind(
             done[label.name] = _fields.replace_dims(array.assign_coords(target.coords), given[0], swap)
             done[label.name].attrs = label.attrs
         return cf.add_history(xr.Dataset(done, attrs=ds.attrs), call)
-    if grid is not None:
+    if target is not None:
         message = "grid= came with gridded vorticity or divergence; wanted it with coefficients only. Use regrid after"
         raise OptionError(message)
     source = Source.of(ds)

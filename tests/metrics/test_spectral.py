@@ -201,3 +201,12 @@ def test_clear_errors(pair):
         metrics.effective_resolution(p, t, threshold=2)
     with pytest.raises(MissingValueError, match="missing or infinite"):
         metrics.effective_resolution(p.where(p.time > 0), t)
+
+
+def test_in_a_box_nothing_is_resolved_below_two_steps():
+    lat, lon = np.arange(40, 48, 0.25), np.arange(0, 12, 0.25)
+    noise = np.random.default_rng(0).normal(size=(lat.size, lon.size))
+    t = xr.DataArray(noise, {"latitude": lat, "longitude": lon}, ("latitude", "longitude"))
+    found = metrics.effective_resolution(t + 1e-6, t)
+    step = EARTH_RADIUS * np.radians(0.25)
+    assert 2 * step <= found.item() < 2.2 * step

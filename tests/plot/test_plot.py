@@ -6,6 +6,7 @@ import subprocess
 import sys
 import types
 from collections.abc import Iterator
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -53,6 +54,24 @@ def test_map_has_units_on_the_colour_bar_a_title_and_true_edges() -> None:
     assert ax.get_xlim() == (-2.5, 357.5)
     assert ax.get_ylim() == (-90, 90)
     assert {t.get_text() for t in ax.get_yticklabels()} >= {"60°N", "0°", "30°S"}
+
+
+@pytest.mark.parametrize(
+    "grid", [xatmo.Grid.healpix(4), xatmo.Grid.healpix(4, nest=True), xatmo.Grid.reduced_gaussian("O8")]
+)
+def test_points_on_rings_fill_the_places_that_they_are_nearest_to(grid: Any) -> None:
+    numbers = xr.DataArray(np.arange(float(grid.npoints)), grid.coords(), dims=grid.dim, name="t", attrs={"units": "K"})
+    numbers[3] = np.nan
+    ax = plot.map(numbers)
+    drawn(ax)
+    shown = ax.collections[0].get_array()
+    assert ax.get_ylim() == (-90, 90)
+    rows = np.floor((90 - grid.point_latitude) / 180 * shown.shape[0]).astype(int)
+    columns = np.floor(grid.point_longitude / 360 * shown.shape[1]).astype(int)
+    np.testing.assert_array_equal(np.ma.filled(shown[rows, columns], np.nan), numbers)
+    assert np.unique(shown.compressed()).size == grid.npoints - 1
+    assert plot.map(numbers.expand_dims(time=[0]).chunk()).get_title() == "t\ntime 0"
+    assert len(xr.Dataset({"t": numbers, "s": 2 * numbers}).atmo.plot.maps()) == 2
 
 
 def test_signed_quantities_get_a_diverging_map_around_zero_and_others_do_not() -> None:

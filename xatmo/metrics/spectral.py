@@ -127,7 +127,8 @@ _CURVES: dict[str, Callable[..., Floats]] = {"skill": _skill, "power": _power, "
 def _score(means: Means, pair: Pair) -> xr.DataArray:
     axis = next(d for d in _AXES if d in means["target"].dims)
     wavelength = np.asarray(means["target"]["wavelength"].values, dtype=np.float64)
-    use = np.flatnonzero(np.isfinite(wavelength))  # not the mean
+    whole = means["target"][axis] <= means["target"][axis].attrs.get("whole_rings_to", np.inf)
+    use = np.flatnonzero(np.isfinite(wavelength) & whole.values)  # not the mean, nor the corners of a plane
     use = use[np.argsort(-wavelength[use])]
     curve = _CURVES[pair.options.get("criterion", "skill")]
     threshold = float(pair.options.get("threshold", 0.5))
@@ -195,8 +196,8 @@ def effective_resolution(
     -------
     Dataset or DataArray
         As the prediction came; lazy where it is. Infinite where the peak and every longer wave fail; the shortest
-        wavelength of the spectrum where the peak and every shorter wave pass; NaN where the target has no power at a
-        wave between the peak and the crossing, or none at all.
+        wavelength of the spectrum (of boxes, of its whole rings) where the peak and every shorter wave pass; NaN where
+        the target has no power at a wave between the peak and the crossing, or none at all.
 
     Raises
     ------

@@ -54,6 +54,12 @@ def abscissa(line: xr.DataArray, dim: str) -> Floats:
     return x * 1e3 if dim == "wavenumber" else x
 
 
+def shown(line: xr.DataArray, dim: str) -> Any:
+    """Which points to draw: not the mean, and of boxes only whole rings."""
+    x = np.asarray(line[dim].values, dtype=float)
+    return (x > 0) & (x <= line[dim].attrs.get("whole_rings_to", np.inf))
+
+
 def circle_of(line: xr.DataArray, dim: str) -> float | None:
     """Length in km of what a spectrum goes around: the Earth, one latitude, or None where that is not known."""
     if dim != "zonal_wavenumber":

@@ -203,7 +203,7 @@ def _lines(lines: Mapping[str, xr.DataArray], ax: Axes | None) -> tuple[Axes, st
     low, high = np.inf, -np.inf
     for name, line in lines.items():
         x = _scales.abscissa(line, dim)
-        shown = x > 0
+        shown = _scales.shown(line, dim)
         low, high = min(low, x[shown].min()), max(high, x[shown].max())
         look = _WINDS[name] if wind else (colour[name], 1.7)
         label = "total" if wind and not name else name or None

@@ -42,7 +42,8 @@ def map(
     Parameters
     ----------
     da : DataArray
-        With latitude and longitude; every other dimension of size 1. Missing cells are grey.
+        With latitude and longitude; every other dimension of size 1. Missing cells are grey. Points on rings (HEALPix,
+        reduced Gaussian) fill all places that they are nearest to.
     ax : Axes, optional
         Where to draw; a new figure unless given.
     cmap : str or Colormap, optional
@@ -226,13 +227,22 @@ def interpolation(
 
 # ---------------------------------------------------------------------- what the drawings share
 def _plane(da: xr.DataArray, what: str) -> xr.DataArray:
-    axes = cf.horizontal(da)
+    axes = cf.horizontal(da, rings=True)
     more = {str(d): n for d, n in da.sizes.items() if d not in axes.dims and n > 1}
     if more:
         dim = next(iter(more))
         message = f"{what} draws latitude and longitude; there are also {more}. Choose, for instance da.isel({dim}=0)"
         raise DimensionError(message)
-    return da.squeeze([d for d in da.dims if d not in axes.dims]).transpose(*axes.dims)
+    plane = da.squeeze([d for d in da.dims if d not in axes.dims]).transpose(*axes.dims).compute()
+    return _cells_of_rings(plane) if axes.rings else plane
+
+
+def _cells_of_rings(field: xr.DataArray) -> xr.DataArray:
+    """Points on rings as a fine regular raster, each cell of which has the value of the nearest point."""
+    from xatmo import regrid
+
+    rows = int(np.clip(4 * Grid.of(field).nlat, 360, 1080))
+    return regrid.regrid(field, Grid.regular(rows, 2 * rows, poles=False), method="nearest")
 
 
 def _points(obs: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray]:
@@ -324,7 +334,7 @@ def _colorbar(
 
 
 def _title(da: xr.DataArray) -> str:
-    axes = cf.horizontal(da)
+    axes = cf.horizontal(da, rings=True)
     parts = []
     for name, coord in da.coords.items():
         if coord.size == 1 and name not in (axes.lat, axes.lon) and (name in da.dims or coord.ndim == 0):

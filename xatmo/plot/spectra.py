@@ -109,7 +109,7 @@ def spectra(
     spectra : mapping
         Name to what `energy_spectrum` gave, or to a field, whose spectrum is then computed. Of the Dataset of a wind
         the total energy is drawn. Other dimensions are averaged over, latitudes by their cosine. The mean (degree or
-        wavenumber 0) has no place on a logarithmic axis and is left out.
+        wavenumber 0) has no place on a logarithmic axis and is left out, as are rings of boxes that are not whole.
     ax : Axes, optional
         Where to draw; a new figure unless given.
     slopes : sequence of float
@@ -148,7 +148,7 @@ def spectra(
     for name, line in lines.items():
         x = _scales.abscissa(line, dim)
         y = np.asarray(line.values, dtype=float)
-        shown = (x > 0) & (y > 0)
+        shown = _scales.shown(line, dim) & (y > 0)
         drawn[name] = x[shown], y[shown]
         width = _PARTS[name][1] if name in _PARTS else 1.7 if colour[name] != style.TRUTH else 2.0
         ax.plot(*drawn[name], color=colour[name], lw=width, label=name or None)

@@ -233,7 +233,9 @@ class _View:
 
     def _write(self, ax: Axes, fine: Floats, line: Floats, seen: Any, side: float, text: str, size: float) -> None:
         """Write on a curve at a part of the axis, or as near to it as the curve is well inside the panel."""
-        inside = seen & (line < 0.96 * self.top) & (np.abs(fine) < 0.93 * self.limit)
+        low = ax.get_ylim()[0]
+        inside = seen & (line < 0.96 * self.top) & (line > low + 0.04 * (self.top - low))
+        inside &= np.abs(fine) < 0.93 * self.limit
         if inside.any():
             at = int(np.argmin(np.where(inside, np.abs(fine - side * self.limit), np.inf)))
             ax.annotate(text, (fine[at], line[at]), ha="center", va="center", fontsize=size, zorder=3, bbox=_PAPER)

@@ -70,6 +70,11 @@ class Box:
         """Middle of every ring in cycles per metre."""
         return np.asarray(np.arange(self.size) * self.step)
 
+    @property
+    def whole(self) -> float:
+        """Shortest wave's wavenumber, on the axis of the wider step: beyond it rings hold corners of the plane only."""
+        return min(0.5 / abs(self.dy), 0.5 / abs(self.dx))
+
     @cached_property
     def window(self) -> Floats:
         """Hann window over both axes, ``(ny, nx)``, without its zero ends."""

@@ -113,7 +113,7 @@ def fit_slope(
         Range in metres, in either order, for spectra with a ``wavelength``.
     wavenumbers : (float, float), optional
         Range for spectra by wavenumber (cycles per metre) or zonal wavenumber. At most one range may be given; all of
-        the axis but its mean (degree or wavenumber 0) is used without.
+        the axis but its mean (degree or wavenumber 0) is used without, of boxes the whole rings.
 
     Returns
     -------
@@ -181,6 +181,8 @@ def _range(spectrum: XarrayObject, axis: str, **given: Sequence[float] | None) -
         raise OptionError(message)
     x = np.asarray(spectrum[axis].values, dtype=np.float64)
     use = x > 0
+    if not asked:
+        use &= x <= spectrum[axis].attrs.get("whole_rings_to", np.inf)
     for name, limits in asked.items():
         values = x
         if name == "wavelengths":

@@ -139,7 +139,7 @@ def ring_coords(box: Box) -> dict[str, Any]:
     number = box.wavenumber
     with np.errstate(divide="ignore"):
         length = 1 / number
-    attrs = {"long_name": "horizontal wavenumber, cycles per metre", "units": "m-1"}
+    attrs = {"long_name": "horizontal wavenumber, cycles per metre", "units": "m-1", "whole_rings_to": box.whole}
     return {
         WAVENUMBER: xr.Variable(WAVENUMBER, number, attrs),
         "wavelength": xr.Variable(WAVENUMBER, length, {"long_name": "wavelength", "units": "m"}),
@@ -281,7 +281,8 @@ def energy_spectrum(
     Returns
     -------
     Dataset or DataArray
-        On ``degree``, ``wavenumber`` (m-1) or ``zonal_wavenumber``, with ``wavelength`` in metres (of zonal spectra
+        On ``degree``, ``wavenumber`` (m-1; beyond its attribute ``whole_rings_to`` rings are not whole but corners of
+        the plane, with ever fewer waves) or ``zonal_wavenumber``, with ``wavelength`` in metres (of zonal spectra
         along the circle: by latitude too). Power has the square of the field's units. For a wind pair a Dataset of
         ``energy``, ``rotational`` and ``divergent`` in m2 s-2
         (only ``energy`` for zonal spectra); winds in other units are converted, those without are taken to be in m s-1.

@@ -85,6 +85,21 @@ def test_lazy_single_precision_keeps_what_has_no_x_and_y(no_compute: Callable[..
     xr.testing.assert_allclose(out.compute(), ds.atmo.energy_spectrum())
 
 
+def test_a_box_across_the_first_longitude(no_compute: Callable[..., Any]) -> None:
+    """Counted from -180, from 0, and from 0 in increasing order, which tears it apart."""
+    rng = np.random.default_rng(0)
+    axes = {"time": [0, 1], "lat": np.arange(40, 50, 0.5), "lon": np.arange(-8, 4, 0.5)}
+    ds = xr.Dataset({n: (("time", "lat", "lon"), rng.normal(size=(2, 20, 24)).cumsum(2)) for n in ("u", "v")}, axes)
+    wanted, cross = ds.atmo.energy_spectrum(), ds.u.atmo.cross_spectrum(ds.v)
+    for other in (ds.assign_coords(lon=ds.lon % 360), ds.assign_coords(lon=ds.lon % 360).sortby("lon")):
+        xr.testing.assert_allclose(other.atmo.energy_spectrum(), wanted)
+        xr.testing.assert_allclose(ds.u.atmo.cross_spectrum(other.v), cross)
+        xr.testing.assert_allclose(other.u.atmo.semivariogram(), ds.u.atmo.semivariogram())
+        with no_compute():
+            lazy = other.chunk(time=1).atmo.energy_spectrum()
+        xr.testing.assert_allclose(lazy.compute(), wanted)
+
+
 def test_what_is_refused() -> None:
     ds = plane()
     with pytest.raises(CoordinateError, match="no latitude coordinate found"):

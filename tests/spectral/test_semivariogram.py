@@ -203,6 +203,7 @@ def test_all_times_have_the_same_pairs() -> None:
     together = semivariogram(da)
     for i in range(3):
         np.testing.assert_array_equal(together.isel(time=i), semivariogram(da.isel(time=i)))
+    assert semivariogram(da.isel(time=slice(0))).sizes["time"] == 0
 
 
 # ---------------------------------------------------------------------- invariance and laziness

@@ -8,8 +8,10 @@ import numpy as np
 import xarray as xr
 
 from xatmo import cf
+from xatmo._labels import chunks_of
 from xatmo.constants import EARTH_RADIUS
 from xatmo.errors import CoordinateError, GridError, UnitsError
+from xatmo.grids import Grid
 from xatmo.spectral import _fields
 from xatmo.spectral._fields import Source
 from xatmo.spectral._planar import Box
@@ -75,6 +77,15 @@ def region(obj: XarrayObject, *, plane: bool) -> Region:
         return found
 
 
+def in_order(grid: Grid) -> Grid:
+    """Give the grid with its columns from west to east, as `bare` gives fields."""
+    west = _west(grid)
+    if not west:
+        return grid
+    longitude = np.roll(grid.longitude, -west)
+    return Grid.from_latlon(grid.latitude, np.where(longitude < longitude[0], longitude + 360, longitude))
+
+
 def is_global(where: Region) -> bool:
     """Tell whether it is a grid of the whole sphere."""
     return isinstance(where, Source) and where.grid.is_global
@@ -82,10 +93,26 @@ def is_global(where: Region) -> bool:
 
 def bare(da: xr.DataArray, where: Region, *, what: str) -> xr.DataArray:
     """Field without a repeated column, from west to east, checked to be real."""
-    if isinstance(where, Source):
-        return _fields.bare(da, where, what=what)
-    _fields.require_real(da, what=what)
-    return da if where.eastward else da.isel({where.axes.lon_dim: slice(None, None, -1)})
+    columns = where.axes.lon_dim
+    if isinstance(where, Plane):
+        _fields.require_real(da, what=what)
+        return da if where.eastward else da.isel({columns: slice(None, None, -1)})
+    field = _fields.bare(da, where, what=what)
+    west = _west(where.grid)
+    if west and columns in field.dims:
+        whole = chunks_of(field).get(columns)
+        field = field.isel({columns: [*range(west, where.grid.nlon), *range(west)]})
+        if whole is not None and len(whole) == 1:  # columns in another order must not mean more chunks
+            field = field.chunk({columns: -1})
+    return field
+
+
+def _west(grid: Grid) -> int:
+    """Column at the west of a box: not the first if the box lies across the first longitude and is in order of them."""
+    if len(grid.shape) == 1 or grid.periodic:
+        return 0
+    gaps = np.diff(grid.longitude, append=grid.longitude[0] + 360)
+    return (int(gaps.argmax()) + 1) % grid.nlon
 
 
 def box_of(where: Region, *, what: str) -> Box:
@@ -147,7 +174,10 @@ def rows_reversed(ours: Region, theirs: Region, *, what: str) -> bool:
 
 
 def _places(where: Region) -> tuple[Floats, Floats]:
-    return (where.y, where.x) if isinstance(where, Plane) else (where.grid.latitude, where.grid.longitude)
+    if isinstance(where, Plane):
+        return where.y, where.x
+    grid = in_order(where.grid)
+    return grid.latitude, grid.longitude
 
 
 def _name(where: Region) -> str:

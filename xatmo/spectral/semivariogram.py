@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Hashable
 from functools import partial
@@ -15,7 +16,7 @@ from xatmo._labels import changed_values, map_fields
 from xatmo.constants import EARTH_RADIUS
 from xatmo.errors import CoordinateError, GridError, OptionError
 from xatmo.grids import Grid
-from xatmo.spectral import _fields, _kernels, _pairs
+from xatmo.spectral import _boxes, _fields, _kernels, _pairs
 from xatmo.spectral._fields import Source
 from xatmo.spectral.spectrum import squared_units
 from xatmo.typing import Floats, T, XarrayObject
@@ -126,7 +127,7 @@ def semivariogram(obj: T, *, distances: Any = None, n_pairs: int = 200_000, seed
     def one(da: xr.DataArray) -> xr.DataArray:
         field = da
         if isinstance(where, Grid):
-            field = _fields.bare(da, Source.of(da), what=WHAT)
+            field = _boxes.bare(da, Source.of(da), what=WHAT)
         _fields.require_real(field, what=WHAT)
         sizes: dict[Hashable, int] = {DISTANCE: shown.counts.size}
         block = partial(_block, rule=rule, metres=tuple(metres), core=len(dims))
@@ -149,7 +150,8 @@ def _block(field: Any, *, rule: Any, metres: tuple[float, ...], core: int) -> tu
     found = pairs.counts > 0
     pairs, width = pairs.select(found), np.ptp(rule[1], axis=1)[found]
     field = _kernels.as_float(field)
-    flat = field.reshape(*field.shape[: field.ndim - core], -1)
+    lead = field.ndim - core
+    flat = field.reshape(*field.shape[:lead], math.prod(field.shape[lead:]))
     starts = np.concatenate([[0], np.cumsum(pairs.counts)[:-1]])
     # How much farther apart than the distance that they stand for, which keeps the sums exact.
     off = pairs.apart - np.repeat(metres, pairs.counts)
@@ -190,7 +192,7 @@ def _places(obj: XarrayObject) -> tuple[Grid | _pairs.Points, tuple[Hashable, ..
         if found is None:
             raise
         return found
-    return source.grid, tuple(source.axes.dims)
+    return _boxes.in_order(source.grid), tuple(source.axes.dims)
 
 
 def _track(obj: XarrayObject) -> tuple[_pairs.Points, tuple[Hashable, ...]] | None:

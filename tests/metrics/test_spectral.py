@@ -6,7 +6,7 @@ import xarray as xr
 
 from xatmo import Grid, datasets, metrics
 from xatmo.constants import EARTH_RADIUS
-from xatmo.errors import DimensionError, MissingValueError, OptionError
+from xatmo.errors import CoordinateError, DimensionError, MissingValueError, OptionError
 from xatmo.metrics.spectral import crossing
 from xatmo.spectral import _kernels
 
@@ -210,3 +210,20 @@ def test_in_a_box_nothing_is_resolved_below_two_steps():
     found = metrics.effective_resolution(t + 1e-6, t)
     step = EARTH_RADIUS * np.radians(0.25)
     assert 2 * step <= found.item() < 2.2 * step
+
+
+def test_rings_and_planes(pair):
+    p, t = (x.atmo.regrid(Grid.healpix(32), lmax=31) for x in pair)
+    for criterion, at in (("skill", 16), ("coherence", 31)):
+        found = metrics.effective_resolution(p, t, lmax=31, criterion=criterion)
+        assert found.item() == pytest.approx(wavelength(at), rel=0.01)
+    axes = {n: (n, 1e3 * np.arange(64), {"units": "m"}) for n in ("y", "x")}
+    rng = np.random.default_rng(0)
+    wave = xr.DataArray(rng.normal(size=(64, 64)), axes, ("y", "x"))
+    smooth = (wave + wave.roll(x=1) + wave.roll(x=-1)) / 3
+    smooth = (smooth + smooth.roll(y=1) + smooth.roll(y=-1)) / 3
+    assert metrics.effective_resolution(smooth, wave).item() == pytest.approx(
+        3.8e3, rel=0.1
+    )  # where three points leave 0.29
+    with pytest.raises(CoordinateError, match="no latitude coordinate found"):
+        metrics.effective_resolution(wave.drop_vars(["x", "y"]), wave.drop_vars(["x", "y"]))

@@ -12,7 +12,7 @@ import xarray as xr
 from xatmo.errors import DimensionError, OptionError
 from xatmo.metrics._aggregate import in_one_chunk
 from xatmo.metrics._metric import Means, Metric, Pair, evaluate
-from xatmo.metrics._pairs import Dims, axes_of
+from xatmo.metrics._pairs import Dims
 from xatmo.typing import Floats, SpectrumKind, T, XarrayObject
 
 Criterion = Literal["skill", "power", "coherence"]
@@ -20,38 +20,41 @@ _CRITERIA = ("skill", "power", "coherence")
 _AXES = ("degree", "wavenumber")
 
 
-def _settings(pair: Pair) -> dict[str, Any]:
-    """Keywords for the spectra, checked."""
-    axes = axes_of(pair.prediction)
-    if axes is None or not set(axes.dims) <= set(pair.dims):
+def _checked(pair: Pair) -> tuple[xr.DataArray, xr.DataArray, dict[str, Any]]:
+    """Prediction, target with the prediction's places, and keywords for their spectra."""
+    from xatmo.spectral._boxes import region
+
+    dims = region(pair.prediction, plane=True).axes.dims
+    if not set(dims) <= set(pair.dims):
         message = (
-            f"effective_resolution averages over latitude and longitude, but dim has {pair.dims} only; add both, or "
-            "leave dim out"
+            f"effective_resolution averages over latitude and longitude, {dims}, but dim has {pair.dims} only; add "
+            "them, or leave dim out"
         )
         raise DimensionError(message)
     kind = pair.options.get("kind", "auto")
     if kind not in ("auto", "spherical", "isotropic"):
         message = f"effective_resolution: kind={kind!r}; wanted 'auto', 'spherical' or 'isotropic'"
         raise OptionError(message)
-    return {"kind": kind, "lmax": pair.options.get("lmax")}
+    places = {n: c for n, c in pair.prediction.coords.items() if set(c.dims) & set(dims)}
+    return pair.prediction, pair.target.assign_coords(places), {"kind": kind, "lmax": pair.options.get("lmax")}
 
 
 def _spectra(pair: Pair) -> list[xr.DataArray]:
     from xatmo import spectral
 
-    settings = _settings(pair)
-    first = pair.prediction.rename("prediction")
+    prediction, target, settings = _checked(pair)
+    first = prediction.rename("prediction")
     if pair.options.get("criterion", "skill") == "skill":
-        first = (first.astype(np.float64) - pair.target).rename("error")
-    fields = (first, pair.target.rename("target"))
+        first = (first.astype(np.float64) - target).rename("error")
+    fields = (first, target.rename("target"))
     return [spectral.energy_spectrum(field, **settings) for field in fields]
 
 
 def _cross_spectra(pair: Pair) -> list[xr.DataArray]:
     from xatmo import spectral
 
-    both = [x.astype(np.float64) for x in (pair.prediction, pair.target)]
-    out = spectral.cross_spectrum(both[0], both[1], **_settings(pair))
+    prediction, target, settings = _checked(pair)
+    out = spectral.cross_spectrum(prediction.astype(np.float64), target.astype(np.float64), **settings)
     quadrature = out["quadrature"] if "quadrature" in out else xr.zeros_like(out["cross"])
     return [out["cross"], quadrature, out["power"], out["power_other"]]
 
@@ -177,7 +180,7 @@ def effective_resolution(
     Parameters
     ----------
     prediction, target : Dataset or DataArray
-        On the same labels, without gaps, with latitude and longitude whole.
+        On the same labels, without gaps, with latitude and longitude (or x and y of a map projection) whole.
     criterion : {"skill", "power", "coherence"}
         ``"skill"``: 1 - S(p - t) / S(t), which asks for the right waves in the right place and of the right size.
         ``"power"``: S(p) / S(t), which only asks for enough variance. ``"coherence"``: the squared coherence of the two
@@ -203,6 +206,8 @@ def effective_resolution(
     ------
     DimensionError
         If ``dim`` leaves out latitude or longitude.
+    CoordinateError, GridError
+        If they cannot be found or used.
     OptionError
         If the criterion or the kind is unknown, or the threshold is not between 0 and 1.
     MissingValueError

@@ -256,10 +256,29 @@ class TestNoRings:
         with pytest.raises(GridError, match="unstructured"):
             Grid.of(xr.DataArray(np.zeros(50), coords, "site"))
 
+    def test_some_cells_are_no_grid(self) -> None:
+        grid = Grid.healpix(8)
+        da = xr.DataArray(np.zeros(grid.shape), grid.coords(), grid.dim)
+        with pytest.raises(
+            GridError, match="28 points at latitude 14.4775 are not equally .* Wanted all points of rings"
+        ):
+            _ = da.isel(cell=slice(300)).atmo.grid
+        with pytest.raises(
+            GridError, match="rings between latitudes 9.59407 and 84.1497 came; wanted rings that cover"
+        ):
+            _ = da.isel(cell=slice(336)).atmo.grid
+
 
 class TestOtherRooms:
     @pytest.mark.parametrize(
-        "call", [lambda da: da.atmo.coarsen(2), lambda da: da.atmo.plot.map()], ids=["coarsen", "map"]
+        "call",
+        [
+            lambda da: da.atmo.coarsen(2),
+            lambda da: da.atmo.fill_poles(),
+            lambda da: da.expand_dims(time=2).to_dataset().atmo.optimal_interp("t"),
+            lambda da: da.expand_dims(time=2).to_dataset().atmo.fourdvar_interp("t"),
+        ],
+        ids=["coarsen", "fill_poles", "optimal_interp", "fourdvar_interp"],
     )
     def test_what_needs_rows_and_columns_says_the_way_out(self, call: Callable[[xr.DataArray], Any]) -> None:
         grid = Grid.healpix(8)

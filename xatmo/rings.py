@@ -498,8 +498,9 @@ def _points(latitude: Any, longitude: Any) -> tuple[Floats, Floats]:
 
 def _unstructured(why: str) -> GridError:
     message = (
-        f"this is an unstructured grid: {why}. Wanted rings of equally spaced points (reduced Gaussian, HEALPix), or a "
-        "grid that is the product of latitudes and longitudes"
+        f"this is an unstructured grid: {why}. Wanted all points of rings of equally spaced "
+        "ones (reduced Gaussian, HEALPix), or a grid that is the product of latitudes and longitudes. At single points "
+        "fields are evaluated by .atmo.to_points(points)"
     )
     return GridError(message)
 

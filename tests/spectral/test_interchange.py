@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from xatmo import spectral
+from xatmo import Grid, spectral
 from xatmo.errors import DimensionError, OptionError
 from xatmo.spectral import layouts
 
@@ -55,7 +55,7 @@ def test_attributes_state_the_convention(coefficients: Any) -> None:
     assert (out.attrs["norm"], out.attrs["csphase"], out.attrs["layout"]) == ("schmidt", -1, "pyshtools")
     assert out.attrs["history"].endswith("to_layout(layout='pyshtools', norm='schmidt', csphase=-1)")
     other = spectral.to_layout(coefficients().t, "complex", norm="ortho")
-    with pytest.raises(OptionError, match=r"norm='ortho'; wanted '4pi'. See xatmo.spectral.layouts"):
+    with pytest.raises(OptionError, match=r"norm='ortho'; wanted complex ones with norm='4pi'"):
         spectral.to_grid(other, spectral_grid())
 
 
@@ -107,3 +107,24 @@ def test_refusals(coefficients: Any) -> None:
         spectral.from_pyshtools(clm, norm="ortho")
     with pytest.raises(DimensionError, match=r"shape \(3, 2, 8, 8\) came; wanted \(2, lmax \+ 1, lmax \+ 1\): one"):
         spectral.from_pyshtools(layouts.to_pyshtools(da.values))
+
+
+@pytest.mark.filterwarnings("ignore:The return type of:FutureWarning")  # pyshtools reading its own file
+def test_coefficients_in_other_layouts_are_no_coefficients_here(tmp_path: Any) -> None:
+    ours = xr.DataArray(np.tril(np.ones((4, 4), complex)), dims=("degree", "order"), name="t")
+    real = spectral.to_layout(ours, "pyshtools")
+    for da in (real, real.drop_attrs()):
+        with pytest.raises(OptionError, match=r"layout='pyshtools'; wanted complex .*from_layout\(obj, 'pyshtools'"):
+            da.atmo.to_grid(Grid.gaussian(8))
+    other = spectral.to_layout(ours, "complex", norm="ortho", csphase=-1)
+    with pytest.raises(OptionError, match=r"norm='ortho', csphase=-1; wanted .*from_layout\(obj, 'complex'"):
+        other.atmo.truncate(2)
+    with pytest.raises(DimensionError, match=r"to_grid needs coefficients, .*'coefficient'.* by xatmo.spectral.from_l"):
+        spectral.to_layout(ours, "triangular").atmo.to_grid(Grid.gaussian(8))
+    pyshtools = pytest.importorskip("pyshtools")
+    path = str(tmp_path / "coefficients.nc")
+    spectral.to_pyshtools(ours).to_netcdf(path)
+    with xr.open_dataset(path) as ds, pytest.raises(OptionError, match="as pyshtools writes them to netCDF"):
+        ds.atmo.to_grid(Grid.gaussian(8))
+    again = spectral.from_pyshtools(pyshtools.SHCoeffs.from_netcdf(path))
+    np.testing.assert_allclose(again, ours, atol=1e-15)

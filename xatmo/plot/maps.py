@@ -349,6 +349,8 @@ def label(name: Hashable, coord: xr.DataArray) -> str:
     if coord.dtype.kind == "M":
         text = np.datetime_as_string(value, unit="m").replace("T", " ")
         return str(text.removesuffix(" 00:00"))
+    if coord.dtype.kind == "m":
+        return f"{name} {value / np.timedelta64(1, 'h'):g} h"
     shown = f"{value:g}" if coord.dtype.kind in "iuf" else str(value)
     units = style.pretty_units(coord.attrs.get("units"))
     return f"{name} {shown}{' ' + units if units else ''}"

@@ -264,7 +264,7 @@ def require_convention(da: xr.DataArray, *, what: str) -> int:
     CoordinateError
         If degrees or orders are not 0, 1, 2, ...
     OptionError
-        If the attributes name another normalisation or phase.
+        If the attributes name another normalisation, phase or layout.
     """
     for dim in (DEGREE, ORDER):
         if dim in da.coords and not np.array_equal(da[dim].values, np.arange(da.sizes[dim])):
@@ -272,11 +272,21 @@ def require_convention(da: xr.DataArray, *, what: str) -> int:
                 f"{what} needs {dim} 0, 1, 2, ... up to the highest; {dim} of {da.name!r} has gaps or starts later"
             )
             raise CoordinateError(message)
-    for key, wanted in CONVENTION.items():
-        came = da.attrs.get(key, wanted)
-        if came != wanted:
-            message = f"{what} got coefficients with {key}={came!r}; wanted {wanted!r}. See xatmo.spectral.layouts"
-            raise OptionError(message)
+    if "normalization" in da.attrs:
+        message = (
+            f"{what} got real coefficients as pyshtools writes them to netCDF, with the sine terms above the diagonal; "
+            "wanted complex ones. Read them by xatmo.spectral.from_pyshtools(pyshtools.SHCoeffs.from_netcdf(path))"
+        )
+        raise OptionError(message)
+    layout = da.attrs.get("layout", "pyshtools" if da.sizes.get("part") == 2 else "complex")
+    said = [f"layout={layout!r}"] if layout != "complex" else []
+    said += [f"{key}={da.attrs[key]!r}" for key, wanted in CONVENTION.items() if da.attrs.get(key, wanted) != wanted]
+    if said:
+        message = (
+            f"{what} got coefficients with {', '.join(said)}; wanted complex ones with norm='4pi' and csphase=1. "
+            f"Convert them: xatmo.spectral.from_layout(obj, {layout!r}, norm=..., csphase=...)"
+        )
+        raise OptionError(message)
     return int(da.sizes[DEGREE]) - 1
 
 

@@ -10,10 +10,12 @@ import xarray as xr
 
 from xatmo import cf
 from xatmo._labels import changed_values, map_fields, require_finite, restore_order, true_attrs
+from xatmo.errors import DimensionError
 from xatmo.grids import Grid
 from xatmo.rings import RingGrid
 from xatmo.spectral import _fields, _kernels, packed
 from xatmo.spectral._fields import DEGREE, ORDER, Nodes, Source, Target
+from xatmo.spectral._results import holds_coefficients
 from xatmo.spectral._vectors import map_with_winds
 from xatmo.typing import Complexes, Floats, SpectralEngine, T, XarrayObject
 
@@ -98,6 +100,11 @@ def to_spectral(obj: T, *, lmax: int | None = None, engine: SpectralEngine | Non
         If latitude or longitude is split into chunks.
     MissingValueError
         At compute time, if a value is NaN or infinite.
+
+    Notes
+    -----
+    Zarr stores complex numbers, netCDF does not: write `to_packed` of the coefficients there (read back as they stand
+    by every method), or ``to_layout(..., "pyshtools")``.
 
     References
     ----------
@@ -184,6 +191,7 @@ def to_grid(obj: T, grid: Grid | XarrayObject, *, engine: SpectralEngine | None 
     array([ 4.46410162,  1.        , -2.46410162])
     """
     obj = packed.unpacked(obj)
+    _require_coefficients(obj)
     target = Target.of(grid)
     chosen = _kernels.choose_engine(engine)
     call = cf.describe_call("to_grid", grid=target.grid, engine=engine)
@@ -206,6 +214,17 @@ def to_grid(obj: T, grid: Grid | XarrayObject, *, engine: SpectralEngine | None 
         return changed_values(out, da, reshaped=True)
 
     return cf.add_history(map_fields(obj, one, dims=(DEGREE, ORDER), what="to_grid"), call)
+
+
+def _require_coefficients(obj: XarrayObject) -> None:
+    if holds_coefficients(obj):
+        return
+    shown = {str(n): v.dims for n, v in obj.data_vars.items()} if isinstance(obj, xr.Dataset) else obj.dims
+    message = (
+        f"to_grid needs coefficients, with dimensions ('degree', 'order'); {shown} came. Fields go to another grid by "
+        ".atmo.regrid(grid); coefficients in other layouts first by xatmo.spectral.from_layout"
+    )
+    raise DimensionError(message)
 
 
 def regrid(obj: T, target: Grid | XarrayObject, *, lmax: int | None = None, engine: SpectralEngine | None = None) -> T:

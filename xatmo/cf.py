@@ -113,7 +113,7 @@ def horizontal(obj: XarrayObject, *, rings: bool = False) -> Horizontal:
         kind = f"rotated-pole (axes {', '.join(map(str, rotated))})" if rotated else "curvilinear"
         message = (
             f"this is a {kind} grid: {lat!r} has dimensions {lat_dims}. Wanted one-dimensional latitude and longitude; "
-            "regrid to a regular grid first"
+            "regrid to a regular grid first: .atmo.regrid(target, method='bilinear')"
         )
         raise GridError(message)
     if lat_dims == lon_dims and not rings:
@@ -143,7 +143,7 @@ def _one(obj: XarrayObject, kind: str) -> Hashable:
         if rotated:
             message = (
                 f"this is a rotated-pole grid (axes {', '.join(map(str, rotated))}); wanted true latitude and "
-                "longitude axes; regrid to a regular grid first"
+                "longitude axes; regrid to a regular grid first: .atmo.regrid(target, method='bilinear')"
             )
             raise GridError(message)
         harmonics = _harmonics(obj)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +165,31 @@ def test_missing_coordinates_are_holes() -> None:
 
 
 # ---------------------------------------------------------------------- rotated pole
+@pytest.mark.parametrize("method", ["bilinear", "nearest"])
+def test_whole_rows_without_coordinates(method: Any) -> None:
+    """Models drop the rows of a tile that has no sea."""
+    lat, lon = np.meshgrid(np.linspace(-20, 20, 21), np.linspace(0, 40, 21), indexing="ij")
+    lat[:3] = np.nan
+    box = Grid.from_latlon(np.linspace(-5, 15, 9), np.linspace(5, 35, 9))
+    weights = mesh_weights(Mesh(lat, lon), box, method)
+    expected = linear(*np.meshgrid(box.latitude, box.longitude, indexing="ij"))
+    assert np.abs(weights.apply(linear(lat, lon)) - expected).max() < (1e-3 if method == "bilinear" else 0.1)
+    with pytest.raises(CoordinateError, match="2 of 9 points have finite coordinates; wanted at least 3"):
+        Mesh(np.where(np.arange(9) < 2, 5.0, np.nan).reshape(3, 3), np.zeros((3, 3)))
+
+
+def test_chunked_coordinates_are_read_without_computing_fields(
+    no_compute: Callable[[], AbstractContextManager[None]],
+) -> None:
+    da = rotated()["t"]
+    lazy = da.chunk({d: -1 for d in da.dims})
+    assert lazy["lat"].chunks is not None
+    target = Grid.from_latlon(np.linspace(20, 50, 11), np.linspace(0, 30, 11))
+    with no_compute():
+        out = regrid(lazy, target, method="bilinear")
+    np.testing.assert_array_equal(out, regrid(da, target, method="bilinear"))
+
+
 def test_unrotated_axes() -> None:
     lat, lon = unrotated(np.array([90.0, 0.0, -90.0]), np.array([0.0]), POLE)
     np.testing.assert_allclose(lat.ravel(), [39.25, 50.75, -39.25])

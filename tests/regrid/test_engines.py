@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import cf_xarray  # noqa: F401
 import numpy as np
 import pytest
 import xarray as xr
@@ -60,6 +61,9 @@ class StandIn:
         for ds, bare in ((ds_in, locstream_in), (ds_out, locstream_out)):
             assert ds["lat"].attrs["units"] == "degrees_north"
             assert ds["lat"].dims == ds["lon"].dims or not bare
+            assert ds.cf.coordinates["longitude"] == ["lon"]  # as parallel=True needs, whatever the edges are called
+            assert np.isfinite(ds["lat"]).all()  # ESMF goes on for ever else
+            assert ds["lat"].values.flags.c_contiguous  # it warns of others
             if method.startswith("conservative") and not bare:  # as backend.esmf_regrid_build insists
                 cells = tuple(n + 1 for n in (*ds["lat"].shape, *ds["lon"].shape)[: 2 * ds["lat"].ndim])
                 edges = (*ds["lat_b"].shape, *ds["lon_b"].shape)
@@ -194,6 +198,69 @@ def test_curvilinear_grids_have_corners_and_points_none(stand_in: list[dict[str,
         Regridder(SOURCE, TARGET, engine="xesmf", colour="red")
     with pytest.raises(OptionError, match="engine 'xesmf' has no method 'bicubic'"):
         Regridder(SOURCE, TARGET, method="bicubic", engine="xesmf")
+
+
+def bounded() -> xr.Dataset:
+    """Cells that are not split midway between their points."""
+    edges = np.r_[90, np.linspace(85, -85, 18) + 2, -90.0]
+    ds = field().to_dataset()
+    ds["lat_bnds"] = (("latitude", "nv"), np.stack([edges[:-1], edges[1:]], 1))
+    ds["latitude"].attrs["bounds"] = "lat_bnds"
+    return ds
+
+
+def test_cells_in_the_file_are_those_of_esmf(stand_in: list[dict[str, Any]]) -> None:
+    ds = bounded()
+    edges = np.r_[ds["lat_bnds"][:, 0], -90.0]
+    Regridder(ds, TARGET, method="conservative", engine="xesmf")
+    np.testing.assert_allclose(stand_in[-1]["in"]["lat_b"], edges)
+    regrid(ds, TARGET, method="conservative", engine="xesmf")
+    np.testing.assert_allclose(stand_in[-1]["in"]["lat_b"], edges)
+    regrid(field(), ds, method="conservative", engine="xesmf")
+    np.testing.assert_allclose(stand_in[-1]["out"]["lat_b"], edges)
+    assert len(stand_in) == 3
+    regrid(ds.isel(time=0), TARGET, method="conservative", engine="xesmf")
+    assert len(stand_in) == 3
+
+
+def test_masks_of_lists_are_left_out_before(stand_in: list[dict[str, Any]]) -> None:
+    points = Grid.healpix(4)
+    kept = np.random.default_rng(0).random(points.npoints) > 0.4
+    regridder = Regridder(points, points, method="nearest", engine="xesmf", mask=kept, target_mask=~kept, parallel=True)
+    call = stand_in[-1]
+    assert call["in"]["lat"].size == kept.sum()
+    assert call["out"]["lat"].size == (~kept).sum()
+    assert call["parallel"] is False  # xESMF 0.9.2 shares out rows and columns only
+    rows, columns = regridder.as_sparse().matrix.nonzero()
+    assert columns.size > 20
+    assert kept[columns].all()
+    assert not kept[rows].any()
+    lat, lon = np.array(points.point_latitude), np.array(points.point_longitude)
+    lat[5] = np.nan
+    holes = Regridder(Mesh(lat, lon), TARGET, method="nearest", engine="xesmf").as_sparse()
+    assert holes.n_source == points.npoints
+    assert 5 not in holes.matrix.indices
+
+
+def test_what_esmf_refuses_is_one_error(stand_in: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    lat, lon = np.meshgrid(SOURCE.latitude, SOURCE.longitude, indexing="ij")
+    mesh = Mesh(np.where(lat > 85, np.nan, lat), lon)
+    with pytest.raises(GridError, match="have no coordinates, which ESMF wants"):
+        Regridder(mesh, TARGET, method="bilinear", engine="xesmf")
+    with pytest.raises(OptionError, match="extrap_method='creep' came .* wanted one of None, 'inverse_dist'"):
+        Regridder(SOURCE, TARGET, method="bilinear", engine="xesmf", extrap_method="creep")
+    with pytest.raises(OptionError, match="max_distance=1000.0 came for weights that xESMF or a file gives"):
+        Regridder(SOURCE, TARGET, method="nearest", engine="xesmf", max_distance=1e3)
+    with pytest.raises(OptionError, match="limiter=True came with method 'bilinear'"):
+        Regridder(SOURCE, TARGET, method="bilinear", engine="xesmf", limiter=True)
+
+    def fail(*args: Any, **kwargs: Any) -> None:
+        message = "ESMC_FieldRegridStore failed with rc = 506"
+        raise ValueError(message)
+
+    monkeypatch.setattr(sys.modules["xesmf"], "Regridder", fail)
+    with pytest.raises(GridError, match="could not make weights of method 'bilinear'.*rc = 506.*ignore_degenerate"):
+        Regridder(SOURCE, TARGET, method="bilinear", engine="xesmf")
 
 
 def test_masked_targets_lose_the_nan_that_xesmf_gives_them() -> None:

@@ -408,6 +408,8 @@ def test_vectors_turn_over_the_pole() -> None:
         (lambda: SparseWeights(Regridder(FINE, COARSE, method="nearest").as_sparse().matrix, (3,), (4,), "nearest"),
          DimensionError, "the shapes"),
         (lambda: Regridder(FINE, COARSE, weights=_of_other_grids()), DimensionError, "source grid of 1 points"),
+        (lambda: Regridder(FINE, COARSE, min_valid="half"), OptionError, "min_valid='half' came"),  # type: ignore[arg-type]
+        (lambda: regrid(field().values, COARSE), OptionError, "a ndarray came; regrid takes"),  # type: ignore[type-var]
     ],
 )  # fmt: skip
 def test_errors(make: Callable[[], Any], error: type[Exception], text: str) -> None:
@@ -444,3 +446,39 @@ def test_options_beside_a_regridder_are_refused() -> None:
         regrid(field(), regridder, method="nearest")
     with pytest.raises(OptionError, match="engine and mask came beside"):
         field().atmo.regrid(regridder, engine="builtin", mask=np.ones(FINE.shape))
+    with pytest.raises(OptionError, match="min_valid and skipna and limiter came beside"):
+        regrid(field(), regridder, min_valid=1.0, skipna=False, limiter=True)
+    regrid(field(), regridder, method="bilinear", min_valid=regridder.min_valid)  # the same
+
+
+@pytest.mark.parametrize("kind", ["curvilinear", "rings", "cyclic"])
+def test_masks_by_time_between_points(kind: str) -> None:
+    if kind == "curvilinear":
+        da, target = curved(), Grid.from_latlon(np.linspace(20, 50, 11), np.linspace(0, 30, 11))
+    elif kind == "rings":
+        da, target = regrid(field(), Grid.healpix(4), method="nearest"), COARSE
+    else:
+        last = field().isel(longitude=[0]).assign_coords(longitude=[360.0])
+        da, target = xr.concat([field(), last], "longitude"), Grid.healpix(4)
+    mask = xr.DataArray(np.random.default_rng(3).random(da.shape) > 0.2, dims=da.dims, coords=da.coords)
+    if kind == "cyclic":
+        mask[..., -1] = mask[..., 0]
+    expected = regrid(da.where(mask), target, method="bilinear")
+    assert 0.2 < float(expected.isnull().mean()) < 1
+    for given in (mask, mask.transpose(), mask.isel({mask.dims[1]: slice(None, None, -1)} if kind != "rings" else {})):
+        np.testing.assert_array_equal(regrid(da, target, method="bilinear", mask=given), expected)
+
+
+def test_masks_are_never_taken_by_position_where_they_have_coordinates() -> None:
+    mask = xr.DataArray(np.ones(FINE.shape, bool), coords=FINE.coords(), dims=("latitude", "longitude"))
+    with pytest.raises(CoordinateError, match="longitude"):
+        Regridder(FINE, COARSE, mask=mask.isel(longitude=slice(None, None, -1)))
+    rlat, rlon = np.linspace(-20, 20, 31), np.linspace(-30, 30, 41)
+    names = {"rlat": ("rlat", rlat, {"standard_name": "grid_latitude"}),
+             "rlon": ("rlon", rlon, {"standard_name": "grid_longitude"})}  # fmt: skip
+    ds = xr.Dataset({"t": (("rlat", "rlon"), np.ones((31, 41)), {"grid_mapping": "pole"})}, coords=names)
+    ds["pole"] = ((), 0, {"grid_mapping_name": "rotated_latitude_longitude", **POLE})
+    there = xr.DataArray(np.ones((31, 41)), coords=names, dims=("rlat", "rlon"))
+    assert Regridder(ds, COARSE, method="nearest", mask=there).mask is not None
+    with pytest.raises(CoordinateError, match="mask has other values of 'rlat' than the grid"):
+        Regridder(ds, COARSE, method="nearest", mask=there.isel(rlat=slice(None, None, -1)))

@@ -146,6 +146,20 @@ def test_written_conservative_files_conserve(tmp_path: Path) -> None:
 
 
 # ---------------------------------------------------------------------- SCRIP
+def test_areas_in_files_are_those_of_the_cells(tmp_path: Path) -> None:
+    """Cells that are not split midway between their points."""
+    source = Grid.regular(19, 36)
+    edges = np.r_[90, np.linspace(85, -85, 18) + 2, -90.0]
+    ds = xr.Dataset({"b": (("latitude", "nv"), np.stack([edges[:-1], edges[1:]], 1))}, coords=source.coords())
+    ds["latitude"].attrs["bounds"] = "b"
+    Regridder(ds, Grid.regular(9, 18, poles=False)).to_esmf(tmp_path / "w.nc")
+    with xr.open_dataset(tmp_path / "w.nc") as file:
+        assert float(file["area_a"].sum()) == pytest.approx(4 * np.pi)
+        height = np.abs(np.diff(np.sin(np.radians(edges))))
+        np.testing.assert_allclose(file["area_a"].values.reshape(19, 36)[:, 0], height * np.radians(10))
+        np.testing.assert_allclose(file["frac_a"], 1)
+
+
 def test_scrip_first_order_and_degrees() -> None:
     ds = scrip(1, [(1, 1, [0.5]), (1, 2, [1.5]), (2, 32, [3.0])], 2, "Conservative remapping")
     found = read_weights(ds)

@@ -128,14 +128,15 @@ def kernels() -> Kernels | None:
         import numba
     except ImportError:  # not installed, or too old for this NumPy
         return None
-    if numba.config.DISABLE_JIT:
+    compiler: Any = numba  # typed in some versions only
+    if compiler.config.DISABLE_JIT:
         return None
     # NaN and infinity are told apart afterwards, so nothing may be assumed of them.
     options = {"nogil": True, "fastmath": {"contract", "reassoc", "nsz", "arcp"}, "boundscheck": False}
     try:
-        return Kernels(*(numba.njit(cache=True, **options)(loop) for loop in (_values, _valid_values)))
+        return Kernels(*(compiler.njit(cache=True, **options)(loop) for loop in (_values, _valid_values)))
     except RuntimeError:  # no folder to keep them in
-        return Kernels(*(numba.njit(**options)(loop) for loop in (_values, _valid_values)))
+        return Kernels(*(compiler.njit(**options)(loop) for loop in (_values, _valid_values)))
 
 
 # ---------------------------------------------------------------------- the loops, in the Python that Numba compiles

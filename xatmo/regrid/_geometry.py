@@ -11,7 +11,7 @@ import xarray as xr
 
 from xatmo import _labels, cf
 from xatmo.errors import CoordinateError, DimensionError, GridError, OptionError
-from xatmo.grids import Grid
+from xatmo.grids import Grid, coordinate_values
 from xatmo.regrid.curvilinear import Mesh, unit_vectors
 from xatmo.typing import Floats, XarrayObject
 
@@ -106,7 +106,7 @@ def site_of(obj: Any, names: cf.Horizontal | None = None) -> Site:
         try:
             grid = Grid.on(obj, axes)
         except GridError:
-            grid = Mesh(obj[axes.lat].values, obj[axes.lon].values)
+            grid = Mesh(*(coordinate_values(obj[n].variable) for n in (axes.lat, axes.lon)))
         return Site(grid, axes.dims, tuple(grid.shape), _coords_on(obj, axes.dims), axes)
     bare, cyclic = _labels.drop_cyclic(_only(obj, (axes.lat, axes.lon)), axes)
     grid = Grid.from_latlon(bare[axes.lat].values, bare[axes.lon].values)
@@ -181,7 +181,7 @@ def _mesh_site(obj: XarrayObject) -> Site | None:
 
 def _in_degrees(coord: xr.DataArray) -> Floats:
     units = str(coord.attrs.get("units", "")).lower()
-    values = coord.values.astype(np.float64)
+    values = np.asarray(coordinate_values(coord.variable), dtype=np.float64)
     return np.degrees(values) if units.startswith("rad") else values
 
 
@@ -245,7 +245,8 @@ def _corners(obj: XarrayObject, names: Any, dims: tuple[Hashable, ...]) -> tuple
         last = [d for d in values.dims if d not in dims]
         if len(last) != 1 or values.sizes[last[0]] != 4:
             return None
-        out.append(values.transpose(*dims, last[0]).values.astype(np.float64))
+        numbers = coordinate_values(values.transpose(*dims, last[0]).variable)
+        out.append(np.asarray(numbers, dtype=np.float64))
     for turn in ((0, 1, 2, 3), (0, 3, 2, 1)):
         for start in range(4):
             order = [turn[(start + k) % 4] for k in range(4)]
@@ -273,7 +274,7 @@ def _coords_on(obj: XarrayObject, dims: tuple[Hashable, ...]) -> dict[Hashable, 
 def _bare(coord: xr.DataArray) -> xr.DataArray:
     """Drop other coordinates, and the name of bounds that do not come along."""
     attrs = {k: v for k, v in coord.attrs.items() if k != "bounds"}
-    return xr.DataArray(coord.values, dims=coord.dims, attrs=attrs)
+    return xr.DataArray(coordinate_values(coord.variable), dims=coord.dims, attrs=attrs)
 
 
 def _only(obj: XarrayObject, names: tuple[Hashable, ...]) -> xr.Dataset:

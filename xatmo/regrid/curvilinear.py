@@ -65,6 +65,9 @@ class Mesh:
             message = f"latitude {lat.shape} and longitude {lon.shape} came; wanted the same one or two dimensions"
             raise CoordinateError(message)
         there = np.isfinite(lat) & np.isfinite(lon)
+        if there.sum() < 3:
+            message = f"{there.sum()} of {lat.size} points have finite coordinates; wanted at least 3"
+            raise CoordinateError(message)
         if np.abs(lat[there]).max(initial=0) > 90.01:
             message = f"latitude reaches {np.abs(lat[there]).max():g}; wanted degrees between -90 and 90"
             raise CoordinateError(message)
@@ -98,11 +101,11 @@ class Mesh:
             return self.periodic
         at = self.xyz.reshape(*self.shape, 3)
         # Ratios row by row: steps shrink towards a pole.
-        step = np.nanmedian(_chord(at[:, 1:], at[:, :-1]), axis=1)
-        ratio = _chord(at[:, -1], at[:, 0]) / np.where(step > 0, step, np.nan)
-        if not np.isfinite(ratio).any():
-            return False
-        return bool(0.1 < np.nanmedian(ratio) < _NEXT)
+        steps, gap = _chord(at[:, 1:], at[:, :-1]), _chord(at[:, -1], at[:, 0])
+        rows = np.flatnonzero(np.isfinite(gap) & np.isfinite(steps).any(axis=1))
+        step = np.nanmedian(steps[rows], axis=1)
+        ratio = gap[rows][step > 0] / step[step > 0]
+        return bool(ratio.size and 0.1 < np.median(ratio) < _NEXT)
 
     @cached_property
     def cells(self) -> tuple[NDArray[np.intp], sparse.csr_array]:
@@ -145,9 +148,10 @@ class Mesh:
     def _fold(self, row: Ints, inner: Ints) -> Ints | None:
         """Points of an outermost row that lie opposite each other where the grid is folded; None if it is not."""
         at = self.xyz[row]
-        step = float(np.nanmedian(_chord(at, self.xyz[inner])))
+        steps = _chord(at, self.xyz[inner])
+        step = float(np.median(steps[np.isfinite(steps)])) if np.isfinite(steps).any() else 0.0
         size = row.size
-        if not np.isfinite(step) or step == 0:
+        if step == 0:
             return None
         for offset in range(-3, 4):
             partner = (size - 1 + offset - np.arange(size)) % size

@@ -166,7 +166,8 @@ def xesmf(field: xr.DataArray, job: Job) -> xr.DataArray:
     if len(job.source.shape) != 2 or len(job.target.shape) != 2:
         message = f"engine 'xesmf' came for {job.source!r} to {job.target!r}; use xatmo.regrid.Regridder for points"
         raise GridError(message)
-    weights = _kept_xesmf_weights(job.source, job.target, job.method)
+    cells = (job.source_edges, job.target_edges) if job.method in MEANS else (None, None)
+    weights = _kept_xesmf_weights(job.source, job.target, job.method, *cells)
     return weights.regrid(
         field, job.source_dims, job.target_dims, min_valid=job.min_valid, skipna=job.skipna,
         sign=job.sign, threads=threads_for(field, job.threads),
@@ -180,6 +181,8 @@ def xesmf_weights(
     *,
     mask: NDArray[np.bool_] | None = None,
     target_mask: NDArray[np.bool_] | None = None,
+    source_edges: Edges | None = None,
+    target_edges: Edges | None = None,
     **options: Any,
 ) -> SparseWeights:
     """Weights that xESMF has ESMF work out.
@@ -191,24 +194,27 @@ def xesmf_weights(
         xESMF's own names are taken too. ESMF's conservative weights sum to the covered part of a target cell; they are
         divided by it, and it is kept as ``coverage``. So ``"conservative_normed"`` is the same here.
     mask, target_mask : array of bool, optional
-        Points that count. ESMF makes the weights without the others.
+        Points that count. ESMF makes the weights without the others; lists of locations come to it without them.
+    source_edges, target_edges : Edges, optional
+        Edges of the cells of grids with two axes, where they do not lie midway between the points.
     **options
         Of ``xesmf.Regridder``: ``ignore_degenerate``, ``extrap_method`` ...
 
     Notes
     -----
-    Cells of grids with two axes end at `Grid.latitude_bounds` and `Grid.longitude_bounds`; those of curvilinear grids
-    at the corners in the file (CF bounds) or midway between points. ESMF closes the circle of longitudes for the point
-    methods if ``periodic`` is set. Cells that are given by their edges, of which there is one more than there are
-    cells, close it by themselves: conservative weights are made without it. Rings and unstructured points are lists of
-    locations to ESMF, from which it has only the nearest-neighbour methods.
+    Cells of grids with two axes end at the edges given, or else at `Grid.latitude_bounds` and `Grid.longitude_bounds`;
+    those of curvilinear grids at the corners in the file (CF bounds) or midway between points. ESMF closes the circle
+    of longitudes for the point methods if ``periodic`` is set. Cells that are given by their edges, of which there is
+    one more than there are cells, close it by themselves: conservative weights are made without it. Rings and
+    unstructured points are lists of locations to ESMF, from which it has only the nearest-neighbour methods. Its
+    nearest point serves every target, however far.
 
     Raises
     ------
     OptionError
-        If there is no such method.
+        If there is no such method or option.
     GridError
-        If ESMF has the method not for points without cells.
+        If ESMF has the method not for points without cells, a point has no coordinates, or xESMF or ESMF fails.
     MissingDependencyError
         If xESMF or ESMF is not installed.
     """
@@ -228,22 +234,44 @@ def xesmf_weights(
     if unknown:
         message = f"{sorted(unknown)} came for engine 'xesmf'; wanted options among {', '.join(_XESMF_OPTIONS)}"
         raise OptionError(message)
+    if options.get("extrap_method") not in _EXTRAPOLATION:
+        message = (
+            f"extrap_method={options['extrap_method']!r} came for engine 'xesmf'; wanted one of "
+            f"{', '.join(map(repr, _EXTRAPOLATION))}"
+        )
+        raise OptionError(message)
     package = optional.require("xesmf", extra="xesmf", why="regrid(engine='xesmf')")
     conserving = theirs == "conservative"
     around = source.wraps if isinstance(source, Mesh) else bool(source.periodic)
-    regridder = package.Regridder(
-        _esmf_grid(source, bounds=conserving, mask=mask),
-        _esmf_grid(target, bounds=conserving, mask=target_mask, parts=_PARTS if options.get("parallel") else 1),
-        theirs,
-        locstream_in=lists[0],
-        locstream_out=lists[1],
-        periodic=around and not conserving and not lists[0],
-        unmapped_to_nan=False,  # uncovered targets are told by their empty rows
-        **options,
-    )
-    return _from_coo(regridder.weights.data, source, target, _OURS.get(method, method))
+    if lists[1]:  # xESMF shares out the rows and columns of a target
+        options = {k: v for k, v in options.items() if k != "parallel"}
+    parts = _PARTS if options.get("parallel") else 1
+    grids = [
+        _esmf_list(grid, kept) if bare else _esmf_grid(grid, bounds=conserving, edges=edges, mask=kept, parts=n)
+        for grid, bare, kept, edges, n in (
+            (source, lists[0], mask, source_edges, 1), (target, lists[1], target_mask, target_edges, parts))
+    ]  # fmt: skip
+    try:
+        regridder = package.Regridder(
+            *grids,
+            theirs,
+            locstream_in=lists[0],
+            locstream_out=lists[1],
+            periodic=around and not conserving and not lists[0],
+            unmapped_to_nan=False,  # uncovered targets are told by their empty rows
+            **options,
+        )
+    except Exception as error:  # ESMF tells its reasons in many types
+        message = (
+            f"xESMF could not make weights of method {method!r} for {source!r} to {target!r} "
+            f"({type(error).__name__}: {error}); for cells with less than three corners give ignore_degenerate=True"
+        )
+        raise GridError(message) from error
+    numbers = [ds["number"].values if bare else None for ds, bare in zip(grids, lists, strict=True)]
+    return _from_coo(regridder.weights.data, source, target, _OURS.get(method, method), *numbers)
 
 
+_EXTRAPOLATION = (None, "inverse_dist", "nearest_s2d")
 _XESMF_OPTIONS = (
     "ignore_degenerate", "extrap_method", "extrap_dist_exponent", "extrap_num_src_pnts", "parallel",
     "post_mask_source", "filename", "reuse_weights",
@@ -252,17 +280,21 @@ _PARTS = 4
 
 
 @lru_cache(maxsize=8)
-def _kept_xesmf_weights(source: Grid, target: Grid, method: str) -> SparseWeights:
-    return xesmf_weights(source, target, method)
+def _kept_xesmf_weights(
+    source: Grid, target: Grid, method: str, source_edges: Edges | None, target_edges: Edges | None
+) -> SparseWeights:
+    return xesmf_weights(source, target, method, source_edges=source_edges, target_edges=target_edges)
 
 
-def _from_coo(coo: Any, source: Any, target: Any, method: str) -> SparseWeights:
+def _from_coo(coo: Any, source: Any, target: Any, method: str, from_: Any = None, to: Any = None) -> SparseWeights:
+    """Take over weights; ``from_`` and ``to`` are the numbers of the points of lists that came without the others."""
     rows, columns = (np.asarray(c) for c in coo.coords)
     values = np.asarray(coo.data, dtype=np.float64)
     there = np.isfinite(values)  # with a target mask, xESMF marks masked targets by a NaN
+    rows, columns, values = rows[there], columns[there], values[there]
     made = SparseWeights.from_links(
-        rows[there], columns[there], values[there], source_shape=tuple(source.shape), target_shape=tuple(target.shape),
-        method=method,
+        rows if to is None else to[rows], columns if from_ is None else from_[columns], values,
+        source_shape=tuple(source.shape), target_shape=tuple(target.shape), method=method,
     )  # fmt: skip
     if method not in MEANS:
         return made
@@ -271,39 +303,53 @@ def _from_coo(coo: Any, source: Any, target: Any, method: str) -> SparseWeights:
     return replace(made, matrix=scaled_rows(made.matrix), coverage=covered)
 
 
-def _esmf_grid(grid: Any, *, bounds: bool, mask: Any = None, parts: int = 1) -> xr.Dataset:
+_NORTH, _EAST = ({"units": f"degrees_{way}", "standard_name": name}
+                 for way, name in (("north", "latitude"), ("east", "longitude")))  # fmt: skip
+
+
+def _esmf_grid(grid: Any, *, bounds: bool, edges: Edges | None = None, mask: Any = None, parts: int = 1) -> xr.Dataset:
     """Coordinates under the names that xESMF looks for: ``lat``, ``lon``, ``lat_b``, ``lon_b`` and ``mask``."""
-    two_axes = isinstance(grid, Grid) and len(grid.shape) == 2
-    north, east = ({"units": f"degrees_{way}", "standard_name": name}
-                   for way, name in (("north", "latitude"), ("east", "longitude")))  # fmt: skip
-    dims: tuple[str, ...]
-    names: Any
-    edge_names: Any
-    values: Any
-    if two_axes:
-        dims, names = ("lat", "lon"), (("lat",), ("lon",))
-        edge_names = (("lat_b",), ("lon_b",))
-        values = grid.latitude, grid.longitude
+    names: tuple[tuple[str, ...], ...]
+    edge_names: tuple[tuple[str, ...], ...]
+    if isinstance(grid, Mesh):
+        if not np.isfinite(grid.xyz).all():
+            message = f"some points of {grid!r} have no coordinates, which ESMF wants; use the built-in engine"
+            raise GridError(message)
+        dims, names, edge_names = ("y", "x"), (("y", "x"),) * 2, (("y_b", "x_b"),) * 2
+        cells = grid.corner_coordinates() if bounds else None
     else:
-        dims = ("y", "x") if len(grid.shape) == 2 else ("locations",)
-        names = (dims, dims)
-        edge_names = (("y_b", "x_b"), ("y_b", "x_b"))
-        values = tuple(a.reshape(grid.shape) for a in points_of(grid))
-    out = xr.Dataset(
-        coords={"lat": (names[0], np.array(values[0]), north), "lon": (names[1], np.array(values[1]), east)}
-    )
-    if bounds:
-        edges = (grid.latitude_bounds, grid.longitude_bounds) if two_axes else grid.corner_coordinates()
-        out = out.assign_coords(
-            lat_b=(edge_names[0], np.array(edges[0]), {"units": "degrees_north"}),
-            lon_b=(edge_names[1], np.array(edges[1]), {"units": "degrees_east"}),
-        )
+        dims, names, edge_names = ("lat", "lon"), (("lat",), ("lon",)), (("lat_b",), ("lon_b",))
+        edges = edges or Edges.of(grid)
+        cells = (edges.latitude, edges.longitude) if bounds else None
+    coords: dict[str, Any] = {
+        name: (on, np.array(values, order="C"), attrs)
+        for name, on, values, attrs in zip(
+            ("lat", "lon"), names, (grid.latitude, grid.longitude), (_NORTH, _EAST), strict=True)
+    }  # fmt: skip
+    if cells is not None:  # without units, by which cf-xarray would take them for more latitudes and longitudes
+        coords |= {
+            name: (on, np.array(values, order="C"))
+            for name, on, values in zip(("lat_b", "lon_b"), edge_names, cells, strict=True)
+        }
+    out = xr.Dataset(coords=coords)
     if mask is not None or parts > 1:
         kept = np.ones(grid.shape, dtype=np.int32) if mask is None else np.asarray(mask, dtype=np.int32)
         out["mask"] = (dims, kept.reshape(grid.shape))
     if parts > 1:  # xESMF works the weights of each chunk of the target out in a process of its own
-        out["mask"] = out["mask"].chunk({dims[0]: -(-grid.shape[0] // parts), **{d: -1 for d in dims[1:]}})
+        out["mask"] = out["mask"].chunk({dims[0]: -(-grid.shape[0] // parts), dims[1]: -1})
     return out
+
+
+def _esmf_list(grid: Any, mask: Any) -> xr.Dataset:
+    """Locations that are there and count, and their numbers: ESMF takes no masks of lists."""
+    lat, lon = points_of(grid)
+    kept = np.isfinite(lat) & np.isfinite(lon)
+    number = np.flatnonzero(kept if mask is None else kept & np.asarray(mask, dtype=bool).ravel())
+    coords = {
+        "lat": ("locations", lat[number], _NORTH), "lon": ("locations", lon[number], _EAST),
+        "number": ("locations", number),
+    }  # fmt: skip
+    return xr.Dataset(coords=coords)
 
 
 ENGINES: dict[str, Engine] = {"builtin": builtin, "xesmf": xesmf}

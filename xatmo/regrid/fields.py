@@ -14,6 +14,7 @@ from xatmo.grids import Grid
 from xatmo.regrid import engines, masks
 from xatmo.regrid._geometry import needs_points
 from xatmo.regrid.bounds import cell_edges
+from xatmo.regrid.sparse_weights import check_part
 from xatmo.regrid.weights import CELL_METHODS, METHODS, Edges
 from xatmo.typing import RegridMethod, SpectralEngine, T, XarrayObject
 
@@ -136,11 +137,16 @@ def regrid(
     """
     from xatmo.regrid import regridder  # which calls this function for grids with two axes
 
+    kind: Any = type(obj)
+    if not issubclass(kind, xr.Dataset | xr.DataArray):
+        message = f"a {kind.__name__} came; regrid takes a Dataset or DataArray, with latitude and longitude"
+        raise OptionError(message)
     if isinstance(target, regridder.Regridder):
         given = {"lmax": lmax, "engine": engine, "mask": mask, "target_mask": target_mask}
-        other = [k for k, v in given.items() if v is not None] + ["method"] * (
-            method not in ("spectral", target.method)
-        )
+        other = [k for k, v in given.items() if v is not None]
+        usual = {"method": (method, "spectral"), "min_valid": (min_valid, 0.5), "skipna": (skipna, True),
+                 "limiter": (limiter, False)}  # fmt: skip
+        other += [k for k, (came, default) in usual.items() if came not in (default, getattr(target, k))]
         if other:
             message = f"{' and '.join(other)} came beside {target!r}, which has its own; leave them out"
             raise OptionError(message)
@@ -161,6 +167,7 @@ def regrid(
         through: T = spectral.regrid(obj, cast(Any, target), lmax=lmax, engine=cast("SpectralEngine | None", engine))
         return through
     if needs_points(obj, target):
+        obj, mask = regridder.masked_in_time(obj, mask)
         return regridder.Regridder(
             obj, target, method=method, engine=engine, min_valid=min_valid, threads=threads, skipna=skipna, mask=mask,
             target_mask=target_mask,
@@ -199,9 +206,7 @@ def _check_options(method: str, *, lmax: int | None, min_valid: float, threads: 
     if lmax is not None and method != "spectral":
         message = f"lmax={lmax} came with method {method!r}; only method 'spectral' truncates: leave lmax out"
         raise OptionError(message)
-    if not 0 <= min_valid <= 1:
-        message = f"min_valid={min_valid} came; wanted a part of a cell's area, between 0 and 1"
-        raise OptionError(message)
+    check_part(min_valid)
     if threads is not None and threads < 1:
         message = f"threads={threads} came; wanted at least 1, or None for all CPUs"
         raise OptionError(message)

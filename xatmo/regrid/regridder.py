@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Hashable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xatmo import _labels, cf
+from xatmo.constants import EARTH_RADIUS
 from xatmo.errors import CoordinateError, DimensionError, GridError, OptionError
 from xatmo.grids import Grid
 from xatmo.regrid import engines, fields, masks
@@ -22,7 +22,7 @@ from xatmo.regrid.curvilinear import Mesh, mesh_weights
 from xatmo.regrid.sparse_weights import MEANS, SparseWeights, check_part, threads_for
 from xatmo.regrid.weight_files import Layout, grid_from_points, read_weights, write_weights
 from xatmo.regrid.weights import CELL_METHODS, Edges, Weights, weights_between
-from xatmo.typing import T, XarrayObject
+from xatmo.typing import Floats, T, XarrayObject
 
 _SEPARABLE = ("conservative", "bilinear", "bicubic", "nearest")
 
@@ -122,6 +122,12 @@ class Regridder:
         if options and engine != "xesmf":
             message = f"{sorted(options)} came; only engine='xesmf' takes further options"
             raise OptionError(message)
+        if limiter and method != "conservative2":
+            message = f"limiter=True came with method {method!r}; only 'conservative2' has slopes to limit"
+            raise OptionError(message)
+        if max_distance is not None and (engine == "xesmf" or weights is not None):
+            message = f"max_distance={max_distance} came for weights that xESMF or a file gives; leave it out"
+            raise OptionError(message)
         self.source = site_of(source)
         self.target = site_of(target, self.source.axes)
         self._names_follow = isinstance(target, Grid) and self.target.rectilinear
@@ -138,17 +144,15 @@ class Regridder:
             self.method = self.sparse.method
         elif self.engine == "xesmf":
             self.sparse = engines.xesmf_weights(
-                self.source.grid, self.target.grid, method, mask=self.mask, target_mask=self.target_mask, **options
-            )
+                self.source.grid, self.target.grid, method, mask=self.mask, target_mask=self.target_mask,
+                source_edges=self.source_edges, target_edges=self.target_edges, **options,
+            )  # fmt: skip
             self.method = self.sparse.method
         elif not (self.source.rectilinear and self.target.rectilinear) or max_distance is not None:
             made = mesh_weights(self.source.grid, self.target.grid, method, max_distance=max_distance)
             self.sparse = made.masked(self.mask, self.target_mask)
         else:
             _ = self.weights  # raises for unknown methods; kept for the first use
-            if limiter and method != "conservative2":
-                message = f"limiter=True came with method {method!r}; only 'conservative2' has slopes to limit"
-                raise OptionError(message)
 
     def _from_file(self, path: str | Path | xr.Dataset, method: str | None) -> SparseWeights:
         shapes = {"source_shape": self.source.shape, "target_shape": self.target.shape}
@@ -292,7 +296,12 @@ class Regridder:
         if self.method not in _SEPARABLE:
             message = f"method {self.method!r} is no fixed matrix; wanted one of {', '.join(map(repr, _SEPARABLE))}"
             raise OptionError(message)
-        return SparseWeights.of(cast(Weights, self.weights)).masked(self.mask, self.target_mask)
+        areas = (
+            _cell_areas(s.grid, e) for s, e in ((self.source, self.source_edges), (self.target, self.target_edges))
+        )
+        source_area, target_area = areas
+        made = SparseWeights.of(cast(Weights, self.weights), source_area=source_area, target_area=target_area)
+        return made.masked(self.mask, self.target_mask)
 
     def __repr__(self) -> str:
         ends = [s.grid if s.grid is not None else f"{' x '.join(map(str, s.shape))} points"
@@ -422,16 +431,8 @@ def _mask(mask: Any, site: Site, what: str) -> NDArray[np.bool_] | None:
     if mask is None:
         return None
     if isinstance(mask, xr.DataArray):
-        own: Site | None = None
-        with contextlib.suppress(CoordinateError, GridError):
-            own = site_of(mask)
-        if own is not None and (site.grid is not None or own.shape == site.shape):
-            ordered, own = reordered(mask, site, what=what)
-            mask, dims = ordered, own.dims
-        else:
-            dims = site.dims
-        further = [d for d in mask.dims if d not in dims]
-        if further or not set(dims) <= set(mask.dims):
+        mask, dims = _aligned(mask, site, what)
+        if set(mask.dims) != set(dims):
             message = (
                 f"{what} has dimensions {mask.dims}; wanted {tuple(dims)}. Where it varies with more than the place, "
                 "mask the fields: ds.where(mask)"
@@ -445,11 +446,63 @@ def _mask(mask: Any, site: Site, what: str) -> NDArray[np.bool_] | None:
     return np.asarray(np.nan_to_num(values) != 0)
 
 
+def _aligned(mask: xr.DataArray, site: Site, what: str) -> tuple[xr.DataArray, tuple[Hashable, ...]]:
+    """Put a mask into the order of a grid's points, and tell its horizontal dimensions.
+
+    Raises
+    ------
+    CoordinateError, GridError
+        If it lies on other points.
+    """
+    try:
+        own = site_of(mask)
+    except (CoordinateError, GridError):
+        if all(cf._candidates(mask, kind) for kind in ("latitude", "longitude")):
+            raise
+        for dim in set(site.dims) & set(mask.indexes) & set(site.coords):
+            here, there = (o.coords[dim].values for o in (site, mask))
+            if here.shape == there.shape and not np.allclose(here, there, rtol=1e-6, atol=1e-9):
+                message = f"{what} has other values of {dim!r} than the grid; wanted the same points"
+                raise CoordinateError(message) from None
+        return mask, site.dims
+    if site.grid is None and own.shape != site.shape:
+        return mask, site.dims
+    ordered, own = reordered(mask, site, what=what)
+    return ordered, own.dims
+
+
+def masked_in_time(obj: T, mask: Any) -> tuple[T, Any]:
+    """Apply a mask that varies with more than the place to the fields; give any other back.
+
+    Raises
+    ------
+    DimensionError, CoordinateError
+        If the mask lies on other points, or has dimensions that the fields lack.
+    """
+    site = site_of(obj)
+    if not isinstance(mask, xr.DataArray) or mask.ndim <= len(site.dims):
+        return obj, mask
+    if site.cyclic is not None and site.axes is not None:
+        obj, _ = _labels.drop_cyclic(obj, site.axes)
+    ordered, dims = _aligned(mask, site, "mask")
+    valid = ((ordered != 0) & ordered.notnull()).rename({a: b for a, b in zip(dims, site.dims, strict=True) if a != b})
+    valid = valid.drop_vars([n for n, c in valid.coords.items() if set(c.dims) & set(site.dims)])
+    return _labels.map_fields(obj, lambda da: masks.masked(da, valid, what="mask"), dims=site.dims, what="regrid"), None
+
+
 def _edges(obj: Any, site: Site) -> Edges | None:
     """Edges of cells by CF bounds."""
     if isinstance(obj, Grid | Mesh) or not site.rectilinear or site.axes is None:
         return None
     return cell_edges(obj, site.axes)
+
+
+def _cell_areas(grid: Grid, edges: Edges | None) -> Floats:
+    """Areas of cells in square radians, flattened."""
+    if edges is None:
+        return np.asarray(grid.areas / EARTH_RADIUS**2).ravel()
+    height = np.abs(np.diff(np.sin(np.radians(edges.latitude))))
+    return np.asarray(np.outer(height, np.abs(np.diff(np.radians(edges.longitude))))).ravel()
 
 
 def _in_order_of(weights: SparseWeights, old_source: Any, old_target: Any, source: Site, target: Site) -> SparseWeights:

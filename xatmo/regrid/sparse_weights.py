@@ -486,7 +486,7 @@ def _largest_share(matrix: sparse.csr_array, field: Array) -> Array:
     return out
 
 
-def check_part(min_valid: float) -> None:
+def check_part(min_valid: Any) -> None:
     """Raise unless this is a part of one.
 
     Raises
@@ -494,6 +494,6 @@ def check_part(min_valid: float) -> None:
     OptionError
         Saying so.
     """
-    if not 0 <= min_valid <= 1:
-        message = f"min_valid={min_valid} came; wanted a part of a cell's area, between 0 and 1"
+    if not isinstance(min_valid, int | float | np.number) or not 0 <= min_valid <= 1:
+        message = f"min_valid={min_valid!r} came; wanted a part of a cell's area, between 0 and 1"
         raise OptionError(message)

@@ -218,7 +218,8 @@ def test_import_loads_nothing_heavy() -> None:
     loaded = set(json.loads(in_fresh_python(code)))
     assert sorted(loaded & set(HEAVY)) == []
     assert sorted(name for name in loaded if name.startswith("xatmo.")) == [
-        "xatmo._quadrature", "xatmo.accessor", "xatmo.constants", "xatmo.errors", "xatmo.grids", "xatmo.typing",
+        "xatmo._axes", "xatmo._quadrature", "xatmo.accessor", "xatmo.constants", "xatmo.errors", "xatmo.grids",
+        "xatmo.typing",
     ]  # fmt: skip
 
 

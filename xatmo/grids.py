@@ -12,6 +12,9 @@ import numpy as np
 import xarray as xr
 
 from xatmo import _quadrature
+from xatmo._axes import ROUNDING_DEGREES, checked_axis, edges_between, goes_around, kind_of
+from xatmo._axes import repeats_first_column as repeats_first_column
+from xatmo._axes import unwrap_longitude as unwrap_longitude
 from xatmo.constants import EARTH_RADIUS
 from xatmo.errors import CoordinateError, GridError, OptionError
 from xatmo.typing import Floats, GridKind, XarrayObject
@@ -19,10 +22,6 @@ from xatmo.typing import Floats, GridKind, XarrayObject
 if TYPE_CHECKING:
     from xatmo.cf import Horizontal
     from xatmo.rings import RingGrid
-
-# Latitudes in files are rounded to float32, to GRIB's 0.001 degree, or to as few as two decimals.
-_ROUNDING_DEGREES = 5e-3
-_ROUNDING_STEPS = 0.04
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,15 +155,15 @@ class Grid:
         CoordinateError
             If an axis is not one-dimensional, not finite, not monotonic, or out of range.
         """
-        lat = _axis("latitude", latitude)
+        lat = checked_axis("latitude", latitude)
         lon = unwrap_longitude(longitude)
-        if np.max(np.abs(lat)) > 90 + _ROUNDING_DEGREES:
+        if np.max(np.abs(lat)) > 90 + ROUNDING_DEGREES:
             message = f"latitude runs from {lat[0]:g} to {lat[-1]:g}; wanted degrees between -90 and 90"
             raise CoordinateError(message)
         lat = np.clip(lat, -90, 90)
         if repeats_first_column(lon):
             lon = lon[:-1]
-        return cls(_classify(lat, lon), _readonly(lat), _readonly(lon))
+        return cls(kind_of(lat, lon), _readonly(lat), _readonly(lon))
 
     @classmethod
     def of(cls, obj: XarrayObject | Grid) -> Grid:
@@ -227,7 +226,7 @@ class Grid:
     @cached_property
     def periodic(self) -> bool:
         """Whether the columns go once around the Earth."""
-        return _goes_around(self.longitude)
+        return goes_around(self.longitude)
 
     @property
     def is_global(self) -> bool:
@@ -237,7 +236,7 @@ class Grid:
     @cached_property
     def poles(self) -> bool:
         """Whether the first and last rows lie on the poles."""
-        return bool(np.abs(np.abs(self.latitude[[0, -1]]) - 90).max() < _ROUNDING_DEGREES)
+        return bool(np.abs(np.abs(self.latitude[[0, -1]]) - 90).max() < ROUNDING_DEGREES)
 
     @property
     def missing_pole(self) -> str | None:
@@ -266,7 +265,7 @@ class Grid:
     @cached_property
     def latitude_bounds(self) -> Floats:
         """Edges of the rows in degrees, ``(nlat + 1,)``: midway between rows, and the poles of a globe."""
-        edges = _edges(self.latitude)
+        edges = edges_between(self.latitude)
         if self.is_global:
             edges[[0, -1]] = [90, -90] if self.north_to_south else [-90, 90]
         return _readonly(np.clip(edges, -90, 90))
@@ -274,7 +273,7 @@ class Grid:
     @cached_property
     def longitude_bounds(self) -> Floats:
         """Edges of the columns in degrees, ``(nlon + 1,)``: midway between columns."""
-        edges = _edges(self.longitude)
+        edges = edges_between(self.longitude)
         if self.periodic:
             middle = (self.longitude[0] + self.longitude[-1] - 360) / 2
             edges[0], edges[-1] = middle, middle + 360
@@ -392,7 +391,7 @@ class Grid:
             lon = float(lon["first"]) + np.arange(int(lon["n"])) * 360 / int(lon["n"])
         rows, columns = _readonly(np.asarray(lat, dtype=float)), _readonly(np.asarray(lon, dtype=float))
         if kind == "rectilinear":  # kinds that were not told apart before have a name now
-            kind = _classify(rows, columns)
+            kind = kind_of(rows, columns)
         return cls(kind, rows, columns)
 
     def __eq__(self, other: object) -> bool:
@@ -430,96 +429,6 @@ def coordinate_values(coord: xr.Variable) -> Any:
     return data.compute(scheduler="synchronous")
 
 
-# ---------------------------------------------------------------------- recognising axes
-def unwrap_longitude(longitude: Any) -> Floats:
-    """Undo the jump from 360 to 0 or from 180 to -180, so that longitude increases.
-
-    Examples
-    --------
-    >>> unwrap_longitude([90, 180, -90, 0])
-    array([ 90., 180., 270., 360.])
-
-    Raises
-    ------
-    CoordinateError
-        If longitude decreases, repeats a value, or goes around more than once.
-    """
-    lon = _axis("longitude", longitude, monotonic=False)
-    lon = np.asarray(lon + 360.0 * np.concatenate([[0], np.cumsum(np.diff(lon) < -180)]), dtype=np.float64)
-    step = np.diff(lon)
-    if step.size and step.min() <= 0:
-        where = int(np.argmin(step))
-        message = (
-            f"longitude has to increase; it goes from {lon[where]:g} to {lon[where + 1]:g} at index {where}. "
-            "Sort it first: ds.sortby('longitude')"
-        )
-        raise CoordinateError(message)
-    span = lon[-1] - lon[0]
-    if span > 360 + 1e-2 * (step.min() if step.size else 1):
-        message = f"longitude spans {span:g} degrees, from {lon[0]:g} to {lon[-1]:g}; wanted at most once around (360)"
-        raise CoordinateError(message)
-    return lon
-
-
-def repeats_first_column(longitude: Floats) -> bool:
-    """Tell whether the last column of unwrapped longitudes lies 360 degrees after the first."""
-    if longitude.size < 3:
-        return False
-    step = (longitude[-1] - longitude[0]) / (longitude.size - 1)
-    return bool(abs(longitude[-1] - longitude[0] - 360) < 0.02 * step)
-
-
-def _axis(name: str, values: Any, *, monotonic: bool = True) -> Floats:
-    axis = np.array(values, dtype=np.float64)
-    if axis.ndim != 1 or axis.size < 2:
-        message = f"{name} has shape {axis.shape}; wanted one dimension with at least 2 points"
-        raise CoordinateError(message)
-    if not np.isfinite(axis).all():
-        message = f"{name} holds {int((~np.isfinite(axis)).sum())} values that are not finite; wanted numbers only"
-        raise CoordinateError(message)
-    step = np.diff(axis)
-    if monotonic and not ((step > 0).all() or (step < 0).all()):
-        message = f"{name} neither increases nor decreases throughout; sort it first: ds.sortby('{name}')"
-        raise CoordinateError(message)
-    return axis
-
-
-def _goes_around(lon: Floats) -> bool:
-    step = (lon[-1] - lon[0]) / (lon.size - 1)
-    return bool(abs(lon[-1] - lon[0] + step - 360) < 0.5 * step and lon.size >= 4)
-
-
-def _even(axis: Floats) -> bool:
-    step = (axis[-1] - axis[0]) / (axis.size - 1)
-    ideal = axis[0] + step * np.arange(axis.size)
-    return bool(np.max(np.abs(axis - ideal)) < max(_ROUNDING_STEPS * abs(step), 1e-5))
-
-
-def _classify(lat: Floats, lon: Floats) -> GridKind:
-    down = lat if lat[0] > lat[-1] else lat[::-1]
-    n = down.size
-    if not (_goes_around(lon) and n >= 3):
-        return "regional"
-    step = 180 / n
-    tolerance = min(_ROUNDING_DEGREES, _ROUNDING_STEPS * step)
-    even_columns = _even(lon)
-    if np.max(np.abs(down - (90 - np.degrees(_quadrature.gauss_legendre(n)[0])))) < tolerance and even_columns:
-        return "gaussian"
-    for nodes in (np.linspace(90, -90, n), 90 - (np.arange(n) + 0.5) * step):
-        if np.max(np.abs(down - nodes)) < max(_ROUNDING_STEPS * step, 1e-5) and even_columns:
-            return "regular"
-    rows_with_one_pole = np.linspace(90, -90, n + 1)
-    for nodes in (rows_with_one_pole[:-1], rows_with_one_pole[1:]):
-        if np.max(np.abs(down - nodes)) < max(_ROUNDING_STEPS * step, 1e-5) and even_columns:
-            return "driscoll_healy"
-    # A global field may lack the rows on the poles, or have rows of any other spacing up to about there.
-    gaps = 90 - down[0], down[-1] + 90
-    rows = down[0] - down[1], down[-2] - down[-1]
-    if even_columns and all(gap < 1.25 * row for gap, row in zip(gaps, rows, strict=True)):
-        return "rectilinear"
-    return "regional"
-
-
 def _nodes(grid: Grid) -> Floats:
     """Latitudes that the named constructors would give for this kind, in the grid's row order."""
     missing = "north" if grid.missing_pole == "north" else None
@@ -535,11 +444,6 @@ def _named_rows(kind: str, n: int, *, poles: bool, down: bool, missing: str | No
     else:
         rows = Grid.regular(n, 4, poles=poles).latitude
     return rows if down else rows[::-1]
-
-
-def _edges(axis: Floats) -> Floats:
-    middle = (axis[:-1] + axis[1:]) / 2
-    return np.concatenate([[axis[0] - (axis[1] - axis[0]) / 2], middle, [axis[-1] + (axis[-1] - axis[-2]) / 2]])
 
 
 def _readonly(array: Any) -> Floats:

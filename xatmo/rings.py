@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import operator
-import re
 import threading
 from functools import cached_property
 from typing import Any, NoReturn
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
-from xatmo import _quadrature, optional
+from xatmo import _quadrature
+from xatmo._ring_points import (
+    ROUNDING_DEGREES,
+    Indices,
+    checked_points,
+    named_sizes,
+    nested_to_ring,
+    ring_starts,
+    sorted_into_rings,
+    unstructured,
+)
 from xatmo.constants import EARTH_RADIUS
-from xatmo.errors import CoordinateError, GridError, OptionError
+from xatmo.errors import GridError, OptionError
 from xatmo.grids import Grid
 from xatmo.typing import Floats, GridKind
-
-Indices = NDArray[np.int64]
-
-# Coordinates in files are rounded to float32 or to GRIB's 0.001 degree; rings of one field are much farther apart.
-_ROUNDING_DEGREES = 2e-3
-_ROUNDING_STEPS = 0.04
 
 # Recognising millions of points takes seconds, and every labelled call asks again.
 _recognised: dict[tuple[bytes, ...], RingGrid] = {}
@@ -121,7 +123,7 @@ class RingGrid(Grid):
         latitude = np.where(ring < side, 90 - cap, np.where(ring > 3 * side, cap - 90, belt))
         sizes = 4 * polar
         shifted = (polar < side) | ((ring - side) % 2 == 0)
-        order = _inverse(_nested_to_ring(side)) if nest else None
+        order = _inverse(nested_to_ring(side)) if nest else None
         return cls("healpix", latitude, sizes, np.where(shifted, 180 / sizes, 0.0), order)
 
     @classmethod
@@ -147,7 +149,7 @@ class RingGrid(Grid):
         >>> Grid.reduced_gaussian("O32").ring_sizes[:4]
         array([20, 24, 28, 32])
         """
-        sizes = _named_sizes(points) if isinstance(points, str) else np.atleast_1d(np.asarray(points))
+        sizes = named_sizes(points) if isinstance(points, str) else np.atleast_1d(np.asarray(points))
         whole = sizes.ndim == 1 and sizes.dtype.kind in "iuf" and bool((sizes == np.floor(sizes)).all())
         if not whole or sizes.size < 3 or sizes.min() < 3:
             came = np.ravel(sizes)[:8].tolist()
@@ -175,7 +177,7 @@ class RingGrid(Grid):
         GridError
             If the points are unstructured: not on rings of equally spaced points that cover the globe.
         """
-        lat, lon = _points(latitude, longitude)
+        lat, lon = checked_points(latitude, longitude)
         key = tuple(hashlib.blake2b(np.ascontiguousarray(x).data, digest_size=16).digest() for x in (lat, lon))
         found = _recognised.get(key)
         if found is None:
@@ -189,15 +191,15 @@ class RingGrid(Grid):
     @classmethod
     def _recognise(cls, lat: Floats, lon: Floats) -> RingGrid:
         spacing = np.degrees(np.sqrt(4 * np.pi / lat.size))
-        tolerance = min(_ROUNDING_DEGREES, 0.1 * spacing)
+        tolerance = min(ROUNDING_DEGREES, 0.1 * spacing)
         turned = (lon + tolerance) % 360 - tolerance
-        ring, order = _rings(lat, turned, tolerance)
+        ring, order = sorted_into_rings(lat, turned, tolerance)
         sizes = np.bincount(ring)
         if sizes.size < 3 or sizes[1:-1].min() < 3:
             why = f"{lat.size} points on one dimension, with {sizes.size} latitudes"
-            raise _unstructured(why)
+            raise unstructured(why)
         rows = np.bincount(ring, lat[order]) / sizes
-        starts = _ring_starts(turned[order], ring, sizes, rows, tolerance)
+        starts = ring_starts(turned[order], ring, sizes, rows, tolerance)
         if lat.size == 3 * (sizes.size + 1) ** 2 // 4 and (sizes.size + 1) % 4 == 0:
             exact = cls.healpix((sizes.size + 1) // 4)
             if exact._agrees(rows, sizes, starts, tolerance):
@@ -354,7 +356,7 @@ class RingGrid(Grid):
         array([ 3,  7, 11, 15,  2,  1])
         """
         alike = np.array_equal(self.ring_sizes, other.ring_sizes) and self._agrees(
-            other.latitude, other.ring_sizes, other.ring_starts, _ROUNDING_DEGREES
+            other.latitude, other.ring_sizes, other.ring_starts, ROUNDING_DEGREES
         )
         if not alike:
             return None
@@ -379,7 +381,7 @@ class RingGrid(Grid):
         side = self.nside
         if side is None or side & (side - 1) or self.ring_order is None:
             return False
-        return np.array_equal(self.ring_order, _inverse(_nested_to_ring(side)))
+        return np.array_equal(self.ring_order, _inverse(nested_to_ring(side)))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers and strings from which `from_dict` makes the same grid."""
@@ -477,105 +479,3 @@ def _inverse(order: Indices) -> Indices:
 def _floats(array: Any) -> Floats:
     out: Floats = _frozen(array, np.float64)
     return out
-
-
-# ---------------------------------------------------------------------- recognising rings
-def _points(latitude: Any, longitude: Any) -> tuple[Floats, Floats]:
-    lat, lon = (np.asarray(x, dtype=np.float64) for x in (latitude, longitude))
-    if lat.ndim != 1 or lat.shape != lon.shape:
-        message = f"latitude {lat.shape} and longitude {lon.shape} of points came; wanted one dimension, of one length"
-        raise CoordinateError(message)
-    bad = int(lat.size - np.count_nonzero(np.isfinite(lat) & np.isfinite(lon)))
-    if bad:
-        message = f"{bad} of {lat.size} points have no finite latitude and longitude; wanted numbers only"
-        raise CoordinateError(message)
-    if lat.size == 0 or np.max(np.abs(lat)) > 90 + _ROUNDING_DEGREES:
-        came = f"from {lat.min():g} to {lat.max():g}" if lat.size else "over no points"
-        message = f"latitude runs {came}; wanted degrees between -90 and 90"
-        raise CoordinateError(message)
-    return np.clip(lat, -90, 90), lon
-
-
-def _unstructured(why: str) -> GridError:
-    message = (
-        f"this is an unstructured grid: {why}. Wanted all points of rings of equally spaced "
-        "ones (reduced Gaussian, HEALPix), or a grid that is the product of latitudes and longitudes. At single points "
-        "fields are evaluated by .atmo.to_points(points)"
-    )
-    return GridError(message)
-
-
-def _rings(lat: Floats, lon: Floats, tolerance: float) -> tuple[Indices, Indices]:
-    """Give the ring of each point in ring order, and the permutation that brings the points into it."""
-    south = np.diff(lat)
-    if (south <= tolerance).all() and ((south < -tolerance) | (np.diff(lon) > 0)).all():  # as files have them
-        return np.concatenate([[0], np.cumsum(south < -tolerance)]).astype(np.int64), np.arange(lat.size)
-    down = np.argsort(-lat, kind="stable")
-    ring = np.concatenate([[0], np.cumsum(np.diff(lat[down]) < -tolerance)]).astype(np.int64)
-    return ring, down[np.lexsort((lon[down], ring))]
-
-
-def _ring_starts(lon: Floats, ring: Indices, sizes: Indices, rows: Floats, tolerance: float) -> Floats:
-    """First longitude of each ring, after a look at whether the points of every ring are equally spaced."""
-    step = 360 / sizes
-    first = np.cumsum(sizes) - sizes
-    shifted = lon - step[ring] * (np.arange(lon.size) - first[ring])
-    starts = np.bincount(ring, shifted) / sizes
-    off = np.abs(shifted - starts[ring])
-    allowed = np.maximum(np.minimum(_ROUNDING_DEGREES, _ROUNDING_STEPS * step), 1e-5)
-    if (off > allowed[ring]).any():
-        worst = int(ring[np.argmax(off - allowed[ring])])
-        why = f"the {sizes[worst]} points at latitude {rows[worst]:g} are not equally spaced"
-        raise _unstructured(why)
-    for exact in (np.zeros(sizes.size), step / 2):
-        starts = np.where(np.abs(starts - exact) < np.maximum(tolerance, 1e-9), exact, starts)
-    return np.asarray(starts)
-
-
-# ---------------------------------------------------------------------- named grids
-def _named_sizes(name: str) -> Indices:
-    found = re.fullmatch(r"([ON])(\d+)", name.strip(), flags=re.IGNORECASE)
-    number = int(found[2]) if found else 0
-    if found is None or number < 2:
-        message = f"reduced Gaussian grid {name!r} came; wanted 'O' or 'N' and a number, such as 'O640' or 'N160'"
-        raise OptionError(message)
-    if found[1].upper() == "O":
-        half = 20 + 4 * np.arange(number)
-        return np.concatenate([half, half[::-1]])
-    eccodes = optional.require("eccodes", extra="grib", why=f"the reduced Gaussian grid {name!r}")
-    for sample in (f"reduced_gg_pl_{number}_grib2", f"reduced_gg_pl_{number}_grib1"):
-        try:
-            handle = eccodes.codes_new_from_samples(sample, eccodes.CODES_PRODUCT_GRIB)
-        except eccodes.CodesInternalError:
-            continue
-        try:
-            return np.asarray(eccodes.codes_get_array(handle, "pl"), dtype=np.int64)
-        finally:
-            eccodes.codes_release(handle)
-    message = (
-        f"reduced Gaussian grid {name!r} came, which is not among the samples of this ecCodes; wanted one that ECMWF "
-        "has used (N32, N48, N80, N128, N160, N200, N256, N320, N400, N512, N640, ...), or the ring sizes themselves"
-    )
-    raise OptionError(message)
-
-
-def _nested_to_ring(nside: int) -> Indices:
-    """Index in ring order of every cell in the nested order, ``(12 * nside**2,)``."""
-    per_face = nside * nside
-    cell = np.arange(12 * per_face, dtype=np.int64)
-    face, inside = cell // per_face, cell % per_face
-    x, y = np.zeros_like(inside), np.zeros_like(inside)
-    for bit in range(nside.bit_length() - 1):  # the bits of x and y alternate
-        x |= ((inside >> (2 * bit)) & 1) << bit
-        y |= ((inside >> (2 * bit + 1)) & 1) << bit
-    # Lowest corner of the 12 base cells: ring in units of nside, and longitude in units of pi / 4.
-    row = np.array([2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4])[face]
-    column = np.array([1, 3, 5, 7, 0, 2, 4, 6, 1, 3, 5, 7])[face]
-    ring = row * nside - x - y - 1  # from 1 at the north pole
-    polar = np.minimum(np.minimum(ring, 4 * nside - ring), nside)
-    shift = np.where((ring < nside) | (ring > 3 * nside), 0, (ring - nside) & 1)
-    along = (column * polar + x - y + 1 + shift) // 2 - 1
-    along = np.where(along < 0, along + 4 * polar, along)
-    along = np.where(along >= 4 * polar, along - 4 * polar, along)
-    sizes = 4 * np.minimum(np.minimum(np.arange(1, 4 * nside), 4 * nside - np.arange(1, 4 * nside)), nside)
-    return np.asarray((np.cumsum(sizes) - sizes)[ring - 1] + along)

@@ -145,9 +145,10 @@ def coarsen(
     factor : int
         At least 2. It need not divide the number of rows or columns; see `coarsening`.
     method : {"mean", "spectral", "bilinear"}
-        ``"mean"``: area-weighted means over the coarse cells, which keep the area mean. ``"spectral"``: spherical
-        harmonics up to the highest degree of the coarse grid, evaluated at its points (global grids). ``"bilinear"``:
-        interpolated at the coarse points.
+        ``"mean"``: area-weighted means over the coarse cells, which keep the area mean with the cells of `Grid.areas`
+        (midway between points, whatever bounds a file gives; `xatmo.regrid.regrid` minds those). ``"spectral"``:
+        spherical harmonics up to the highest degree of the coarse grid, evaluated at its points (global grids).
+        ``"bilinear"``: interpolated at the coarse points.
     min_valid : float
         Means only: a coarse value is the mean over the part of its cell that is not NaN, if that part is at least this,
         else NaN.

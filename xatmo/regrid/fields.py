@@ -167,7 +167,7 @@ def regrid(
         through: T = spectral.regrid(obj, cast(Any, target), lmax=lmax, engine=cast("SpectralEngine | None", engine))
         return through
     if needs_points(obj, target):
-        obj, mask = regridder.masked_in_time(obj, mask)
+        obj, mask = masks.masked_in_time(obj, mask)
         return regridder.Regridder(
             obj, target, method=method, engine=engine, min_valid=min_valid, threads=threads, skipna=skipna, mask=mask,
             target_mask=target_mask,

@@ -7,12 +7,14 @@ from typing import Any, cast
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from xatmo import _labels, cf
-from xatmo.errors import CoordinateError, DimensionError, OptionError, VariableError
+from xatmo.errors import CoordinateError, DimensionError, GridError, OptionError, VariableError
 from xatmo.grids import Grid
+from xatmo.regrid._geometry import Site, _same_axes, reordered, site_of
 from xatmo.regrid.statistics import missing_value
-from xatmo.typing import XarrayObject
+from xatmo.typing import T, XarrayObject
 
 
 def resolve(mask: Any, obj: Any, *, what: str) -> Any:
@@ -110,8 +112,6 @@ def _axes(mask: xr.DataArray) -> cf.Horizontal | None:
 
 
 def _order(grid: Grid, own: Grid, axes: cf.Horizontal) -> dict[Hashable, Any] | None:
-    from xatmo.regrid._geometry import _same_axes
-
     return _same_axes(grid, own, axes.dims)
 
 
@@ -146,3 +146,82 @@ def masked(field: xr.DataArray, valid: xr.DataArray | None, *, what: str) -> xr.
     if field.dtype.kind in "iub":
         field = field.astype(np.float64)
     return field.where(bare)
+
+
+# ---------------------------------------------------------------------- grids of any kind
+def on_points(mask: Any, site: Site, what: str) -> NDArray[np.bool_] | None:
+    """Bring a mask to the points of a grid of any kind, in its order, as an array.
+
+    Parameters
+    ----------
+    mask : DataArray, array or None
+        An array of the grid's shape, or an object on its points or dimensions.
+    site : Site
+    what : str
+        Name of the keyword, for messages.
+
+    Raises
+    ------
+    DimensionError, CoordinateError
+        If it has other points or more dimensions.
+    """
+    if mask is None:
+        return None
+    if isinstance(mask, xr.DataArray):
+        mask, dims = _aligned(mask, site, what)
+        if set(mask.dims) != set(dims):
+            message = (
+                f"{what} has dimensions {mask.dims}; wanted {tuple(dims)}. Where it varies with more than the place, "
+                "mask the fields: ds.where(mask)"
+            )
+            raise DimensionError(message)
+        mask = mask.transpose(*dims).values
+    values = np.asarray(mask)
+    if values.shape != site.shape:
+        message = f"{what} has shape {values.shape}; wanted {site.shape}, one value to each point of the grid"
+        raise DimensionError(message)
+    return np.asarray(np.nan_to_num(values) != 0)
+
+
+def _aligned(mask: xr.DataArray, site: Site, what: str) -> tuple[xr.DataArray, tuple[Hashable, ...]]:
+    """Put a mask into the order of a grid's points, and tell its horizontal dimensions.
+
+    Raises
+    ------
+    CoordinateError, GridError
+        If it lies on other points.
+    """
+    try:
+        own = site_of(mask)
+    except (CoordinateError, GridError):
+        if all(cf._candidates(mask, kind) for kind in ("latitude", "longitude")):
+            raise
+        for dim in set(site.dims) & set(mask.indexes) & set(site.coords):
+            here, there = (o.coords[dim].values for o in (site, mask))
+            if here.shape == there.shape and not np.allclose(here, there, rtol=1e-6, atol=1e-9):
+                message = f"{what} has other values of {dim!r} than the grid; wanted the same points"
+                raise CoordinateError(message) from None
+        return mask, site.dims
+    if site.grid is None and own.shape != site.shape:
+        return mask, site.dims
+    ordered, own = reordered(mask, site, what=what)
+    return ordered, own.dims
+
+
+def masked_in_time(obj: T, mask: Any) -> tuple[T, Any]:
+    """Apply a mask that varies with more than the place to the fields; give any other back.
+
+    Raises
+    ------
+    DimensionError, CoordinateError
+        If the mask lies on other points, or has dimensions that the fields lack.
+    """
+    site = site_of(obj)
+    if not isinstance(mask, xr.DataArray) or mask.ndim <= len(site.dims):
+        return obj, mask
+    if site.cyclic is not None and site.axes is not None:
+        obj, _ = _labels.drop_cyclic(obj, site.axes)
+    ordered, dims = _aligned(mask, site, "mask")
+    valid = ((ordered != 0) & ordered.notnull()).rename({a: b for a, b in zip(dims, site.dims, strict=True) if a != b})
+    valid = valid.drop_vars([n for n, c in valid.coords.items() if set(c.dims) & set(site.dims)])
+    return _labels.map_fields(obj, lambda da: masked(da, valid, what="mask"), dims=site.dims, what="regrid"), None

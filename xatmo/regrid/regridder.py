@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from xatmo import _labels, cf
 from xatmo.constants import EARTH_RADIUS
-from xatmo.errors import CoordinateError, DimensionError, GridError, OptionError
+from xatmo.errors import DimensionError, OptionError
 from xatmo.grids import Grid
 from xatmo.regrid import engines, fields, masks
 from xatmo.regrid._geometry import Site, reordered, selection, site_of
@@ -133,8 +133,10 @@ class Regridder:
         self._names_follow = isinstance(target, Grid) and self.target.rectilinear
         self.method, self.engine = str(method), engine or "builtin"
         self.min_valid, self.skipna, self.limiter, self.threads = float(min_valid), bool(skipna), bool(limiter), threads
-        self.mask = _mask(masks.resolve(mask, source, what="mask"), self.source, "mask")
-        self.target_mask = _mask(masks.resolve(target_mask, target, what="target_mask"), self.target, "target_mask")
+        self.mask = masks.on_points(masks.resolve(mask, source, what="mask"), self.source, "mask")
+        self.target_mask = masks.on_points(
+            masks.resolve(target_mask, target, what="target_mask"), self.target, "target_mask"
+        )
         self.source_edges, self.target_edges = (_edges(o, s) for o, s in ((source, self.source), (target, self.target)))
         if periodic is not None and isinstance(self.source.grid, Mesh):
             self.source = replace(self.source, grid=replace(self.source.grid, periodic=bool(periodic)))
@@ -412,8 +414,10 @@ class Regridder:
         out._names_follow = target is None and sites[1].rectilinear
         out.engine, out.threads = "builtin", threads
         out.min_valid, out.skipna = float(min_valid), bool(skipna)
-        out.mask = _mask(masks.resolve(mask, source, what="mask"), sites[0], "mask")
-        out.target_mask = _mask(masks.resolve(target_mask, target, what="target_mask"), sites[1], "target_mask")
+        out.mask = masks.on_points(masks.resolve(mask, source, what="mask"), sites[0], "mask")
+        out.target_mask = masks.on_points(
+            masks.resolve(target_mask, target, what="target_mask"), sites[1], "target_mask"
+        )
         out.limiter, out.source_edges, out.target_edges = False, None, None
         weights = _in_order_of(weights, read.source, read.target, *sites)
         out.sparse = weights.masked(out.mask, out.target_mask)
@@ -424,70 +428,6 @@ class Regridder:
 # ---------------------------------------------------------------------- helpers
 def _plain_dims(shape: tuple[int, ...]) -> tuple[Hashable, ...]:
     return ("y", "x") if len(shape) == 2 else ("points",)
-
-
-def _mask(mask: Any, site: Site, what: str) -> NDArray[np.bool_] | None:
-    """Mask on the points of a grid, in its order: an array of its shape, or an object on its points or dimensions."""
-    if mask is None:
-        return None
-    if isinstance(mask, xr.DataArray):
-        mask, dims = _aligned(mask, site, what)
-        if set(mask.dims) != set(dims):
-            message = (
-                f"{what} has dimensions {mask.dims}; wanted {tuple(dims)}. Where it varies with more than the place, "
-                "mask the fields: ds.where(mask)"
-            )
-            raise DimensionError(message)
-        mask = mask.transpose(*dims).values
-    values = np.asarray(mask)
-    if values.shape != site.shape:
-        message = f"{what} has shape {values.shape}; wanted {site.shape}, one value to each point of the grid"
-        raise DimensionError(message)
-    return np.asarray(np.nan_to_num(values) != 0)
-
-
-def _aligned(mask: xr.DataArray, site: Site, what: str) -> tuple[xr.DataArray, tuple[Hashable, ...]]:
-    """Put a mask into the order of a grid's points, and tell its horizontal dimensions.
-
-    Raises
-    ------
-    CoordinateError, GridError
-        If it lies on other points.
-    """
-    try:
-        own = site_of(mask)
-    except (CoordinateError, GridError):
-        if all(cf._candidates(mask, kind) for kind in ("latitude", "longitude")):
-            raise
-        for dim in set(site.dims) & set(mask.indexes) & set(site.coords):
-            here, there = (o.coords[dim].values for o in (site, mask))
-            if here.shape == there.shape and not np.allclose(here, there, rtol=1e-6, atol=1e-9):
-                message = f"{what} has other values of {dim!r} than the grid; wanted the same points"
-                raise CoordinateError(message) from None
-        return mask, site.dims
-    if site.grid is None and own.shape != site.shape:
-        return mask, site.dims
-    ordered, own = reordered(mask, site, what=what)
-    return ordered, own.dims
-
-
-def masked_in_time(obj: T, mask: Any) -> tuple[T, Any]:
-    """Apply a mask that varies with more than the place to the fields; give any other back.
-
-    Raises
-    ------
-    DimensionError, CoordinateError
-        If the mask lies on other points, or has dimensions that the fields lack.
-    """
-    site = site_of(obj)
-    if not isinstance(mask, xr.DataArray) or mask.ndim <= len(site.dims):
-        return obj, mask
-    if site.cyclic is not None and site.axes is not None:
-        obj, _ = _labels.drop_cyclic(obj, site.axes)
-    ordered, dims = _aligned(mask, site, "mask")
-    valid = ((ordered != 0) & ordered.notnull()).rename({a: b for a, b in zip(dims, site.dims, strict=True) if a != b})
-    valid = valid.drop_vars([n for n, c in valid.coords.items() if set(c.dims) & set(site.dims)])
-    return _labels.map_fields(obj, lambda da: masks.masked(da, valid, what="mask"), dims=site.dims, what="regrid"), None
 
 
 def _edges(obj: Any, site: Site) -> Edges | None:

@@ -137,3 +137,9 @@ def test_one_component_twice() -> None:
     ds = xr.Dataset({"a": ("x", [0.0])})
     with pytest.raises(VariableError, match="u='a' and v='a' came, one variable twice"):
         cf.wind_pair(ds, u="a", v="a")
+
+
+def test_a_history_that_tells_of_healpix_makes_no_cells() -> None:
+    da = xr.DataArray(np.zeros(12), dims="time", attrs={"history": "regrid(target=<RingGrid healpix nside 8>)"})
+    with pytest.raises(CoordinateError, match="no latitude coordinate found among"):
+        _ = da.atmo.grid

@@ -222,9 +222,10 @@ def _healpix_cells(obj: XarrayObject) -> tuple[Hashable, str] | None:
     described = [obj.attrs, *(v.attrs for v in obj.coords.values())]
     if isinstance(obj, xr.Dataset):
         described += [v.attrs for v in obj.data_vars.values()]
-    said = {
-        k: v for attrs in described if "healpix" in f"{[*attrs, *attrs.values()]}".lower() for k, v in attrs.items()
-    }
+    said: dict[Any, Any] = {}
+    for attrs in described:
+        if any(str(k).startswith("healpix") or str(v).lower() == "healpix" for k, v in attrs.items()):
+            said |= attrs
     for dim in obj.dims:
         side = math.isqrt(obj.sizes[dim] // 12)
         if side and 12 * side**2 == obj.sizes[dim] and (said or str(dim) in ("cell", "cells", "cell_ids", "healpix")):

@@ -316,7 +316,10 @@ class RingGrid(Grid):
 
     @cached_property
     def areas(self) -> Floats:
-        """Area of every point's cell in m2, ``(npoints,)``: equal for HEALPix, equal along each ring otherwise."""
+        """Area of every point's cell in m2, ``(npoints,)``.
+
+        The same for all points of HEALPix; otherwise the zone between the ring's `latitude_bounds`, shared equally.
+        """
         if self.kind == "healpix":
             return self._in_ring_order(np.full(self.nlat, 4 * np.pi * EARTH_RADIUS**2 / self.npoints))
         height = np.abs(np.diff(np.sin(np.radians(self.latitude_bounds))))

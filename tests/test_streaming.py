@@ -394,15 +394,18 @@ def test_synthesis_refuses(tmp_path: Path) -> None:
     assert not (tmp_path / "f.zarr").exists()
 
 
+# Not ru_maxrss, which begins with the peak of the process that started this one.
 RUN = """
-import resource, sys, xarray as xr
+import pathlib, sys, xarray as xr
 from xatmo import Grid, streaming
 import dask
 source, target, nlat, chunks = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
 ds = xr.open_zarr(source, chunks={} if chunks == "dask" else None)
 with dask.config.set(num_workers=2):
     streaming.synthesize(ds, target, grid=Grid.driscoll_healy(nlat), note=print)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+status = pathlib.Path("/proc/self/status")
+peak = [line for line in status.read_text().splitlines() if line.startswith("VmHWM")] if status.exists() else []
+print(int(peak[0].split()[1]) / 1024 if peak else -1)
 """
 
 
@@ -453,7 +456,10 @@ def test_memory_is_bounded(tmp_path: Path) -> None:
     assert process.returncode == 0
     size = xr.open_zarr(tmp_path / "o.zarr").nbytes / 2**20
     assert size > 290
-    assert float(out.split()[-1]) < 600  # of which Python with its packages takes 150
+    peak = float(out.split()[-1])
+    if peak < 0:
+        pytest.skip("this system does not tell the peak of one process")
+    assert peak < 600  # of which Python with its packages takes 150
 
 
 def test_the_journal_is_plain(tmp_path: Path) -> None:

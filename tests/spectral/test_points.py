@@ -353,7 +353,7 @@ class TestErrors:
             da.atmo.to_spectral().chunk(degree=5).atmo.to_points(track())
         with pytest.raises(DimensionError, match="to_points needs real fields"):
             (da + 1j).atmo.to_points(track())
-        with pytest.raises(OptionError, match="csphase=-1; wanted 1"):
+        with pytest.raises(OptionError, match="csphase=-1; wanted complex ones with norm=.4pi. and csphase=1"):
             da.atmo.to_spectral().assign_attrs(csphase=-1).atmo.to_points(track())
 
     @pytest.mark.parametrize("lazy", [False, True])

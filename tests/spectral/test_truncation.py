@@ -152,7 +152,7 @@ class TestErrors:
         coefficients = field(POLES).atmo.to_spectral()
         with pytest.raises(OptionError, match="lmax=18 came, but these coefficients end at degree 17"):
             coefficients.atmo.truncate(18)
-        with pytest.raises(OptionError, match="csphase=-1; wanted 1"):
+        with pytest.raises(OptionError, match="csphase=-1; wanted complex ones with norm=.4pi. and csphase=1"):
             coefficients.assign_attrs(csphase=-1).atmo.truncate(5)
 
     def test_taper(self, field: Fields) -> None:

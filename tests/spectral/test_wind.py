@@ -215,7 +215,7 @@ class TestErrors:
     def test_convention(self, wind: Winds) -> None:
         between = wind(POLES).atmo.vorticity_divergence().atmo.to_spectral()
         between["d"].attrs["csphase"] = -1
-        with pytest.raises(OptionError, match="csphase=-1; wanted 1"):
+        with pytest.raises(OptionError, match="csphase=-1; wanted complex ones with norm=.4pi. and csphase=1"):
             between.atmo.wind(grid=POLES)
 
     @pytest.mark.parametrize("radius", [0, -1.0, float("nan")])

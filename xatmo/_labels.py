@@ -87,7 +87,8 @@ def require_whole(da: xr.DataArray, dims: Iterable[Hashable], *, what: str) -> N
 def restore_order(result: xr.DataArray, like: xr.DataArray) -> xr.DataArray:
     """Put dimensions back into the order of ``like``; new ones stay last."""
     order = [d for d in like.dims if d in result.dims]
-    return result.transpose(*order, *[d for d in result.dims if d not in order])
+    order += [d for d in result.dims if d not in order]
+    return result if order == list(result.dims) else result.transpose(*order)
 
 
 def drop_cyclic(obj: T, axes: cf.Horizontal) -> tuple[T, bool]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import sys
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -155,15 +155,10 @@ class Grid:
         CoordinateError
             If an axis is not one-dimensional, not finite, not monotonic, or out of range.
         """
-        lat = checked_axis("latitude", latitude)
-        lon = unwrap_longitude(longitude)
-        if np.max(np.abs(lat)) > 90 + ROUNDING_DEGREES:
-            message = f"latitude runs from {lat[0]:g} to {lat[-1]:g}; wanted degrees between -90 and 90"
-            raise CoordinateError(message)
-        lat = np.clip(lat, -90, 90)
-        if repeats_first_column(lon):
-            lon = lon[:-1]
-        return cls(kind_of(lat, lon), _readonly(lat), _readonly(lon))
+        lat, lon = np.asarray(latitude), np.asarray(longitude)
+        if all(axis.ndim == 1 and axis.dtype.kind in "fiu" for axis in (lat, lon)):
+            return _recognised(lat.tobytes(), lat.dtype, lon.tobytes(), lon.dtype)
+        return _recognise(lat, lon)
 
     @classmethod
     def of(cls, obj: XarrayObject | Grid) -> Grid:
@@ -427,6 +422,24 @@ def coordinate_values(coord: xr.Variable) -> Any:
         else:  # the coordinate may live there
             return data.compute()
     return data.compute(scheduler="synchronous")
+
+
+@lru_cache(maxsize=64)
+def _recognised(lat: bytes, lat_type: Any, lon: bytes, lon_type: Any) -> Grid:
+    """Recognise axes once: every call on a field asks again, and grids do not change."""
+    return _recognise(np.frombuffer(lat, lat_type), np.frombuffer(lon, lon_type))
+
+
+def _recognise(latitude: Any, longitude: Any) -> Grid:
+    lat = checked_axis("latitude", latitude)
+    lon = unwrap_longitude(longitude)
+    if np.max(np.abs(lat)) > 90 + ROUNDING_DEGREES:
+        message = f"latitude runs from {lat[0]:g} to {lat[-1]:g}; wanted degrees between -90 and 90"
+        raise CoordinateError(message)
+    lat = np.clip(lat, -90, 90)
+    if repeats_first_column(lon):
+        lon = lon[:-1]
+    return Grid(kind_of(lat, lon), _readonly(lat), _readonly(lon))
 
 
 def _nodes(grid: Grid) -> Floats:

@@ -236,7 +236,12 @@ def spectral_coords(lmax: int) -> xr.Coordinates:
 
 def own(coords: xr.Coordinates) -> xr.Coordinates:
     """Copy coordinates that are made once, so that no result can spoil the next."""
-    return coords.copy(deep=True)
+    # Indexes cannot be changed in place, so only the rest needs numbers of its own.
+    fresh = {
+        name: variable.copy(deep=False, data=None if name in coords.xindexes else variable.values.copy())
+        for name, variable in coords.variables.items()
+    }
+    return xr.Coordinates(fresh, indexes=coords.xindexes)
 
 
 def coefficient_attrs(da: xr.DataArray, lmax: int) -> dict[str, Any]:

@@ -23,6 +23,8 @@ myst_heading_anchors = 3
 
 # Docstrings put names of code between single backticks.
 default_role = "literal"
+# Shapes such as (nlat, nlon) in types are no references, though attributes of two classes have these names.
+suppress_warnings = ["ref.python"]
 napoleon_google_docstring = False
 napoleon_use_rtype = False
 napoleon_use_ivar = True

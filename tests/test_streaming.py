@@ -266,6 +266,24 @@ def test_killed_between_the_two_renamings(tmp_path: Path) -> None:
     assert not partial.exists()
 
 
+def test_the_old_store_stands_aside_until_the_new_one_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, aside = tmp_path / "o.zarr", tmp_path / ".o.zarr.partial" / "replaced"
+    streaming.write_zarr(lazily(fields()), path, by=BY)
+    before, rename = files_of(path), os.rename
+
+    def cut(old: Any, new: Any) -> None:
+        if Path(new) == path:
+            raise RuntimeError("power cut")
+        rename(old, new)
+
+    monkeypatch.setattr(_journal.os, "rename", cut)
+    with pytest.raises(RuntimeError, match="power cut"):
+        streaming.write_zarr(lazily(fields(1)), path, by=BY, overwrite=True, key={})
+    assert files_of(aside) == before
+
+
 def test_two_writers(tmp_path: Path) -> None:
     ds, path = fields(), tmp_path / "o.zarr"
 

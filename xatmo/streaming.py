@@ -101,7 +101,8 @@ def write_zarr(
 
     Notes
     -----
-    Peak memory is what Dask holds for a few chunks per thread, whatever the size of a region or of the whole.
+    Arrays in memory are a few chunks per thread, whatever the size of a region or of the whole. Beside them the process
+    itself may grow by some megabytes over tens of thousands of chunks (Dask keeps the names of tasks).
 
     Examples
     --------

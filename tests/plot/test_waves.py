@@ -113,8 +113,11 @@ def test_a_flat_spectrum_can_be_drawn() -> None:
     for flat in (power * 0 + 1, power * 0):
         axes: Any = plot.wavenumber_frequency(flat)
         drawn(axes[0])
+        norm = axes[0].collections[0].norm
+        assert 0 < norm.vmin < norm.vmax < np.inf
     ratio: Any = plot.wavenumber_frequency(wk_background(power * 0 + 1), vmin=0.99, vmax=1.01)
     drawn(ratio[0])
+    assert (ratio[0].collections[0].norm.vmin, ratio[0].collections[0].norm.vmax) == (0.99, 1.01)
 
 
 def test_the_accessor_draws_what_a_dataset_holds() -> None:

@@ -160,7 +160,11 @@ def test_small_blocks_never_ask_for_numba(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(_compiled, "kernels", refuse)
     source, target = Grid.regular(19, 36), Grid.regular(10, 20)
-    made(source, target, "conservative", np.float32)(np.zeros((2, *source.shape), np.float32))
+    block, regridded = np.ones((2, *source.shape), np.float32), made(source, target, "conservative", np.float32)
+    np.testing.assert_allclose(regridded(block), 1, rtol=1e-6)
+    monkeypatch.setattr(_compiled, "LEAST_VALUES", block.size)
+    with pytest.raises(pytest.fail.Exception, match="asked for compiled loops"):
+        regridded(block)
 
 
 def test_without_numba_or_with_its_compiler_off(monkeypatch: pytest.MonkeyPatch) -> None:

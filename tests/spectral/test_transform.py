@@ -328,6 +328,8 @@ def test_results_do_not_share_their_coordinates(field: Fields) -> None:
         assert {n: dict(c.attrs) for n, c in da.coords.items()} == attrs
         if "wavelength" in da.coords:
             assert float(da["wavelength"][1]) > 1e7
+    made_once = _fields.degree_coords(5)
+    assert not np.shares_memory(_fields.own(made_once)["wavelength"].values, made_once["wavelength"].values)
 
 
 @pytest.mark.parametrize("engine", ["ducc0", "torch"])

@@ -2,6 +2,38 @@
 
 from __future__ import annotations
 
+from xatmo.nn.blocks.activation import ACTIVATIONS, make_activation
+from xatmo.nn.blocks.attention import ChannelAttention
+from xatmo.nn.blocks.convlstm import ConvLSTM, RecurrentBlock
+from xatmo.nn.blocks.convnext import ConvNeXtBlock
+from xatmo.nn.blocks.convolution import ConvolutionBlock
+from xatmo.nn.blocks.dense import DenseLayer, Transition
+from xatmo.nn.blocks.dropout import DROPOUTS, is_stochastic, make_dropout
+from xatmo.nn.blocks.localised import LocalisedLayer
+from xatmo.nn.blocks.norm import NORMS, ChannelLayerNorm, make_norm
 from xatmo.nn.blocks.residual import ResidualBlock
+from xatmo.nn.blocks.separable import SeparableConvolution
+from xatmo.nn.blocks.style import LayerStyle, start_at_zero
 
-__all__ = ["ResidualBlock"]
+__all__ = [
+    "ACTIVATIONS",
+    "DROPOUTS",
+    "NORMS",
+    "ChannelAttention",
+    "ChannelLayerNorm",
+    "ConvLSTM",
+    "ConvNeXtBlock",
+    "ConvolutionBlock",
+    "DenseLayer",
+    "LayerStyle",
+    "LocalisedLayer",
+    "RecurrentBlock",
+    "ResidualBlock",
+    "SeparableConvolution",
+    "Transition",
+    "is_stochastic",
+    "make_activation",
+    "make_dropout",
+    "make_norm",
+    "start_at_zero",
+]

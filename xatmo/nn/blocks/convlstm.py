@@ -1,0 +1,98 @@
+"""Convolutional long short-term memory: a state map that each frame of a sequence updates."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from xatmo.nn.blocks.style import LayerStyle
+
+
+class ConvLSTM(nn.Module):
+    r"""One layer over a sequence of maps.
+
+    .. math::
+        (i, f, o, g) &= W_x * x_t + W_h * h_{t-1} + b \\
+        c_t &= \sigma(f)\, c_{t-1} + \sigma(i) \tanh(g), \qquad h_t = \sigma(o) \tanh(c_t)
+
+    Shi et al. 2015, arXiv:1506.04214, without peepholes. The state starts at zero, the bias of :math:`f` at 1
+    (Jozefowicz et al. 2015), so that memory is kept until learned otherwise.
+
+    Parameters
+    ----------
+    n_in, channels : int
+        Channels of the frames and of the state.
+    size : int
+        Odd width of both kernels.
+
+    Notes
+    -----
+    ``halo`` is for the frame itself; each further frame of the past adds ``state_halo`` cells. Frames and state lie time
+    first, ``(time, batch, ...)``, so that the convolution of all frames is one call and each frame is contiguous. The
+    cell state stays in float32 under autocast.
+
+    Examples
+    --------
+    >>> ConvLSTM(2, 4, 3)(torch.ones(5, 1, 2, 6, 7)).shape
+    torch.Size([5, 1, 4, 6, 7])
+    """
+
+    def __init__(self, n_in: int, channels: int, size: int = 3) -> None:
+        super().__init__()
+        self.channels = channels
+        self.halo = self.state_halo = size // 2
+        self.input = nn.Conv2d(n_in, 4 * channels, size, padding=size // 2)
+        self.state = nn.Conv2d(channels, 4 * channels, size, padding=size // 2, bias=False)
+        if self.input.bias is not None:
+            nn.init.zeros_(self.input.bias)
+            nn.init.ones_(self.input.bias.data[channels : 2 * channels])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """``(time, batch, n_in, lat, lon)`` -> ``(time, batch, channels, lat, lon)``."""
+        gates = self.input(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+        hidden: torch.Tensor | None = None
+        cell: torch.Tensor | None = None
+        out = []
+        for frame in gates:
+            i, f, o, g = (frame if hidden is None else frame + self.state(hidden)).chunk(4, dim=1)
+            new = torch.sigmoid(i).float() * torch.tanh(g)
+            cell = new if cell is None else torch.sigmoid(f) * cell + new
+            hidden = torch.sigmoid(o) * torch.tanh(cell).to(o.dtype)
+            out.append(hidden)
+        return torch.stack(out)
+
+
+class RecurrentBlock(nn.Module):
+    """Two `ConvLSTM`, 5 x 5 and 3 x 3, each with normalization and activation; sequences in and out.
+
+    Parameters
+    ----------
+    n_in, channels : int
+        Channels in and out.
+    style : LayerStyle
+        Its separable convolutions do not reach into the cells.
+
+    Examples
+    --------
+    >>> RecurrentBlock(2, 4)(torch.ones(3, 1, 2, 6, 7)).shape
+    torch.Size([3, 1, 4, 6, 7])
+    """
+
+    state_halo = 2
+
+    def __init__(self, n_in: int, channels: int, style: LayerStyle | None = None) -> None:
+        super().__init__()
+        style = LayerStyle() if style is None else style
+        self.halo = 3 + style.attention_halo
+        self.first, self.second = ConvLSTM(n_in, channels, 5), ConvLSTM(channels, channels, 3)
+        self.first_norm, self.second_norm = style.make_norm(channels), style.make_norm(channels)
+        self.activation, self.dropout = style.make_activation(), style.make_dropout()
+        self.attention = style.make_attention(channels)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """``(time, batch, n_in, lat, lon)`` -> ``(time, batch, channels, lat, lon)``."""
+        shape = x.shape[:2]
+        y = self.activation(self.first_norm(self.first(x).flatten(0, 1)))
+        y = self.second(self.dropout(y).unflatten(0, shape)).flatten(0, 1)
+        out: torch.Tensor = self.attention(self.activation(self.second_norm(y)))
+        return out.unflatten(0, shape)

@@ -59,7 +59,8 @@ class ConvLSTM(nn.Module):
             cell = new if cell is None else torch.sigmoid(f) * cell + new
             hidden = torch.sigmoid(o) * torch.tanh(cell).to(o.dtype)
             out.append(hidden)
-        return torch.stack(out)
+        # Joined as maps, not stacked as sequences: that keeps channels last in memory.
+        return torch.cat(out).unflatten(0, x.shape[:2])
 
 
 class RecurrentBlock(nn.Module):

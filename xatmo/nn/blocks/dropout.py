@@ -114,7 +114,6 @@ class DropPath(Dropout):
 
 DROPOUTS: dict[str, type[Dropout]] = {
     "gaussian": GaussianDropout,
-    "path": DropPath,
     "spatial": SpatialDropout,
     "vanilla": VanillaDropout,
 }

@@ -28,14 +28,16 @@ class LayerStyle:
         Normalization of feature maps. Convolutions before one have no bias, which it would take away.
     dropout : float
         Rate; 0 is none.
-    dropout_kind : {"vanilla", "gaussian", "spatial", "path"}
+    dropout_kind : {"vanilla", "gaussian", "spatial"}
         See `xatmo.nn.blocks.dropout`.
     mc_dropout : bool
         Whether dropout stays on in evaluation.
-    attention : bool
-        Whether blocks weight their channels, by means over the `ATTENTION_REACH` cells around.
     separable : bool
         Whether 3 x 3 convolutions between feature maps are depthwise-separable.
+    attention : bool
+        Whether blocks weight their channels.
+    attention_reach : int, optional
+        See `ChannelAttention`: cells around that an attention sees; None: the whole window.
 
     Raises
     ------
@@ -53,8 +55,9 @@ class LayerStyle:
     dropout: float = 0.0
     dropout_kind: str = "vanilla"
     mc_dropout: bool = False
-    attention: bool = False
     separable: bool = False
+    attention: bool = False
+    attention_reach: int | None = ATTENTION_REACH
 
     def __post_init__(self) -> None:
         """Refuse what cannot be built."""
@@ -90,12 +93,12 @@ class LayerStyle:
 
     def make_attention(self, channels: int) -> nn.Module:
         """Make the channel attention, or nothing."""
-        return ChannelAttention(channels, reach=ATTENTION_REACH) if self.attention else nn.Identity()
+        return ChannelAttention(channels, reach=self.attention_reach) if self.attention else nn.Identity()
 
     @property
     def attention_halo(self) -> int:
         """Cells at an edge that an attention needs."""
-        return ATTENTION_REACH if self.attention else 0
+        return (self.attention_reach or 0) if self.attention else 0
 
 
 def start_at_zero(layer: nn.Module, norm: nn.Module | None = None) -> None:

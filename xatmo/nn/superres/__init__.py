@@ -5,9 +5,18 @@ A variant is one small file that declares a class, and one line in `BACKBONES` o
 
 from __future__ import annotations
 
-from xatmo.nn.superres.backbones import BACKBONES
+from xatmo.nn.superres.backbones import BACKBONES, RECURRENT_BACKBONES
+from xatmo.nn.superres.config import SuperResolutionConfig
 from xatmo.nn.superres.interpolation import Interpolation
-from xatmo.nn.superres.network import SuperResolution, SuperResolutionConfig, build
+from xatmo.nn.superres.network import SuperResolution, build
 from xatmo.nn.superres.upsampling import UPSAMPLINGS
 
-__all__ = ["BACKBONES", "UPSAMPLINGS", "Interpolation", "SuperResolution", "SuperResolutionConfig", "build"]
+__all__ = [
+    "BACKBONES",
+    "RECURRENT_BACKBONES",
+    "UPSAMPLINGS",
+    "Interpolation",
+    "SuperResolution",
+    "SuperResolutionConfig",
+    "build",
+]

@@ -3,96 +3,113 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import torch
 from torch import nn
 
-from xatmo.errors import ConfigError, OptionError
-from xatmo.nn.superres.backbones import BACKBONES
-from xatmo.nn.superres.interpolation import KERNELS, Interpolation
+from xatmo.errors import DimensionError
+from xatmo.nn.blocks import ChannelAttention, is_stochastic, make_activation
+from xatmo.nn.superres.backbones import BACKBONES, RECURRENT_BACKBONES
+from xatmo.nn.superres.compat import DL4DSNetwork
+from xatmo.nn.superres.config import SuperResolutionConfig
+from xatmo.nn.superres.head import FineHead
+from xatmo.nn.superres.interpolation import Interpolation
 from xatmo.nn.superres.upsampling import UPSAMPLINGS
+from xatmo.nn.superres.upsampling.stages import cells_across
+
+__all__ = ["SuperResolution", "SuperResolutionConfig", "build"]
 
 
-@dataclass(frozen=True)
-class SuperResolutionConfig:
-    """What makes a network.
-
-    Attributes
-    ----------
-    factor : int
-        Fine cells per coarse cell, along each axis.
-    n_inputs, n_outputs : int
-        Channels.
-    backbone : str
-        A key of `BACKBONES`.
-    upsampling : str
-        A key of `UPSAMPLINGS`.
-    channels, n_blocks : int
-        Width and depth of the backbone.
-    baseline : {"bicubic", "bilinear"}
-        Interpolation that the network corrects.
-    baseline_channels : tuple of int
-        For each output the input channel that holds the same variable, -1 where none does (its baseline is 0).
-    row_offset, column_offset : float
-        See `Interpolation`.
-    """
-
-    factor: int
-    n_inputs: int = 1
-    n_outputs: int = 1
-    backbone: str = "residual"
-    upsampling: str = "subpixel"
-    channels: int = 48
-    n_blocks: int = 4
-    baseline: str = "bicubic"
-    baseline_channels: tuple[int, ...] = (0,)
-    row_offset: float = 0.0
-    column_offset: float = 0.0
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot be built."""
-        for name, known in (("backbone", BACKBONES), ("upsampling", UPSAMPLINGS), ("baseline", KERNELS)):
-            require_option(name, getattr(self, name), known)
-        for name, least in (("factor", 1), ("n_inputs", 1), ("n_outputs", 1), ("channels", 1), ("n_blocks", 0)):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                message = f"{name}={value!r}; wanted a whole number of at least {least}"
-                raise OptionError(message)
-        if len(self.baseline_channels) != self.n_outputs or not all(
-            -1 <= c < self.n_inputs for c in self.baseline_channels
-        ):
-            message = (
-                f"baseline_channels={self.baseline_channels!r}; wanted for each of {self.n_outputs} outputs one of the "
-                f"{self.n_inputs} input channels, or -1"
-            )
-            raise OptionError(message)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON, with the kind that `xatmo.model` looks up."""
-        return {"kind": "superresolver", **asdict(self), "baseline_channels": list(self.baseline_channels)}
-
-
-def require_option(name: str, value: object, known: Mapping[str, object]) -> None:
-    """Raise `OptionError` that lists what is possible."""
-    if value not in known:
-        message = f"{name}={value!r} is not available; possible are {sorted(known)}"
-        raise OptionError(message)
-
-
-class SuperResolution(nn.Module):
-    """``baseline(x) + upsampling(backbone(x))``, for normalized fields of any size.
+class Refinement(nn.Module):
+    """Backbone, upsampling and head: maps to fine fields, without baseline.
 
     Parameters
     ----------
     config : SuperResolutionConfig
+    """
+
+    def __init__(self, config: SuperResolutionConfig) -> None:
+        super().__init__()
+        style = config.style
+        first = config.interpolates_first
+        n_inputs = config.n_inputs + (config.n_static if first else 0)
+        if config.time_window is None:
+            self.backbone = BACKBONES[config.backbone](n_inputs, config.channels, config.n_blocks, style)
+        else:
+            self.backbone = RECURRENT_BACKBONES[config.backbone](
+                n_inputs, config.channels, config.n_blocks, style, n_frames=config.time_window
+            )
+        make = UPSAMPLINGS[config.upsampling]
+        width = config.channels
+        if make is None:
+            self.upsampling: nn.Module = nn.Identity()
+        else:
+            width = max(8, 2 * config.n_outputs) if config.fine_channels is None else config.fine_channels
+            self.upsampling = make(config.channels, config.factor, width=width, activation=config.activation)
+        self.head = FineHead(
+            width,
+            config.n_outputs,
+            n_static=0 if first else config.n_static,
+            shape=config.shape if config.localised else None,
+            style=style,
+        )
+        self.first, self.recurrent = first, config.time_window is not None
+        own = int(getattr(self.backbone, "halo", 0))
+        if make is None:
+            self.halo = cells_across(own + self.head.halo, config.factor)
+        else:
+            self.halo = max(
+                own + int(self.upsampling.reach(self.head.halo)), cells_across(self.head.static_halo, config.factor)
+            )
+
+    def forward(self, x: torch.Tensor, n_frames: int, static: torch.Tensor | None) -> torch.Tensor:
+        """Maps ``(frame * batch, n_inputs, lat, lon)`` and static fields ``(batch, n_static, lat, lon)`` -> outputs."""
+        if static is not None:
+            static = self.head.encode(static)
+            static = static.repeat(n_frames, 1, 1, 1)
+            if self.first:
+                x, static = torch.cat([x, static], dim=1), None
+        if self.recurrent:
+            x = self.backbone(x.unflatten(0, (n_frames, -1))).flatten(0, 1)
+        else:
+            x = self.backbone(x)
+        out: torch.Tensor = self.head(self.upsampling(x), static)
+        return out
+
+
+class SuperResolution(nn.Module):
+    """``baseline(x) + refinement(x, static)``, for normalized fields of any size.
+
+    Parameters
+    ----------
+    config : SuperResolutionConfig
+
+    Attributes
+    ----------
+    factor : int
+    halo : int
+        Coarse cells at an edge that it needs for a full view.
+    local : bool
+        Whether nothing beyond ``halo`` counts. Only DL4DS's attention over the whole window makes it False.
+    stochastic : bool
+        Whether evaluation draws random numbers, from torch's default generator.
+    n_static : int
+        Static fields that it takes.
+
+    Raises
+    ------
+    DimensionError
+        If tensors of another kind come than the configuration says.
 
     Notes
     -----
     Convolutions pad with zeros, the mean in normalized units. The caller gives ``halo`` cells more at an edge where
     there are data beyond it (as tiled inference does). Weights and activations lie channels last, which is the faster
     layout on CPU and GPU. The sum is done in float32.
+
+    With a time window every frame of it is answered, from that frame and those before it. Maps of all frames are put
+    through the layers at once, ``frame * batch`` of them.
 
     Examples
     --------
@@ -102,34 +119,112 @@ class SuperResolution(nn.Module):
     >>> x = torch.randn(2, 1, 5, 7)
     >>> net(x).shape, bool(torch.equal(net(x), Interpolation(3)(x)))
     (torch.Size([2, 1, 15, 21]), True)
+
+    With a time window and orography:
+
+    >>> net = SuperResolution(SuperResolutionConfig(factor=2, channels=4, n_blocks=1, time_window=3, n_static=1))
+    >>> net(torch.randn(2, 1, 3, 5, 7), torch.randn(2, 1, 10, 14)).shape
+    torch.Size([2, 1, 3, 10, 14])
     """
 
     def __init__(self, config: SuperResolutionConfig) -> None:
         super().__init__()
         self.config = config
-        self.backbone = BACKBONES[config.backbone](config.n_inputs, config.channels, config.n_blocks)
-        self.upsampling = UPSAMPLINGS[config.upsampling](config.channels, config.n_outputs, config.factor)
-        self.baseline = Interpolation(
-            config.factor, config.baseline, row_offset=config.row_offset, column_offset=config.column_offset
-        )
-        halos = [int(getattr(part, "halo", 0)) for part in (self.backbone, self.upsampling)]
-        self.halo = max(sum(halos), self.baseline.halo)
+        self.factor, self.n_static = config.factor, config.n_static
+        self.refinement: nn.Module = Refinement(config) if config.compat is None else DL4DSNetwork(config)
+        self.interpolation: Interpolation | None = None
+        halo = int(self.refinement.halo)
+        if config.baseline is not None or config.interpolates_first:
+            self.interpolation = Interpolation(
+                config.factor,
+                config.baseline or "bilinear",
+                row_offset=config.row_offset,
+                column_offset=config.column_offset,
+            )
+            reach = self.interpolation.halo
+            halo = halo + reach if config.interpolates_first else max(halo, reach)
+        self.halo = halo
+        self.output_activation = make_activation(config.output_activation)
+        self.local = all(m.local for m in self.modules() if isinstance(m, ChannelAttention))
+        self.stochastic = is_stochastic(self)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """``(batch, n_inputs, lat, lon)`` -> ``(batch, n_outputs, lat * factor, lon * factor)``, float32."""
-        x = x.contiguous(memory_format=torch.channels_last)
-        correction: torch.Tensor = self.upsampling(self.backbone(x)).float()
-        sources = self.config.baseline_channels
+    def forward(self, x: torch.Tensor, static: torch.Tensor | None = None) -> torch.Tensor:
+        """Refine.
+
+        Parameters
+        ----------
+        x : Tensor (batch, n_inputs, [time,] lat, lon)
+        static : Tensor (batch, n_static, lat * factor, lon * factor), optional
+            Where the network takes static fields. A batch of 1 serves every sample.
+
+        Returns
+        -------
+        Tensor (batch, n_outputs, [time,] lat * factor, lon * factor)
+            In float32.
+        """
+        self._require(x, static)
+        n_frames = x.shape[2] if self.config.time_window is not None else 1
+        # Time first: maps of one frame lie together, as a recurrence needs them.
+        maps = x.movedim(2, 0).flatten(0, 1) if self.config.time_window is not None else x
+        maps = maps.contiguous(memory_format=torch.channels_last)
+        if static is not None:
+            static = static.expand(x.shape[0], *static.shape[1:]).contiguous(memory_format=torch.channels_last)
+        out = self._refine(maps, n_frames, static)
+        if self.config.time_window is not None:
+            out = out.unflatten(0, (n_frames, -1)).movedim(0, 2)
+        return out
+
+    def _refine(self, maps: torch.Tensor, n_frames: int, static: torch.Tensor | None) -> torch.Tensor:
+        config = self.config
+        sources = config.baseline_channels if config.baseline is not None else ()
         with_baseline = [i for i, c in enumerate(sources) if c >= 0]
-        if not with_baseline:
-            return correction
-        baseline: torch.Tensor = self.baseline(x[:, [sources[i] for i in with_baseline]])
-        if len(with_baseline) == len(sources):
-            return correction + baseline
-        full = torch.zeros_like(correction)
-        full[:, with_baseline] = baseline
-        return correction + full
+        read = [sources[i] for i in with_baseline]
+        baseline: torch.Tensor | None = None
+        if config.interpolates_first and self.interpolation is not None:
+            maps = self.interpolation(maps).contiguous(memory_format=torch.channels_last)
+            baseline = maps[:, read]
+        elif read and self.interpolation is not None:
+            baseline = self.interpolation(maps[:, read])
+        out: torch.Tensor = self.refinement(maps, n_frames, static).float()
+        if baseline is not None and with_baseline:
+            if len(with_baseline) == len(sources):
+                out = out + baseline
+            else:
+                full = torch.zeros_like(out)
+                full[:, with_baseline] = baseline
+                out = out + full
+        activated: torch.Tensor = self.output_activation(out)
+        return activated
+
+    def _require(self, x: torch.Tensor, static: torch.Tensor | None) -> None:
+        """Raise unless the tensors are of the kind that the configuration says."""
+        config = self.config
+        frames = "" if config.time_window is None else f", time of at most {config.time_window}"
+        wanted = f"(batch, {config.n_inputs} channels{frames}, lat, lon)"
+        if x.ndim != (4 if config.time_window is None else 5) or x.shape[1] != config.n_inputs:
+            message = f"the network got {tuple(x.shape)}; wanted {wanted}"
+            raise DimensionError(message)
+        if config.time_window is not None and x.shape[2] > config.time_window:
+            message = (
+                f"the network got {x.shape[2]} frames; it was made for a time window of {config.time_window}, and its halo "
+                "holds for no more: give shorter windows"
+            )
+            raise DimensionError(message)
+        fine = (x.shape[-2] * config.factor, x.shape[-1] * config.factor)
+        if static is None:
+            if config.n_static:
+                message = (
+                    f"the network takes {config.n_static} static fields and got none; call it as network(x, static) with "
+                    f"static (batch, {config.n_static}, {fine[0]}, {fine[1]})"
+                )
+                raise DimensionError(message)
+        elif static.shape[1:] != (config.n_static, *fine) or static.shape[0] not in (1, x.shape[0]):
+            message = (
+                f"static fields are {tuple(static.shape)}; wanted "
+                f"({x.shape[0]} or 1, {config.n_static}, {fine[0]}, {fine[1]})"
+            )
+            raise DimensionError(message)
 
 
 def build(config: Mapping[str, Any]) -> SuperResolution:
@@ -140,10 +235,4 @@ def build(config: Mapping[str, Any]) -> SuperResolution:
     ConfigError
         If a setting is unknown to this version.
     """
-    settings = {k: v for k, v in config.items() if k != "kind"}
-    known = {f.name for f in fields(SuperResolutionConfig)}
-    if unknown := sorted(set(settings) - known):
-        message = f"unknown settings {unknown} of a super-resolution network; known are {sorted(known)}"
-        raise ConfigError(message)
-    settings["baseline_channels"] = tuple(settings.get("baseline_channels", (0,)))
-    return SuperResolution(SuperResolutionConfig(**settings))
+    return SuperResolution(SuperResolutionConfig.from_dict(config))

@@ -1,6 +1,7 @@
-"""Upsamplings: ``Upsampling(channels, n_outputs, factor)`` maps coarse features to fine fields.
+"""Upsamplings: ``Upsampling(channels, factor, width=, activation=)`` maps coarse features to ``width`` fine ones.
 
-Each has ``halo``, the number of coarse cells at an edge that it needs, and starts with an output of zero.
+Each has ``channels``, what it gives, and ``reach(fine)``: the coarse cells at an edge that it needs if ``fine`` cells
+around each fine cell are wanted. None stands for interpolation of the inputs, before the backbone.
 """
 
 from __future__ import annotations
@@ -9,6 +10,13 @@ from collections.abc import Callable
 
 from torch import nn
 
+from xatmo.nn.superres.upsampling.deconvolution import DeconvolutionUpsampling
+from xatmo.nn.superres.upsampling.resize import ResizeUpsampling
 from xatmo.nn.superres.upsampling.subpixel import SubpixelUpsampling
 
-UPSAMPLINGS: dict[str, Callable[[int, int, int], nn.Module]] = {"subpixel": SubpixelUpsampling}
+UPSAMPLINGS: dict[str, Callable[..., nn.Module] | None] = {
+    "deconvolution": DeconvolutionUpsampling,
+    "interpolation": None,
+    "resize": ResizeUpsampling,
+    "subpixel": SubpixelUpsampling,
+}

@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from xatmo.nn.blocks import make_activation
+from xatmo.nn.superres.upsampling.stages import cells_across
+
 
 def icnr_(weight: torch.Tensor, factor: int) -> torch.Tensor:
     """Fill the kernels of a sub-pixel convolution so that the ``factor**2`` sub-cells of a cell start equal.
@@ -30,40 +33,43 @@ def icnr_(weight: torch.Tensor, factor: int) -> torch.Tensor:
 
 
 class SubpixelUpsampling(nn.Module):
-    """Convolve to ``width * factor**2`` channels, shuffle them to the fine grid, convolve to the outputs.
+    """Convolve to ``width * factor**2`` channels and shuffle them to the fine grid, in one stage for any factor.
 
-    The width is small (``reduced``): nearly all multiplications stay on the coarse grid. One stage serves any factor.
+    The width is small: nearly all multiplications stay on the coarse grid.
 
     Parameters
     ----------
     channels : int
         Coarse features.
-    n_outputs : int
-        Fine fields.
     factor : int
-    reduced : int, optional
-        Features on the fine grid; at least the number of outputs.
+    width : int
+        Features on the fine grid.
+    activation : str
+        Of what comes.
 
     Notes
     -----
     Shi et al. 2016, arXiv:1609.05158, with the start of `icnr_`.
+
+    Examples
+    --------
+    >>> SubpixelUpsampling(8, 5)(torch.ones(1, 8, 3, 4)).shape
+    torch.Size([1, 8, 15, 20])
     """
 
-    def __init__(self, channels: int, n_outputs: int, factor: int, *, reduced: int = 8) -> None:
+    def __init__(self, channels: int, factor: int, *, width: int = 8, activation: str = "gelu") -> None:
         super().__init__()
-        reduced = max(reduced, 2 * n_outputs)
-        self.factor = factor
-        self.halo = 1 + -(-1 // factor)  # the fine convolution reaches into the next coarse cell
-        self.expand = nn.Conv2d(channels, reduced * factor**2, 3, padding=1)
-        self.project = nn.Conv2d(reduced, n_outputs, 3, padding=1)
+        self.factor, self.channels = factor, width
+        self.activation = make_activation(activation)
+        self.expand = nn.Conv2d(channels, width * factor**2, 3, padding=1)
         icnr_(self.expand.weight, factor)
-        nn.init.zeros_(self.project.weight)
-        for conv in (self.expand, self.project):
-            if conv.bias is not None:
-                nn.init.zeros_(conv.bias)
+        if self.expand.bias is not None:
+            nn.init.zeros_(self.expand.bias)
+
+    def reach(self, fine: int) -> int:
+        """Coarse cells at an edge that are needed for ``fine`` cells around each fine one."""
+        return 1 + cells_across(fine, self.factor)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """``(batch, channels, lat, lon)`` -> ``(batch, n_outputs, lat * factor, lon * factor)``."""
-        fine = nn.functional.pixel_shuffle(self.expand(nn.functional.gelu(x)), self.factor)
-        out: torch.Tensor = self.project(nn.functional.gelu(fine))
-        return out
+        """``(batch, channels, lat, lon)`` -> ``(batch, width, lat * factor, lon * factor)``."""
+        return nn.functional.pixel_shuffle(self.expand(self.activation(x)), self.factor)

@@ -144,6 +144,8 @@ class SRGAN(nn.Module):
         for factor in config.factors:
             expand = nn.Conv2d(wide, wide * factor**2, 3, padding=1)
             icnr_(expand.weight, factor)
+            if expand.bias is not None:
+                nn.init.zeros_(expand.bias)
             self.stages.append(nn.Sequential(expand, nn.PixelShuffle(factor), make_activation(config.activation)))
             cells += 1 / finer
             finer *= factor
@@ -174,7 +176,8 @@ class SRGAN(nn.Module):
         if x.ndim == 5:
             frames = x.shape[2]
             static = None if static is None else static.repeat_interleave(frames, dim=0)
-            return self._refine(x.transpose(1, 2).flatten(0, 1), static).unflatten(0, (-1, frames)).transpose(1, 2)
+            fine = self._refine(x.transpose(1, 2).flatten(0, 1), static)
+            return fine.reshape(-1, frames, *fine.shape[1:]).transpose(1, 2)
         return self._refine(x, static)
 
     def _refine(self, x: torch.Tensor, static: torch.Tensor | None) -> torch.Tensor:

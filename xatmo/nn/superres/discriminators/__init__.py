@@ -1,7 +1,7 @@
 """Discriminators: networks that tell fine fields that are real from those that a generator made.
 
-All are called ``discriminator(fine, coarse, static)`` and give logits ``(batch, 1)``: positive where they take the field
-for real. ``fine`` is ``(batch, channel, [time,] lat, lon)``; those that judge it by itself ignore the others.
+All are called ``discriminator(fine, coarse, static)`` and give logits ``(batch, 1)``, positive for what they take for
+real. ``fine`` is ``(batch, channel, [time,] lat, lon)``; those that judge it by itself ignore the others.
 """
 
 from __future__ import annotations

@@ -117,7 +117,7 @@ class _Branch(nn.Module):
     def forward(self, x: torch.Tensor, n_frames: int) -> torch.Tensor:
         """``(time * batch, n_in, lat, lon)`` -> ``(time * batch, channels, lat, lon)``."""
         if self.recurrent is not None:
-            x = self.recurrent(x.unflatten(0, (n_frames, -1))).flatten(0, 1)
+            x = self.recurrent(x.reshape(n_frames, -1, *x.shape[1:])).flatten(0, 1)
         y = self.stem(x)
         out: torch.Tensor = y + self.tail(self.blocks(y))
         return out
@@ -192,15 +192,13 @@ class ConditionalDiscriminator(nn.Module):
         x, y = (frames_first(f).flatten(0, 1) for f in (coarse, fine))
         x = x if self.interpolation is None else self.interpolation(x)
         layout = torch.channels_last
-        parts = self.coarse(x.contiguous(memory_format=layout), n_frames), None
-        other = self.fine(self.down(y.contiguous(memory_format=layout)), n_frames)
-        seen = self.joint(torch.cat([parts[0], other], dim=1)).mean(dim=(-2, -1))
+        given = self.coarse(x.contiguous(memory_format=layout), n_frames)
+        judged = self.fine(self.down(y.contiguous(memory_format=layout)), n_frames)
+        seen = self.joint(torch.cat([given, judged], dim=1)).mean(dim=(-2, -1))
         out: torch.Tensor = self.head(seen.unflatten(0, (n_frames, -1)).mean(dim=0)).float()
         return out
 
-    def _check(
-        self, fine: torch.Tensor, coarse: torch.Tensor | None, static: torch.Tensor | None
-    ) -> torch.Tensor:
+    def _check(self, fine: torch.Tensor, coarse: torch.Tensor | None, static: torch.Tensor | None) -> torch.Tensor:
         config = self.config
         if coarse is None:
             message = "no coarse field came; a conditional discriminator is called discriminator(fine, coarse)"

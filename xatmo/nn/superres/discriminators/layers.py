@@ -9,8 +9,8 @@ from torch import nn
 class SpectralNorm(nn.Module):
     r"""Power iteration for the largest singular value :math:`\sigma` of a weight, one step at each use in training.
 
-    Miyato et al. 2018, arXiv:1802.05957: with weights divided by it, a layer lengthens no vector of its patches, and the
-    discriminator stays smooth. Unlike parametrizations of torch, layers that use it can be pickled and copied.
+    Miyato et al. 2018, arXiv:1802.05957: with weights divided by it, a layer lengthens no vector that it sees, and the
+    discriminator stays smooth. Unlike torch's parametrizations, it can be pickled and copied.
 
     Parameters
     ----------
@@ -50,7 +50,8 @@ class SpectralNorm(nn.Module):
                 self._iterate(matrix)
             # Copies: a later iteration must not change what the gradient of this one needs.
             sigma = self.left.clone() @ (matrix @ self.right.clone())
-            return weight / sigma
+            out: torch.Tensor = weight / sigma
+            return out
 
 
 class Convolution(nn.Conv2d):
@@ -61,12 +62,14 @@ class Convolution(nn.Conv2d):
     ) -> None:
         super().__init__(n_in, n_out, size, stride=stride, padding=size // 2 if padding is None else padding)
         nn.init.kaiming_normal_(self.weight, a=0.2)
-        nn.init.zeros_(self.bias) if self.bias is not None else None
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
         self.norm = SpectralNorm(self.weight) if spectral else nn.Identity()
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """``(batch, n_in, lat, lon)`` -> ``(batch, n_out, lat / stride, lon / stride)``."""
-        return self._conv_forward(input, self.norm(self.weight), self.bias)
+        out: torch.Tensor = self._conv_forward(input, self.norm(self.weight), self.bias)
+        return out
 
 
 class Dense(nn.Linear):
@@ -101,8 +104,8 @@ def prime_factors(number: int) -> list[int]:
 def coarsening(channels: int, factor: int, *, spectral: bool = False) -> nn.Sequential:
     """Strided convolutions from the fine to the coarse grid, one for each prime factor.
 
-    Kernels are ``r + 2`` wide for a stride of ``r``: each coarse cell sees its own fine cells and one more at each side,
-    and ``n * r`` cells become exactly ``n``.
+    Kernels are ``r + 2`` wide for a stride of ``r``: each coarse cell sees its own fine cells and one more at each
+    side, and ``n * r`` cells become exactly ``n``.
 
     Examples
     --------

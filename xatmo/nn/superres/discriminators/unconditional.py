@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
@@ -54,8 +55,9 @@ class SRGANDiscriminatorConfig:
         if not self.widths or len(self.widths) != len(self.strides):
             message = f"{len(self.widths)} widths and {len(self.strides)} strides came; wanted one of each per layer"
             raise OptionError(message)
-        if self.shape is not None and len(self.shape) != 2:
-            message = f"shape={self.shape!r}; wanted two numbers of cells, latitude and longitude"
+        cells: Sequence[int] | None = self.shape
+        if cells is not None and len(cells) != 2:
+            message = f"shape={cells!r}; wanted two numbers of cells, latitude and longitude"
             raise OptionError(message)
 
     def to_dict(self) -> dict[str, Any]:
@@ -120,8 +122,7 @@ class SRGANDiscriminator(nn.Module):
             )
             raise DimensionError(message)
         if fine.ndim == 5:
-            frames = self._judge(fine.transpose(1, 2).flatten(0, 1))
-            return frames.unflatten(0, (len(fine), -1)).mean(dim=1)
+            return self._judge(fine.transpose(1, 2).flatten(0, 1)).reshape(len(fine), -1, 1).mean(dim=1)
         return self._judge(fine)
 
     def _judge(self, x: torch.Tensor) -> torch.Tensor:

@@ -66,7 +66,7 @@ def test_any_factor_channels_and_rectangle(factor: int, n_in: int, n_out: int) -
 
 def test_icnr_starts_without_a_checkerboard() -> None:
     torch.manual_seed(0)
-    up = SubpixelUpsampling(6, 1, 3)
+    up = SubpixelUpsampling(6, 3)
     x = torch.randn(1, 6, 5, 5)
     shuffled = torch.nn.functional.pixel_shuffle(up.expand(x), 3)
     blocks = shuffled.reshape(1, -1, 5, 3, 5, 3)
@@ -99,9 +99,15 @@ def test_configuration_round_trip_and_unknown_settings() -> None:
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ({"backbone": "magic"}, r"backbone='magic' is not available; possible are \['residual'\]"),
-        ({"upsampling": "magic"}, r"upsampling='magic' is not available; possible are \['subpixel'\]"),
-        ({"baseline": "nearest"}, r"baseline='nearest' is not available; possible are \['bicubic', 'bilinear'\]"),
+        (
+            {"backbone": "magic"},
+            r"backbone='magic' is not available; possible are \['convnext', 'dense', 'plain', 'residual', 'unet'\]",
+        ),
+        (
+            {"upsampling": "magic"},
+            r"upsampling='magic' is not available; possible are \['deconvolution', 'interpolation', 'resize', ",
+        ),
+        ({"baseline": "nearest"}, r"baseline='nearest' is not available; possible are \[None, 'bicubic', 'bilinear'\]"),
         ({"channels": 0}, "channels=0; wanted a whole number of at least 1"),
         ({"n_blocks": 1.5}, "n_blocks=1.5"),
         ({"baseline_channels": (3,)}, r"baseline_channels=\(3,\)"),

@@ -12,8 +12,8 @@ class ChannelAttention(nn.Module):
     r"""Squeeze and excite: :math:`x \cdot \sigma(W_2\,\mathrm{relu}(W_1 \bar x + b_1) + b_2)`.
 
     Hu et al. 2018, arXiv:1709.01507. The mean :math:`\bar x` is over the whole window, or over the
-    ``(2 reach + 1)**2`` cells around each cell (those of them that exist). With the local mean the result at a cell does
-    not depend on how large the window is, so that tiles of a large field agree.
+    ``(2 reach + 1)**2`` cells around each cell (those of them that exist). With the local mean the result at a cell
+    does not depend on how large the window is, so that tiles of a large field agree.
 
     Parameters
     ----------

@@ -27,9 +27,9 @@ class ConvLSTM(nn.Module):
 
     Notes
     -----
-    ``halo`` is for the frame itself; each further frame of the past adds ``state_halo`` cells. Frames and state lie time
-    first, ``(time, batch, ...)``, so that the convolution of all frames is one call and each frame is contiguous. The
-    cell state stays in float32 under autocast.
+    ``halo`` is for the frame itself; each further frame of the past adds ``state_halo`` cells. Sequences lie time first,
+    ``(time, batch, ...)``, so that the convolution of all frames is one call and each frame is contiguous.
+    The cell state stays in float32 under autocast.
 
     Examples
     --------
@@ -49,7 +49,7 @@ class ConvLSTM(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """``(time, batch, n_in, lat, lon)`` -> ``(time, batch, channels, lat, lon)``."""
-        gates = self.input(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+        gates = torch.unflatten(self.input(x.flatten(0, 1)), 0, x.shape[:2])
         hidden: torch.Tensor | None = None
         cell: torch.Tensor | None = None
         out = []
@@ -60,7 +60,7 @@ class ConvLSTM(nn.Module):
             hidden = torch.sigmoid(o) * torch.tanh(cell).to(o.dtype)
             out.append(hidden)
         # Joined as maps, not stacked as sequences: that keeps channels last in memory.
-        return torch.cat(out).unflatten(0, x.shape[:2])
+        return torch.unflatten(torch.cat(out), 0, x.shape[:2])
 
 
 class RecurrentBlock(nn.Module):
@@ -94,6 +94,6 @@ class RecurrentBlock(nn.Module):
         """``(time, batch, n_in, lat, lon)`` -> ``(time, batch, channels, lat, lon)``."""
         shape = x.shape[:2]
         y = self.activation(self.first_norm(self.first(x).flatten(0, 1)))
-        y = self.second(self.dropout(y).unflatten(0, shape)).flatten(0, 1)
-        out: torch.Tensor = self.attention(self.activation(self.second_norm(y)))
-        return out.unflatten(0, shape)
+        y = self.second(torch.unflatten(self.dropout(y), 0, shape)).flatten(0, 1)
+        y = self.attention(self.activation(self.second_norm(y)))
+        return torch.unflatten(y, 0, shape)

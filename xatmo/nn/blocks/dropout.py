@@ -44,6 +44,7 @@ class Dropout(nn.Module):
         raise NotImplementedError
 
     def extra_repr(self) -> str:
+        """Rate and mode."""
         return f"{self.rate}, mc={self.mc}"
 
 
@@ -58,7 +59,9 @@ class VanillaDropout(Dropout):
     """
 
     def drop(self, x: torch.Tensor) -> torch.Tensor:
-        return nn.functional.dropout(x, self.rate, training=True)
+        """Draw the factors and multiply."""
+        dropped: torch.Tensor = nn.functional.dropout(x, self.rate, training=True)
+        return dropped
 
 
 class SpatialDropout(Dropout):
@@ -74,6 +77,7 @@ class SpatialDropout(Dropout):
     """
 
     def drop(self, x: torch.Tensor) -> torch.Tensor:
+        """Draw the factors and multiply."""
         kept = torch.rand(*x.shape[:2], *(1,) * (x.ndim - 2), device=x.device) >= self.rate
         return x * kept.to(x.dtype).div_(1 - self.rate)
 
@@ -92,7 +96,9 @@ class GaussianDropout(Dropout):
     """
 
     def drop(self, x: torch.Tensor) -> torch.Tensor:
-        return x * (1 + (self.rate / (1 - self.rate)) ** 0.5 * torch.randn_like(x))
+        """Draw the factors and multiply."""
+        width: float = (self.rate / (1 - self.rate)) ** 0.5
+        return x * (1 + width * torch.randn_like(x))
 
 
 class DropPath(Dropout):
@@ -108,6 +114,7 @@ class DropPath(Dropout):
     """
 
     def drop(self, x: torch.Tensor) -> torch.Tensor:
+        """Draw the factors and multiply."""
         kept = torch.rand(x.shape[0], *(1,) * (x.ndim - 1), device=x.device) >= self.rate
         return x * kept.to(x.dtype).div_(1 - self.rate)
 

@@ -51,8 +51,8 @@ class LocalisedLayer(nn.Module):
         """``(batch, n_in, *shape)`` -> ``(batch, n_out, *shape)``."""
         if tuple(x.shape[-2:]) != self.shape:
             message = (
-                f"a localised layer of {self.shape[0]} x {self.shape[1]} cells got {x.shape[-2]} x {x.shape[-1]}; it has "
-                "weights for each cell of the grid it was made for: give that whole grid, or build without localised"
+                f"a localised layer of {self.shape[0]} x {self.shape[1]} cells got {x.shape[-2]} x {x.shape[-1]}; it "
+                "has weights for each cell of its own grid: give that whole grid, or build without localised"
             )
             raise DimensionError(message)
         return (self.weight * x[:, None]).sum(2) + self.bias

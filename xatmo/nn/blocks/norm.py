@@ -13,9 +13,9 @@ from xatmo.errors import OptionError
 class ChannelLayerNorm(nn.Module):
     r"""Layer normalization over the channels of each cell, channels first.
 
-    :math:`y_c = \gamma_c (x_c - \bar x) / \sqrt{s^2 + \epsilon} + \beta_c`, with the mean and the variance over channels
-    (Ba et al. 2016, arXiv:1607.06450). Each cell is normalized alone, so the result does not depend on what lies around
-    it: windows of a large field agree where they overlap.
+    With the mean and the variance over channels :math:`y_c = \gamma_c (x_c - \bar x) / \sqrt{s^2 + \epsilon} + \beta_c`
+    (Ba et al. 2016, arXiv:1607.06450). Each cell is normalized alone, so the result does not depend on what lies
+    around it: windows of a large field agree where they overlap.
 
     Parameters
     ----------

@@ -26,8 +26,8 @@ class SuperResolutionConfig:
     backbone : str
         A key of `BACKBONES`; with a time window one of `RECURRENT_BACKBONES`.
     upsampling : str
-        A key of `UPSAMPLINGS`. ``"interpolation"`` interpolates the inputs first, so that the backbone works on the fine
-        grid; a U-Net always does.
+        A key of `UPSAMPLINGS`. ``"interpolation"`` interpolates the inputs first, so that the backbone works on the
+        fine grid, as a U-Net always does.
     channels, n_blocks : int
         Width and depth of the backbone.
     baseline : {"bicubic", "bilinear", None}
@@ -139,7 +139,7 @@ class SuperResolutionConfig:
 
     @classmethod
     def dl4ds(cls, factor: int, **settings: Any) -> Self:
-        """A network of DL4DS with its defaults, changed by ``settings``.
+        """Describe a network of DL4DS with its defaults, changed by ``settings``.
 
         Its defaults: 8 filters, 6 blocks (4 in recurrent networks before the upsampling), ReLU, no baseline.
 

@@ -16,6 +16,7 @@ from xatmo.nn.superres.config import SuperResolutionConfig
 from xatmo.nn.superres.head import FineHead
 from xatmo.nn.superres.interpolation import Interpolation
 from xatmo.nn.superres.upsampling import UPSAMPLINGS
+from xatmo.nn.superres.upsampling.base import Upsampling
 from xatmo.nn.superres.upsampling.stages import cells_across
 
 __all__ = ["SuperResolution", "SuperResolutionConfig", "build"]
@@ -56,24 +57,20 @@ class Refinement(nn.Module):
         )
         self.first, self.recurrent = first, config.time_window is not None
         own = int(getattr(self.backbone, "halo", 0))
-        if make is None:
-            self.halo = cells_across(own + self.head.halo, config.factor)
+        if isinstance(self.upsampling, Upsampling):
+            features = own + self.upsampling.reach(self.head.halo)
+            self.halo = max(features, cells_across(self.head.static_halo, config.factor))
         else:
-            self.halo = max(
-                own + int(self.upsampling.reach(self.head.halo)), cells_across(self.head.static_halo, config.factor)
-            )
+            self.halo = cells_across(own + self.head.halo, config.factor)
 
     def forward(self, x: torch.Tensor, n_frames: int, static: torch.Tensor | None) -> torch.Tensor:
-        """Maps ``(frame * batch, n_inputs, lat, lon)`` and static fields ``(batch, n_static, lat, lon)`` -> outputs."""
+        """Refine maps ``(frame * batch, n_inputs, lat, lon)`` with static fields ``(batch, n_static, lat, lon)``."""
         if static is not None:
             static = self.head.encode(static)
             static = static.repeat(n_frames, 1, 1, 1)
             if self.first:
                 x, static = torch.cat([x, static], dim=1), None
-        if self.recurrent:
-            x = self.backbone(x.unflatten(0, (n_frames, -1))).flatten(0, 1)
-        else:
-            x = self.backbone(x)
+        x = self.backbone(torch.unflatten(x, 0, (n_frames, -1))).flatten(0, 1) if self.recurrent else self.backbone(x)
         out: torch.Tensor = self.head(self.upsampling(x), static)
         return out
 
@@ -172,7 +169,7 @@ class SuperResolution(nn.Module):
             static = static.expand(x.shape[0], *static.shape[1:]).contiguous(memory_format=torch.channels_last)
         out = self._refine(maps, n_frames, static)
         if self.config.time_window is not None:
-            out = out.unflatten(0, (n_frames, -1)).movedim(0, 2)
+            out = torch.unflatten(out, 0, (n_frames, -1)).movedim(0, 2)
         return out
 
     def _refine(self, maps: torch.Tensor, n_frames: int, static: torch.Tensor | None) -> torch.Tensor:
@@ -207,16 +204,16 @@ class SuperResolution(nn.Module):
             raise DimensionError(message)
         if config.time_window is not None and x.shape[2] > config.time_window:
             message = (
-                f"the network got {x.shape[2]} frames; it was made for a time window of {config.time_window}, and its halo "
-                "holds for no more: give shorter windows"
+                f"the network got {x.shape[2]} frames; it was made for a time window of {config.time_window}, and its "
+                "halo holds for no more: give shorter windows"
             )
             raise DimensionError(message)
         fine = (x.shape[-2] * config.factor, x.shape[-1] * config.factor)
         if static is None:
             if config.n_static:
                 message = (
-                    f"the network takes {config.n_static} static fields and got none; call it as network(x, static) with "
-                    f"static (batch, {config.n_static}, {fine[0]}, {fine[1]})"
+                    f"the network takes {config.n_static} static fields and got none; call it as network(x, static) "
+                    f"with static (batch, {config.n_static}, {fine[0]}, {fine[1]})"
                 )
                 raise DimensionError(message)
         elif static.shape[1:] != (config.n_static, *fine) or static.shape[0] not in (1, x.shape[0]):

@@ -40,9 +40,9 @@ class _Recurrent(nn.Module):
         self.halo = 1 + n_blocks * (3 + self.style.attention_halo) + waiting
 
     def _each(self, layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
-        """A layer of maps on a sequence of them."""
+        """Put each map of a sequence through a layer of maps."""
         y: torch.Tensor = layer(x.flatten(0, 1))
-        return y.unflatten(0, x.shape[:2])
+        return torch.unflatten(y, 0, x.shape[:2])
 
 
 class RecurrentPlain(_Recurrent):
@@ -110,5 +110,5 @@ class RecurrentDense(_Recurrent):
         y = self._each(self.stem, x)
         for block in self.blocks:
             maps = torch.cat([y.flatten(0, 1), block(y).flatten(0, 1)], dim=1)  # 4 axes, to stay channels last
-            y = maps.unflatten(0, x.shape[:2])
+            y = torch.unflatten(maps, 0, x.shape[:2])
         return self._each(self.transition, y)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -23,7 +22,7 @@ from xatmo.nn.superres.upsampling.stages import cells_across
 if TYPE_CHECKING:
     from xatmo.nn.superres.config import SuperResolutionConfig
 
-UPSAMPLINGS: dict[str, Callable[[int, int], nn.Module]] = {
+UPSAMPLINGS: dict[str, type[SubpixelStages | ResizedConvolution | WideDeconvolution]] = {
     "deconvolution": WideDeconvolution,
     "resize": ResizedConvolution,
     "subpixel": SubpixelStages,
@@ -35,8 +34,8 @@ class DL4DSNetwork(nn.Module):
 
     Spatial bodies: a 3 x 3 convolution to ``f`` filters; block number ``i`` has ``f * i`` of them; a convolution to
     ``f * n_blocks`` with activation and dropout; then (plain) that, (residual) the sum with the first convolution's
-    output brought to that width, (dense) the two side by side brought to it. Recurrent bodies: ``1 + n_blocks`` blocks of
-    ``f`` filters, the last alone, added to or beside the first. Tail: localised maps and static fields beside the
+    output brought to that width, (dense) the two side by side brought to it. Recurrent bodies: ``1 + n_blocks`` blocks
+    of ``f`` filters, the last alone, added to or beside the first. Tail: localised maps and static fields beside the
     features, a 1 x 1 convolution to ``f`` filters (half the channels in recurrent networks), two convolutions with
     attention over the whole window, and two to the outputs.
 
@@ -56,36 +55,32 @@ class DL4DSNetwork(nn.Module):
         style = replace(config.style, attention_reach=None)
         self.n_frames = config.time_window
         first, f = config.interpolates_first, config.channels
-        self.body: nn.Module
+        self.body: UNetBackbone | _ConvNeXtBody | _SpatialBody | _RecurrentBody
         if config.time_window is None:
             self.body = _body(config.backbone, config.n_inputs, f, config.n_blocks, style)
         else:
             self.body = _RecurrentBody(config.backbone, config.n_inputs, f, config.n_blocks, style, config.time_window)
-        width = int(self.body.channels)
+        width = self.body.channels
         self.upsampling = None if first else UPSAMPLINGS[config.upsampling](width, config.factor)
         self.tail = _Tail(width, config, style)
         _initialise(self)
         if self.upsampling is None:
-            self.halo = cells_across(int(self.body.halo) + self.tail.halo, config.factor)
+            self.halo = cells_across(self.body.halo + self.tail.halo, config.factor)
         else:
-            reach = int(self.upsampling.reach(self.tail.halo))
-            self.halo = max(int(self.body.halo) + reach, cells_across(self.tail.static_halo, config.factor))
+            reach = self.upsampling.reach(self.tail.halo)
+            self.halo = max(self.body.halo + reach, cells_across(self.tail.static_halo, config.factor))
         self.stochastic = is_stochastic(self)
 
     def forward(self, x: torch.Tensor, n_frames: int, static: torch.Tensor | None) -> torch.Tensor:
-        """Maps ``(frame * batch, n_inputs, lat, lon)`` and static fields ``(batch, n_static, lat, lon)`` -> outputs."""
-        if self.n_frames is not None:
-            x = self.body(x.unflatten(0, (n_frames, -1))).flatten(0, 1)
-        else:
-            x = self.body(x)
+        """Refine maps ``(frame * batch, n_inputs, lat, lon)`` with static fields ``(batch, n_static, lat, lon)``."""
+        recurrent = self.n_frames is not None
+        x = self.body(torch.unflatten(x, 0, (n_frames, -1))).flatten(0, 1) if recurrent else self.body(x)
         out: torch.Tensor = self.tail(x, n_frames, static, self.upsampling)
         return out
 
 
 class _SpatialBody(nn.Module):
-    def __init__(
-        self, backbone: str, n_inputs: int, f: int, n_blocks: int, style: LayerStyle
-    ) -> None:
+    def __init__(self, backbone: str, n_inputs: int, f: int, n_blocks: int, style: LayerStyle) -> None:
         super().__init__()
         self.backbone = backbone
         self.stem = nn.Conv2d(n_inputs, f, 3, padding=1)
@@ -113,8 +108,9 @@ class _SpatialBody(nn.Module):
         if self.transition is None:
             return y
         if self.backbone == "residual":
-            return y + self.transition(x)
-        y = self.transition(torch.cat([x, y], dim=1))
+            y = y + self.transition(x)
+        else:
+            y = self.transition(torch.cat([x, y], dim=1))
         return y
 
 
@@ -132,7 +128,9 @@ class _ConvNeXtBody(nn.Module):
         return y
 
 
-def _body(backbone: str, n_inputs: int, f: int, n_blocks: int, style: LayerStyle) -> nn.Module:
+def _body(
+    backbone: str, n_inputs: int, f: int, n_blocks: int, style: LayerStyle
+) -> UNetBackbone | _ConvNeXtBody | _SpatialBody:
     if backbone == "unet":
         return UNetBackbone(n_inputs, f, n_blocks, style)
     if backbone == "convnext":
@@ -141,9 +139,7 @@ def _body(backbone: str, n_inputs: int, f: int, n_blocks: int, style: LayerStyle
 
 
 class _RecurrentBody(nn.Module):
-    def __init__(
-        self, backbone: str, n_inputs: int, f: int, n_blocks: int, style: LayerStyle, n_frames: int
-    ) -> None:
+    def __init__(self, backbone: str, n_inputs: int, f: int, n_blocks: int, style: LayerStyle, n_frames: int) -> None:
         super().__init__()
         style = replace(style, attention=False)
         self.backbone = backbone
@@ -158,7 +154,7 @@ class _RecurrentBody(nn.Module):
         if self.backbone == "residual":
             y = x + y
         elif self.backbone == "dense":
-            y = torch.cat([x.flatten(0, 1), y.flatten(0, 1)], dim=1).unflatten(0, x.shape[:2])
+            y = torch.unflatten(torch.cat([x.flatten(0, 1), y.flatten(0, 1)], dim=1), 0, x.shape[:2])
         return y
 
 
@@ -188,7 +184,11 @@ class _Tail(nn.Module):
         self.static_halo = 6 if config.n_static else 0
 
     def forward(
-        self, x: torch.Tensor, n_frames: int, static: torch.Tensor | None, upsampling: nn.Module | None
+        self,
+        x: torch.Tensor,
+        n_frames: int,
+        static: torch.Tensor | None,
+        upsampling: SubpixelStages | ResizedConvolution | WideDeconvolution | None,
     ) -> torch.Tensor:
         beside: list[torch.Tensor] = []
         if static is not None and self.static is not None:
@@ -204,11 +204,11 @@ class _Tail(nn.Module):
             # The 1 x 1 convolution of concatenated maps is the sum of those of its parts.
             weight = transition.convolution.weight
             own = weight[:, : self.width]
-            x = nn.functional.conv2d(x, own) if upsampling is None else upsampling(x, own.flatten(1))
+            bias = transition.convolution.bias
+            x = nn.functional.conv2d(x, own, bias) if upsampling is None else upsampling(x, own.flatten(1), bias)
             for part in beside:
                 x = x + nn.functional.conv2d(part, weight[:, self.width :])
-            bias = transition.convolution.bias
-            x = transition.activation(x if bias is None else x + bias[:, None, None])
+            x = transition.activation(x)
         out: torch.Tensor = self.last(self.fine(x))
         return out
 

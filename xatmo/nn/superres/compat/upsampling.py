@@ -56,7 +56,9 @@ class SubpixelStages(nn.Module):
             fine = 1 + cells_across(fine, stage)
         return fine
 
-    def forward(self, x: torch.Tensor, then: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(
+        self, x: torch.Tensor, then: torch.Tensor | None = None, bias: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Upsample.
 
         Parameters
@@ -64,25 +66,30 @@ class SubpixelStages(nn.Module):
         x : Tensor (batch, channels, lat, lon)
         then : Tensor (n_out, channels), optional
             Matrix by which the fine features are multiplied.
+        bias : Tensor (n_out), optional
+            What is added to the product.
 
         Returns
         -------
         Tensor (batch, n_out or channels, lat * factor, lon * factor)
         """
         for i, stage in enumerate(self.stages):
-            x = self._stage(x, stage, then if i + 1 == len(self.stages) else None)
+            last = i + 1 == len(self.stages)
+            x = self._stage(x, stage, then if last else None, bias if last else None)
         return x
 
-    def _stage(self, x: torch.Tensor, factor: int, then: torch.Tensor | None) -> torch.Tensor:
+    def _stage(
+        self, x: torch.Tensor, factor: int, then: torch.Tensor | None, added: torch.Tensor | None
+    ) -> torch.Tensor:
         kernel = self.kernels[str(factor)]
-        weight = kernel.weight.unflatten(0, (self.channels, factor**2))  # channel-major, as a pixel shuffle has it
-        bias = kernel.bias.unflatten(0, (self.channels, factor**2))
-        if then is None:
-            weight, bias = weight.transpose(0, 1), bias.transpose(0, 1)
-        else:
+        by_cell = (self.channels, factor**2)  # channel-major, as a pixel shuffle has it
+        weight = torch.unflatten(kernel.get_parameter("weight"), 0, by_cell).transpose(0, 1)
+        bias = torch.unflatten(kernel.get_parameter("bias"), 0, by_cell).T
+        if then is not None:
             with torch.autocast(x.device.type, enabled=False):
-                weight = torch.einsum("oc,cs...->so...", then, weight)
-                bias = torch.einsum("oc,cs->so", then, bias)
+                weight = torch.einsum("oc,sc...->so...", then, weight)
+                bias = bias @ then.T
+                bias = bias if added is None else bias + added
         weight = weight.flatten(0, 1).contiguous(memory_format=torch.channels_last)
         return shuffle_blocks(nn.functional.conv2d(x, weight, bias.flatten(), padding=1), factor)
 
@@ -106,10 +113,12 @@ class ResizedConvolution(nn.Module):
         """Coarse cells at an edge that are needed for ``fine`` cells around each fine one."""
         return 1 + cells_across(fine + 1, self.factor)
 
-    def forward(self, x: torch.Tensor, then: torch.Tensor | None = None) -> torch.Tensor:
-        """Upsample; ``then`` as in `SubpixelStages`."""
+    def forward(
+        self, x: torch.Tensor, then: torch.Tensor | None = None, bias: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Upsample; ``then`` and ``bias`` as in `SubpixelStages`."""
         x = nn.functional.interpolate(x, scale_factor=float(self.factor), mode="bilinear", align_corners=False)
-        return _then(self.convolution(x), then)
+        return _then(self.convolution(x), then, bias)
 
 
 class WideDeconvolution(nn.Module):
@@ -142,10 +151,12 @@ class WideDeconvolution(nn.Module):
             fine = cells_across(max(9, 2 * stride - 1) // 2, stride) + cells_across(fine, stride)
         return fine
 
-    def forward(self, x: torch.Tensor, then: torch.Tensor | None = None) -> torch.Tensor:
-        """Upsample; ``then`` as in `SubpixelStages`."""
-        return _then(self.stages(x), then)
+    def forward(
+        self, x: torch.Tensor, then: torch.Tensor | None = None, bias: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Upsample; ``then`` and ``bias`` as in `SubpixelStages`."""
+        return _then(self.stages(x), then, bias)
 
 
-def _then(x: torch.Tensor, matrix: torch.Tensor | None) -> torch.Tensor:
-    return x if matrix is None else nn.functional.conv2d(x, matrix[..., None, None])
+def _then(x: torch.Tensor, matrix: torch.Tensor | None, bias: torch.Tensor | None) -> torch.Tensor:
+    return x if matrix is None else nn.functional.conv2d(x, matrix[..., None, None], bias)

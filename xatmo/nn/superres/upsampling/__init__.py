@@ -6,15 +6,12 @@ around each fine cell are wanted. None stands for interpolation of the inputs, b
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from torch import nn
-
+from xatmo.nn.superres.upsampling.base import Upsampling
 from xatmo.nn.superres.upsampling.deconvolution import DeconvolutionUpsampling
 from xatmo.nn.superres.upsampling.resize import ResizeUpsampling
 from xatmo.nn.superres.upsampling.subpixel import SubpixelUpsampling
 
-UPSAMPLINGS: dict[str, Callable[..., nn.Module] | None] = {
+UPSAMPLINGS: dict[str, type[Upsampling] | None] = {
     "deconvolution": DeconvolutionUpsampling,
     "interpolation": None,
     "resize": ResizeUpsampling,

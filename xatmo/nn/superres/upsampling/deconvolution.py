@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from xatmo.nn.blocks import make_activation
+from xatmo.nn.superres.upsampling.base import Upsampling
 from xatmo.nn.superres.upsampling.stages import cells_across, prime_stages
 
 
@@ -42,7 +42,7 @@ class TransposedConvolution(nn.ConvTranspose2d):
                 self.bias.zero_()
 
 
-class DeconvolutionUpsampling(nn.Module):
+class DeconvolutionUpsampling(Upsampling):
     """One `TransposedConvolution` for each prime factor; widths halve from stage to stage down to the last.
 
     Parameters
@@ -62,9 +62,7 @@ class DeconvolutionUpsampling(nn.Module):
     """
 
     def __init__(self, channels: int, factor: int, *, width: int = 8, activation: str = "gelu") -> None:
-        super().__init__()
-        self.factor, self.channels = factor, width
-        self.activation = make_activation(activation)
+        super().__init__(channels, factor, width=width, activation=activation)
         strides = prime_stages(factor) or (1,)
         widths = [max(width, channels // 2 ** (i + 1)) for i in range(len(strides))]
         widths[-1] = width

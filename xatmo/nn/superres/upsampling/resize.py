@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from xatmo.nn.blocks import make_activation
+from xatmo.nn.superres.upsampling.base import Upsampling
 from xatmo.nn.superres.upsampling.stages import cells_across
 
 
-class ResizeUpsampling(nn.Module):
+class ResizeUpsampling(Upsampling):
     """Convolve to few channels on the coarse grid, interpolate these bilinearly, convolve on the fine grid.
 
     Parameters
@@ -33,9 +33,7 @@ class ResizeUpsampling(nn.Module):
     """
 
     def __init__(self, channels: int, factor: int, *, width: int = 8, activation: str = "gelu") -> None:
-        super().__init__()
-        self.factor, self.channels = factor, width
-        self.activation = make_activation(activation)
+        super().__init__(channels, factor, width=width, activation=activation)
         self.narrow = nn.Conv2d(channels, 2 * width, 3, padding=1)
         self.convolution = nn.Conv2d(2 * width, width, 3, padding=1)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from xatmo.nn.blocks import make_activation
+from xatmo.nn.superres.upsampling.base import Upsampling
 from xatmo.nn.superres.upsampling.stages import cells_across
 
 
@@ -32,7 +32,7 @@ def icnr_(weight: torch.Tensor, factor: int) -> torch.Tensor:
         return weight.copy_(kernel.repeat_interleave(factor**2, dim=0))
 
 
-class SubpixelUpsampling(nn.Module):
+class SubpixelUpsampling(Upsampling):
     """Convolve to ``width * factor**2`` channels and shuffle them to the fine grid, in one stage for any factor.
 
     The width is small: nearly all multiplications stay on the coarse grid.
@@ -58,9 +58,7 @@ class SubpixelUpsampling(nn.Module):
     """
 
     def __init__(self, channels: int, factor: int, *, width: int = 8, activation: str = "gelu") -> None:
-        super().__init__()
-        self.factor, self.channels = factor, width
-        self.activation = make_activation(activation)
+        super().__init__(channels, factor, width=width, activation=activation)
         self.expand = nn.Conv2d(channels, width * factor**2, 3, padding=1)
         icnr_(self.expand.weight, factor)
         if self.expand.bias is not None:

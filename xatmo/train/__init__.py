@@ -5,9 +5,22 @@ Everything here sees batches of tensors; where they come from is the caller's co
 
 from __future__ import annotations
 
-from xatmo.train.batches import Batches
+from xatmo.train.adversarial import GATE, Adversarial
+from xatmo.train.batches import Batch, Batches
 from xatmo.train.fit import FitResult, fit
-from xatmo.train.objectives import Supervised
+from xatmo.train.objectives import Objective, Supervised
 from xatmo.train.settings import OptimizerSettings, TrainSettings, whole
 
-__all__ = ["Batches", "FitResult", "OptimizerSettings", "Supervised", "TrainSettings", "fit", "whole"]
+__all__ = [
+    "GATE",
+    "Adversarial",
+    "Batch",
+    "Batches",
+    "FitResult",
+    "Objective",
+    "OptimizerSettings",
+    "Supervised",
+    "TrainSettings",
+    "fit",
+    "whole",
+]

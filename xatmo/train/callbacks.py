@@ -9,17 +9,23 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from xatmo.errors import MissingValueError
+from xatmo.train.batches import n_samples
 from xatmo.train.history import History
-from xatmo.train.settings import OptimizerSettings, TrainSettings
+from xatmo.train.settings import TrainSettings
+
+if TYPE_CHECKING:
+    from xatmo.train.objectives import Objective
 
 
 def quiet_loggers() -> None:
@@ -54,16 +60,86 @@ class Interrupt:
             signal.signal(signal.SIGINT, before)
 
 
-class Schedule(Callback):
-    """Set the learning rate before each step; stop when the time budget is spent.
+class Draws(Callback):
+    """Seed torch's generators before each step, so that dropout and noise follow from seed, step and rank.
 
-    Progress is the larger of the part of the steps and the part of the time: either way the rate ends low.
+    A resumed run then draws what the uninterrupted one would have drawn; validation draws the same each time.
     """
 
-    def __init__(self, optimizer: OptimizerSettings, settings: TrainSettings, history: History) -> None:
-        self.history = history
-        self.optimizer, self.budget, self.max_steps = optimizer, settings.seconds, settings.max_steps
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Seed for a step."""
+        self._seed(trainer.global_step, trainer.global_rank, 0)
+
+    def on_validation_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Seed for a batch of validation."""
+        self._seed(batch_idx, trainer.global_rank, 1)
+
+    def _seed(self, *numbers: int) -> None:
+        torch.manual_seed(int(np.random.SeedSequence([self.seed, *numbers]).generate_state(1, np.uint64)[0] >> 1))
+
+
+class Finite(Callback):
+    """End a run whose loss is no longer a number, before its weights are saved.
+
+    On a CPU every step is looked at; elsewhere that would wait for the device, so now and then, and before a save.
+
+    Parameters
+    ----------
+    every : int
+        Steps between saves.
+    tolerated : int
+        Steps without a number, one after another, that are let pass: float16 skips those that overflow.
+    """
+
+    def __init__(self, *, every: int, tolerated: int = 0) -> None:
+        self.every, self.tolerated = every, tolerated
+        self._bad: torch.Tensor | None = None
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Count steps without a number, and look at the count.
+
+        Raises
+        ------
+        MissingValueError
+            If there are too many.
+        """
+        loss = outputs["loss"].detach()
+        bad = torch.zeros_like(loss) if self._bad is None else self._bad
+        kept = torch.where(loss.isfinite(), torch.zeros_like(bad), bad) if self.tolerated else bad
+        self._bad = kept + (~loss.isfinite()).to(kept.dtype)
+        step = trainer.global_step
+        look = loss.device.type == "cpu" or step % self.every == 0 or step % 50 == 0 or step == trainer.max_steps
+        if not look or float(self._bad) <= self.tolerated:
+            return
+        parts = ", ".join(f"{name} {float(value):.4g}" for name, value in outputs.items())
+        message = (
+            f"training gave no finite loss at step {step} ({parts}); wanted a number. Lower learning_rate, look for "
+            "extreme values in the data, or use precision='32-true'. What was saved before is kept"
+        )
+        raise MissingValueError(message)
+
+
+class Schedule(Callback):
+    """Set the learning rates before each step; stop when the time budget is spent.
+
+    Progress is the larger of the part of the steps and the part of the time: either way the rate ends low. Each phase
+    of an objective has a course of its own.
+    """
+
+    def __init__(self, settings: TrainSettings, history: History, *, steps_per_epoch: int, plateau: bool) -> None:
+        self.history, self.steps_per_epoch, self.plateau = history, steps_per_epoch, plateau
+        self.budget, self.max_steps = settings.seconds, settings.max_steps
         self._before, self._start = 0.0, math.nan
+        self._phase, self._phase_seconds = 0, 0.0
+        self._epochs: list[float] = []  # mean loss of each epoch of the phase
+        self._sum, self._n = 0.0, 0
 
     def seconds(self) -> float:
         """Seconds of training so far, over all resumed runs."""
@@ -80,28 +156,69 @@ class Schedule(Callback):
         self._start = time.monotonic()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Set the learning rate."""
-        self.history.seconds = self.seconds()
-        progress = max(trainer.global_step / self.max_steps, self.history.seconds / self.budget)
-        for group in trainer.optimizers[0].param_groups:
-            group["lr"] = self.optimizer.rate(progress)
+        """Set the learning rates."""
+        objective = cast("Objective", pl_module)
+        self.history.seconds = seconds = self.seconds()
+        phase, begin, end = objective.phase(trainer.global_step, self.max_steps)
+        if phase != self._phase:
+            self._phase, self._phase_seconds = phase, seconds
+            self._epochs, self._sum, self._n = [], 0.0, 0
+        step = trainer.global_step - begin
+        time_left = max(self.budget - self._phase_seconds, 1e-9)
+        progress = max(step / (end - begin), (seconds - self._phase_seconds) / time_left)
+        for optimizer, settings in zip(trainer.optimizers, objective.all_optimizer_settings, strict=True):
+            n = n_plateaus(self._epochs, settings.plateau_patience, settings.plateau_delta) if self.plateau else 0
+            for group in optimizer.param_groups:
+                group["lr"] = settings.rate(progress, step, n)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Stop all ranks together when the time is spent."""
+        """Keep the mean loss of an epoch; stop all ranks together when the time is spent."""
+        if self.plateau:
+            self._sum, self._n = self._sum + outputs["loss"].detach().double(), self._n + 1
+            if trainer.global_step % self.steps_per_epoch == 0:
+                mean = torch.as_tensor(self._sum / self._n, device=pl_module.device)
+                self._epochs.append(float(trainer.strategy.reduce(mean, reduce_op="mean")))
+                self._sum, self._n = 0.0, 0
         if self.budget < math.inf:
             spent = torch.tensor(float(self.seconds() >= self.budget), device=pl_module.device)
             if float(trainer.strategy.reduce(spent, reduce_op="sum")) > 0:
                 trainer.should_stop = True
 
     def state_dict(self) -> dict[str, Any]:
-        """Seconds so far."""
-        return {"seconds": self.seconds()}
+        """Seconds so far, and where in its phase the run is."""
+        return {
+            "seconds": self.seconds(), "phase": self._phase, "phase_seconds": self._phase_seconds,
+            "epochs": list(self._epochs), "sum": float(self._sum), "n": self._n,
+        }  # fmt: skip
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on counting."""
         self._before = float(state_dict["seconds"])
+        self._phase, self._phase_seconds = int(state_dict["phase"]), float(state_dict["phase_seconds"])
+        self._epochs, self._sum, self._n = list(state_dict["epochs"]), state_dict["sum"], int(state_dict["n"])
+
+
+def n_plateaus(values: Sequence[float], patience: int, delta: float) -> int:
+    """Count how often ``patience`` values in succession were not below the least before them by more than ``delta``.
+
+    Examples
+    --------
+    >>> n_plateaus([3.0, 2.0, 2.0, 2.0, 2.0, 1.0], patience=2, delta=0.0)
+    1
+    >>> n_plateaus([3.0, 2.9, 2.8, 2.7], patience=2, delta=0.5)
+    1
+    """
+    best, waited, found = math.inf, 0, 0
+    for value in values:
+        if value < best - delta:
+            best, waited = value, 0
+        else:
+            waited += 1
+            if waited == patience:
+                found, waited = found + 1, 0
+    return found
 
 
 class Keeper(Callback):
@@ -112,7 +229,7 @@ class Keeper(Callback):
 
     def __init__(self, folder: Path, *, every: int, history: History, patience: int | None, stop: Interrupt) -> None:
         self.folder, self.every, self.history, self.patience, self.stop = folder, every, history, patience, stop
-        self.best, self.waited, self.finished = math.inf, 0, False
+        self.best, self.waited, self.finished, self.phase = math.inf, 0, False, 0
         self._sum, self._n = 0.0, 0
         self._saved = -1
 
@@ -137,17 +254,23 @@ class Keeper(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Collect the loss, weighted by the number of samples."""
-        self._sum += float(outputs) * len(batch[0])
-        self._n += len(batch[0])
+        self._sum += float(outputs) * n_samples(batch)
+        self._n += n_samples(batch)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Compare with the best so far."""
+        """Compare with the best so far of the phase."""
+        objective = cast("Objective", pl_module)
         totals = torch.tensor([self._sum, float(self._n)], device=pl_module.device)
         self._sum, self._n = 0.0, 0
         total, n = trainer.strategy.reduce(totals, reduce_op="sum").tolist()
         loss = total / n if n else math.nan
         self.history.validated(trainer, loss)
-        if loss < self.best:
+        phase = objective.phase(trainer.global_step - 1, trainer.max_steps)[0]  # of the step that was done last
+        if phase != self.phase:
+            self.best, self.waited, self.phase = math.inf, 0, phase
+        if not objective.keeps_best:
+            self.best = loss
+        elif loss < self.best:
             self.best, self.waited = loss, 0
             self._save(trainer, "best.ckpt")
         else:
@@ -163,16 +286,18 @@ class Keeper(Callback):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Leave a run that can be resumed. In a distributed run the others may be gone: then the last save counts."""
         asked = isinstance(exception, (KeyboardInterrupt, SystemExit))  # Ctrl-C, or SIGTERM between two steps
-        if asked and trainer.world_size == 1 and trainer.global_step > self._saved:
+        between = not cast("Objective", pl_module).stepping
+        if asked and between and trainer.world_size == 1 and trainer.global_step > self._saved:
             self._save(trainer, "last.ckpt")
 
     def state_dict(self) -> dict[str, Any]:
-        """Best loss so far, and whether the run is finished."""
-        return {"best": self.best, "waited": self.waited, "finished": self.finished}
+        """Best loss so far of the phase, and whether the run is finished."""
+        return {"best": self.best, "waited": self.waited, "finished": self.finished, "phase": self.phase}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from there."""
         self.best, self.waited = float(state_dict["best"]), int(state_dict["waited"])
+        self.phase = int(state_dict["phase"])
 
     def _save(self, trainer: Trainer, name: str) -> None:
         place = self.folder / f".{name}.part"

@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import os
+import re
 import shutil
 import tempfile
 import warnings
@@ -19,14 +20,15 @@ import lightning.pytorch as pl
 import torch
 from torch.multiprocessing.spawn import ProcessRaisedException
 
+from xatmo import errors
 from xatmo.errors import CheckpointError, ConfigError
 from xatmo.train.batches import Batches, Endless, OnePass
-from xatmo.train.callbacks import Interrupt, Keeper, Progress, Schedule, quiet_loggers
+from xatmo.train.callbacks import Draws, Finite, Interrupt, Keeper, Progress, Schedule, quiet_loggers
 from xatmo.train.history import History, read
 from xatmo.train.settings import TrainSettings
 
 if TYPE_CHECKING:
-    from xatmo.train.objectives import Supervised
+    from xatmo.train.objectives import Objective
 
 RUN, LAST, BEST, HISTORY = "run.json", "last.ckpt", "best.ckpt", "history.csv"
 
@@ -38,13 +40,13 @@ class FitResult:
     Attributes
     ----------
     history : list of dict
-        ``step``, ``epoch``, ``loss``, ``validation_loss``, ``learning_rate``, ``seconds``.
+        ``step``, ``epoch``, ``loss``, ``validation_loss``, ``learning_rate``, ``seconds``, and what the objective adds.
     steps : int
         Optimiser steps done, over all resumed runs.
     seconds : float
         Time spent training.
     best_validation_loss : float or None
-        The loss of the weights that were kept, where there was a validation set.
+        The loss of the weights that were kept, lowest or last, where there was a validation set.
     precision : str
     """
 
@@ -56,7 +58,7 @@ class FitResult:
 
 
 def fit(
-    objective: Supervised,
+    objective: Objective,
     train: Batches,
     settings: TrainSettings,
     *,
@@ -70,11 +72,11 @@ def fit(
 
     Parameters
     ----------
-    objective : LightningModule
-        One that has ``optimizer_settings`` and ``network``, such as `Supervised`.
+    objective : Objective
+        Such as `Supervised` or `Adversarial`.
     train, validation : Batches
-        With a validation source the weights of the lowest validation loss are kept, otherwise the last ones. It is
-        read once per epoch, and at the end.
+        With a validation source the weights of the lowest validation loss are kept, otherwise, or where the objective
+        says so, the last ones. It is read once per epoch, and at the end.
     settings : TrainSettings
     run_dir : str or Path, optional
         Where checkpoints (``last.ckpt``, ``best.ckpt``), ``history.csv`` and ``run.json`` go. None: a temporary
@@ -97,6 +99,8 @@ def fit(
         If ``run_dir`` holds a run with other settings.
     CheckpointError
         If its checkpoint cannot be read.
+    MissingValueError
+        If the loss is no longer a finite number.
     KeyboardInterrupt
         After Ctrl-C, once the step at hand is done and saved.
     """
@@ -109,7 +113,7 @@ def fit(
 
 
 def _fit(
-    objective: Supervised,
+    objective: Objective,
     train: Batches,
     settings: TrainSettings,
     validation: Batches | None,
@@ -118,7 +122,8 @@ def _fit(
     identity: dict[str, Any],
     progress: bool,
 ) -> FitResult:
-    same = {**identity, **asdict(objective.optimizer_settings), **asdict(settings)}
+    objective.prepare(settings)
+    same = {**identity, **objective.identity(), **asdict(settings)}
     same["validation"] = validation is not None
     del same["accelerator"]  # a run may move to another machine
     before = _open_run(folder, same, resume=resume)
@@ -133,19 +138,28 @@ def _fit(
         stop = Interrupt()
         every = per_epoch * max(1, math.ceil(50 / per_epoch))  # whole epochs, and at least fifty steps
         callbacks: list[pl.Callback] = [
-            Schedule(objective.optimizer_settings, settings, history),
+            Draws(settings.seed),
+            Schedule(
+                settings,
+                history,
+                steps_per_epoch=per_epoch,
+                plateau=any(s.schedule == "plateau" for s in objective.all_optimizer_settings),
+            ),
             history,
+            Finite(every=every, tolerated=50 if precision == "16-mixed" else 0),
             Keeper(folder, every=every, history=history, patience=settings.patience, stop=stop),
         ]
         if progress:
             callbacks.append(Progress(total=settings.max_steps, first=first))
-        with _quiet(), stop.listening():
+        manual = not objective.automatic_optimization
+        with _quiet(), stop.listening(), _own_draws():
             trainer = pl.Trainer(
-                accelerator=settings.accelerator, devices=settings.devices, strategy=_strategy(settings.devices),
+                accelerator=settings.accelerator, devices=settings.devices,
+                strategy=_strategy(settings.devices, part_by_part=manual),
                 precision=cast(Any, precision), max_steps=settings.max_steps, max_epochs=-1, logger=False,
                 callbacks=callbacks,
                 enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-                gradient_clip_val=settings.gradient_clip or None, use_distributed_sampler=False,
+                gradient_clip_val=None if manual else settings.gradient_clip or None, use_distributed_sampler=False,
                 default_root_dir=folder, num_sanity_val_steps=0,
                 val_check_interval=None if validation is None else per_epoch, check_val_every_n_epoch=None,
                 limit_val_batches=0 if validation is None else 1.0,
@@ -166,10 +180,12 @@ def _fit(
             except ProcessRaisedException as error:
                 if "KeyboardInterrupt" in str(error):
                     raise KeyboardInterrupt from error
+                _reraise_ours(error)
                 raise
     end = _read_checkpoint(folder / LAST)
-    kept = _read_checkpoint(folder / BEST) if validation is not None and (folder / BEST).exists() else end
-    objective.load_state_dict(kept["state_dict"])
+    best = validation is not None and objective.keeps_best and (folder / BEST).exists()
+    objective.load_state_dict((_read_checkpoint(folder / BEST) if best else end)["state_dict"])
+    objective.finish()
     objective.eval()
     return FitResult(
         history=read(folder / HISTORY),
@@ -225,11 +241,29 @@ def _keeper_state(checkpoint: dict[str, Any]) -> dict[str, Any]:
     return state
 
 
-def _strategy(devices: int) -> str:
+def _strategy(devices: int, *, part_by_part: bool) -> str:
+    """Name the strategy; ``part_by_part``: a backward pass reaches some of the weights only."""
     if devices == 1:
         return "auto"
     # Under torchrun or SLURM the processes are there; elsewhere they are spawned, which works from a function.
-    return "ddp" if "LOCAL_RANK" in os.environ or "SLURM_PROCID" in os.environ else "ddp_spawn"
+    name = "ddp" if "LOCAL_RANK" in os.environ or "SLURM_PROCID" in os.environ else "ddp_spawn"
+    return f"{name}_find_unused_parameters_true" if part_by_part else name
+
+
+def _reraise_ours(error: ProcessRaisedException) -> None:
+    """Raise an error of ours that ended a spawned process as what it was there."""
+    found = re.findall(r"^xatmo\.errors\.(\w+): (.*)$", str(error), flags=re.MULTILINE)
+    kind = getattr(errors, found[-1][0], None) if found else None
+    if isinstance(kind, type) and issubclass(kind, errors.XatmoError):
+        raise kind(found[-1][1]) from error
+
+
+@contextmanager
+def _own_draws() -> Iterator[None]:
+    """Leave the caller's random numbers as they would be without the run."""
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices=devices):
+        yield
 
 
 @contextmanager

@@ -23,7 +23,7 @@ class History(Callback):
         The file. Rows after step ``first`` (written by a run that was cut off) are dropped.
     steps_per_epoch, every, first : int
     parts : sequence of str
-        Names of further losses that a training step gives beside ``loss``.
+        Names of further losses that a training step gives beside ``loss``; NaN where a step has none.
     """
 
     def __init__(self, path: Path, *, steps_per_epoch: int, every: int, first: int, parts: Sequence[str] = ()) -> None:
@@ -52,7 +52,8 @@ class History(Callback):
     def _means(self, trainer: Trainer) -> dict[str, float]:
         if not self._losses:
             return dict.fromkeys(self.parts, math.nan)
-        means = torch.stack([torch.stack([one[n] for n in self.parts]) for one in self._losses]).float().mean(dim=0)
+        every = torch.stack([torch.stack([one[n] for n in self.parts]) for one in self._losses]).float()
+        means = every.nanmean(dim=0)  # over the steps that have the loss
         self._losses = []
         return dict(zip(self.parts, trainer.strategy.reduce(means, reduce_op="mean").tolist(), strict=True))
 

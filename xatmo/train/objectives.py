@@ -1,8 +1,10 @@
-"""Objectives: what one optimiser step minimises, as Lightning modules. A batch is a tuple of tensors."""
+"""Objectives: what one optimiser step minimises, as Lightning modules."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
@@ -10,20 +12,81 @@ from torch import nn
 
 from xatmo.nn import losses
 from xatmo.train.augment import Augmentation, augment
-from xatmo.train.batches import Batch
-from xatmo.train.settings import OptimizerSettings
+from xatmo.train.batches import AnyBatch, Batch
+from xatmo.train.settings import OptimizerSettings, TrainSettings
 
 
-class Supervised(LightningModule):
-    """A network learns targets from inputs.
+class Objective(LightningModule):
+    """What `xatmo.train.fit` asks of everything that it trains.
 
-    A batch is ``(input, target)`` or ``(input, target, weight)``: input ``(batch, channel, lat, lon)``; target and
-    weight the same with their own channels and ``factor`` times the cells. Missing inputs become 0, the mean in
-    normalized units; missing targets do not count.
+    A subclass gives ``training_step``, a dict of ``"loss"`` and of a number for each of ``loss_names``, and
+    ``validation_step``, one number. It may count more than one optimizer and more than one phase.
 
     Parameters
     ----------
     network : torch.nn.Module
+        What is trained, in place.
+    optimizers : OptimizerSettings
+        One for each optimizer, in the order of ``configure_optimizers``.
+
+    Attributes
+    ----------
+    keeps_best : bool
+        Whether the weights of the lowest validation loss are kept, and training stops after ``patience`` validations
+        without improvement. False: the last weights are.
+    stepping : bool
+        Whether weights are being changed now: then they belong to no step, and no checkpoint is written.
+    """
+
+    def __init__(self, network: nn.Module, *optimizers: OptimizerSettings) -> None:
+        super().__init__()
+        self.network = network
+        self.all_optimizer_settings: tuple[OptimizerSettings, ...] = optimizers
+        self.keeps_best = True
+        self.stepping = False
+
+    @property
+    def optimizer_settings(self) -> OptimizerSettings:
+        """Of the network's optimizer."""
+        return self.all_optimizer_settings[0]
+
+    @optimizer_settings.setter
+    def optimizer_settings(self, settings: OptimizerSettings) -> None:
+        self.all_optimizer_settings = (settings, *self.all_optimizer_settings[1:])
+
+    @property
+    def loss_names(self) -> tuple[str, ...]:
+        """Names of the losses beside their sum, for the history."""
+        return ()
+
+    def identity(self) -> dict[str, Any]:
+        """Give the settings that a resumed run has to share, for JSON."""
+        return asdict(self.optimizer_settings)
+
+    def prepare(self, settings: TrainSettings) -> None:
+        """Look at the settings of the run, before it starts."""
+
+    def phase(self, step: int, max_steps: int) -> tuple[int, int, int]:
+        """Give the phase to which a step belongs: its number, first step and end.
+
+        Each phase has its own course of the learning rate, and its own best validation loss.
+        """
+        return 0, 0, max_steps
+
+    def finish(self) -> None:
+        """Put the weights that the run leaves into ``network``, after the last step."""
+
+
+class Supervised(Objective):
+    """A network learns targets from inputs.
+
+    Missing inputs become 0, the mean in normalized units; missing targets do not count.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Called ``network(input)``, or ``network(input, static)`` where batches have static fields; see
+        `xatmo.train.Batch` for their shapes.
     loss : str or mapping
         See `xatmo.nn.losses.build`.
     optimizer : OptimizerSettings
@@ -42,10 +105,8 @@ class Supervised(LightningModule):
         augmentation: Augmentation = "none",
         seed: int = 0,
     ) -> None:
-        super().__init__()
-        self.network = network
+        super().__init__(network, OptimizerSettings() if optimizer is None else optimizer)
         self.loss = losses.build(loss)
-        self.optimizer_settings = OptimizerSettings() if optimizer is None else optimizer
         self.augmentation, self.seed = augmentation, seed
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -57,17 +118,39 @@ class Supervised(LightningModule):
         """Names of the losses, where there are several."""
         return tuple(self.loss.parts) if len(self.loss.parts) > 1 else ()
 
-    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, torch.Tensor]:
+    def training_step(self, batch: AnyBatch, batch_idx: int) -> dict[str, torch.Tensor]:
         """Loss of one batch, and its parts where there are several."""
-        values = self._losses(augment(batch, self.augmentation, (self.seed, self.global_step, self.global_rank)))
+        drawn = augment(Batch.of(batch), self.augmentation, (self.seed, self.global_step, self.global_rank))
+        values = self._losses(drawn)
         return {"loss": self.loss.total(values), **{n: values[n].detach() for n in self.loss_names}}
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
+    def validation_step(self, batch: AnyBatch, batch_idx: int) -> torch.Tensor:
         """Loss of one batch, without augmentation."""
-        return self.loss.total(self._losses(batch))
+        return self.loss.total(self._losses(Batch.of(batch)))
 
     def _losses(self, batch: Batch) -> dict[str, torch.Tensor]:
-        inputs, target = batch[:2]
-        weight = batch[2] if len(batch) > 2 else None
-        prediction = self.network(torch.nan_to_num(inputs, nan=0.0))
-        return self.loss.values(prediction, target, weight)
+        return self.loss.values(predict(self.network, batch), batch.target, broadcastable(batch))
+
+
+def predict(network: nn.Module, batch: Batch) -> torch.Tensor:
+    """Call a network with the parts of a batch that it takes; missing inputs are 0."""
+    inputs = torch.nan_to_num(batch.input, nan=0.0)
+    if batch.static is None:
+        out: torch.Tensor = network(inputs)
+    else:
+        out = network(inputs, torch.nan_to_num(batch.static, nan=0.0))
+    return out
+
+
+def broadcastable(batch: Batch) -> torch.Tensor | None:
+    """Give the weight with an axis of time where only the target has one.
+
+    Examples
+    --------
+    >>> window, area = torch.zeros(2, 1, 4, 6, 6), torch.ones(2, 1, 6, 6)
+    >>> broadcastable(Batch(window, window, area)).shape
+    torch.Size([2, 1, 1, 6, 6])
+    """
+    if batch.weight is not None and batch.weight.ndim == batch.target.ndim - 1:
+        return batch.weight.unsqueeze(2)
+    return batch.weight

@@ -19,7 +19,7 @@ OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
     "sgd": torch.optim.SGD,
 }
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
-SCHEDULES = ("one-cycle", "cosine", "constant")
+SCHEDULES = ("one-cycle", "cosine", "constant", "step", "plateau")
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,25 @@ class OptimizerSettings:
         Highest learning rate.
     weight_decay : float
         Of ``adamw`` and ``sgd``.
-    schedule : {"one-cycle", "cosine", "constant"}
+    schedule : {"one-cycle", "cosine", "constant", "step", "plateau"}
         ``"one-cycle"`` rises linearly over ``warmup`` of the run, then falls along a cosine to 0; ``"cosine"`` only
-        falls.
+        falls. ``"step"`` is multiplied by ``drop_factor`` at each of ``drops``. ``"plateau"`` is multiplied by it when
+        the mean training loss of an epoch has not fallen by more than ``plateau_delta`` below the least one for
+        ``plateau_patience`` epochs.
     warmup : float
         Part of the run.
+    betas : (float, float)
+        Of ``adam`` and ``adamw``: decay of the means of the gradient and of its square.
+    momentum : float
+        Of ``sgd``.
+    drops : tuple of float
+        Below 1: parts of the run; else steps.
+    drop_factor : float
+        Above 0 and below 1.
+    plateau_patience : int
+    plateau_delta : float
+    lowest_rate : float
+        Below which ``"step"`` and ``"plateau"`` do not go.
     """
 
     optimizer: str = "adamw"
@@ -45,35 +59,97 @@ class OptimizerSettings:
     weight_decay: float = 0.01
     schedule: str = "one-cycle"
     warmup: float = 0.1
+    betas: tuple[float, float] = (0.9, 0.999)
+    momentum: float = 0.9
+    drops: tuple[float, ...] = (0.5,)
+    drop_factor: float = 0.1
+    plateau_patience: int = 8
+    plateau_delta: float = 0.0
+    lowest_rate: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse what cannot be used."""
         _one_of("optimizer", self.optimizer, sorted(OPTIMIZERS))
         _one_of("schedule", self.schedule, SCHEDULES)
-        object.__setattr__(self, "learning_rate", _number("learning_rate", self.learning_rate, positive=True))
-        object.__setattr__(self, "weight_decay", _number("weight_decay", self.weight_decay))
-        if not 0 <= self.warmup < 1:
-            message = f"warmup={self.warmup!r}; wanted a part of the run, 0 to below 1"
+        object.__setattr__(self, "learning_rate", real("learning_rate", self.learning_rate, positive=True))
+        for name in ("weight_decay", "plateau_delta", "lowest_rate"):
+            object.__setattr__(self, name, real(name, getattr(self, name)))
+        for name in ("warmup", "momentum"):
+            value = getattr(self, name)
+            if not 0 <= value < 1:
+                what = "part of the run" if name == "warmup" else "decay"
+                message = f"{name}={value!r}; wanted a {what}, 0 to below 1"
+                raise OptionError(message)
+        object.__setattr__(self, "betas", tuple(float(b) for b in self.betas))
+        if len(self.betas) != 2 or not all(0 <= b < 1 for b in self.betas):
+            message = f"betas={self.betas!r}; wanted two decays, 0 to below 1, such as (0.5, 0.999)"
             raise OptionError(message)
+        object.__setattr__(self, "drops", tuple(real("drops", d, positive=True) for d in self.drops))
+        if not 0 < self.drop_factor < 1:
+            message = f"drop_factor={self.drop_factor!r}; wanted a number above 0 and below 1"
+            raise OptionError(message)
+        object.__setattr__(self, "plateau_patience", whole("plateau_patience", self.plateau_patience))
+
+    @classmethod
+    def pair(cls, **settings: Any) -> tuple[OptimizerSettings, OptimizerSettings]:
+        """Make those of a generator and of a discriminator: of each setting one value for both, or a pair.
+
+        ``betas`` and ``drops``, tuples themselves, are pairs where their entries are tuples. By default Adam at a
+        constant 1e-4.
+
+        Examples
+        --------
+        >>> first, second = OptimizerSettings.pair(learning_rate=(2e-4, 1e-4), betas=(0.5, 0.999))
+        >>> first.learning_rate, second.learning_rate, second.betas, second.optimizer
+        (0.0002, 0.0001, (0.5, 0.999), 'adam')
+        """
+        settings = {"optimizer": "adam", "learning_rate": 1e-4, "schedule": "constant", **settings}
+        both: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
+        for name, value in settings.items():
+            nested = name in ("betas", "drops")
+            paired = isinstance(value, list | tuple) and (not nested or isinstance(value[0], list | tuple))
+            if paired and len(value) != 2:
+                message = f"{name}={value!r}; wanted one value, or two: for the generator and for the discriminator"
+                raise OptionError(message)
+            for which, one in enumerate(both):
+                one[name] = value[which] if paired else value
+        return cls(**both[0]), cls(**both[1])
 
     def make(self, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
         """Build the optimizer of these parameters."""
         kwargs: dict[str, Any] = {"lr": self.learning_rate}
+        if self.optimizer == "sgd":
+            kwargs["momentum"] = self.momentum
+        else:
+            kwargs["betas"] = self.betas
         if self.optimizer != "adam":
             kwargs["weight_decay"] = self.weight_decay
-        if self.optimizer == "sgd":
-            kwargs["momentum"] = 0.9
         return OPTIMIZERS[self.optimizer](parameters, **kwargs)
 
-    def rate(self, progress: float) -> float:
+    def rate(self, progress: float, step: int = 0, n_plateaus: int = 0) -> float:
         """Learning rate after a part ``progress`` of the run, 0 to 1.
+
+        Parameters
+        ----------
+        progress : float
+        step : int
+            Steps done, for ``"step"``.
+        n_plateaus : int
+            How often the loss has stopped falling, for ``"plateau"``.
 
         Examples
         --------
         >>> settings = OptimizerSettings(learning_rate=1.0, warmup=0.5)
         >>> [round(settings.rate(p), 3) for p in (0.0, 0.25, 0.5, 0.75, 1.0)]
         [0.04, 0.52, 1.0, 0.5, 0.0]
+        >>> settings = OptimizerSettings(learning_rate=1.0, schedule="step", drops=(0.5, 100))
+        >>> [round(settings.rate(p, step), 3) for p, step in ((0.4, 80), (0.45, 90), (0.5, 100))]
+        [1.0, 1.0, 0.01]
         """
+        if self.schedule in ("step", "plateau"):
+            passed = sum((progress if drop < 1 else step) >= drop for drop in self.drops)
+            lowered = self.learning_rate * self.drop_factor ** (passed if self.schedule == "step" else n_plateaus)
+            return max(lowered, min(self.lowest_rate, self.learning_rate))
         if self.schedule == "constant":
             return self.learning_rate
         warmup = self.warmup if self.schedule == "one-cycle" else 0.0
@@ -180,7 +256,19 @@ def whole(name: str, value: object, least: int = 1) -> int:
     return int(value)
 
 
-def _number(name: str, value: object, *, positive: bool = False) -> float:
+def real(name: str, value: object, *, positive: bool = False) -> float:
+    """Give a finite number that is not negative, of Python's or NumPy's, as Python's.
+
+    Raises
+    ------
+    OptionError
+        If it is none.
+
+    Examples
+    --------
+    >>> real("penalty", 10)
+    10.0
+    """
     number = math.nan if isinstance(value, bool) or not isinstance(value, Real) else float(value)
     if not 0 <= number < math.inf or (positive and number == 0):
         message = f"{name}={value!r}; wanted a {'positive number' if positive else 'number that is not negative'}"

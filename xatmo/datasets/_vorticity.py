@@ -93,8 +93,7 @@ class VorticityEquation:
     @cached_property
     def grid(self) -> Grid:
         """Grid on which products are formed."""
-        nlat = next(n for n in range((3 * self.truncation + 2) // 2, 10**6) if _smooth(2 * n))
-        return Grid.gaussian(nlat)
+        return product_grid(self.truncation)
 
     @cached_property
     def scale(self) -> Floats:
@@ -165,15 +164,7 @@ class VorticityEquation:
 
     def noise(self, generator: np.random.Generator, degrees: tuple[int, int]) -> Complexes:
         """Draw coefficients of unit mean square in a band; the same ones for every truncation."""
-        first, last = degrees
-        out = np.zeros((self.truncation + 1, self.truncation + 1), dtype=np.complex128, order="F")
-        for n in range(first, last + 1):
-            draw = generator.normal(size=(2, n + 1)) * np.sqrt(0.5)
-            values = draw[0] + 1j * draw[1]
-            values[0] = draw[0, 0] * np.sqrt(2)
-            if n <= self.truncation:
-                out[n, : n + 1] = values
-        return out
+        return noise(self.truncation, generator, degrees)
 
     def run(self, state: Complexes, steps: int, generator: np.random.Generator, stirring: Complexes | None) -> Any:
         """Take some steps; returns the new state and the new stirring pattern."""
@@ -209,6 +200,25 @@ class VorticityEquation:
     def enstrophy(self, state: Complexes) -> float:
         """Area mean of zeta^2 / 2, s-2."""
         return float(0.5 * _kernels.power(state).sum())
+
+
+def noise(truncation: int, generator: np.random.Generator, degrees: tuple[int, int]) -> Complexes:
+    """Draw coefficients of unit mean square in a band of degrees; the same ones for every truncation."""
+    first, last = degrees
+    out = np.zeros((truncation + 1, truncation + 1), dtype=np.complex128, order="F")
+    for n in range(first, last + 1):
+        draw = generator.normal(size=(2, n + 1)) * np.sqrt(0.5)
+        values = draw[0] + 1j * draw[1]
+        values[0] = draw[0, 0] * np.sqrt(2)
+        if n <= truncation:
+            out[n, : n + 1] = values
+    return out
+
+
+def product_grid(truncation: int) -> Grid:
+    """Gaussian grid on which products of two fields of this truncation are formed without folding back."""
+    nlat = next(n for n in range((3 * truncation + 2) // 2, 10**6) if _smooth(2 * n))
+    return Grid.gaussian(nlat)
 
 
 def _smooth(n: int) -> bool:

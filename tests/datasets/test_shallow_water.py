@@ -225,7 +225,7 @@ def test_relaxation_draws_the_depth_to_the_jets():
     np.testing.assert_allclose(state[HEIGHT, 2, 0], jets[HEIGHT, 2, 0], rtol=0.15)
     assert state[HEIGHT, 0, 0] == 0
     # The jets themselves are at rest with it.
-    after, _ = free(21, 3600.0, relaxation=Relaxation(20.0, 2 * DAY)).run(jets, 24, None)
+    after, _ = free(15, 3600.0, relaxation=Relaxation(20.0, 2 * DAY)).run(jets, 24, None)
     np.testing.assert_allclose(after[:, 1:], jets[:, 1:], atol=1e-9)
 
 

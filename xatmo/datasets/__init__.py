@@ -6,6 +6,7 @@ from xatmo.datasets._shallow_water import LayerDamping, Relaxation
 from xatmo.datasets._vorticity import Damping, Forcing
 from xatmo.datasets.atmodist_layout import open_atmodist
 from xatmo.datasets.flow import barotropic
+from xatmo.datasets.jet import jet_latitude
 from xatmo.datasets.ocean import sea_level
 from xatmo.datasets.orbits import MISSIONS, Orbit
 from xatmo.datasets.sampling import grid_tracks, observe
@@ -21,6 +22,7 @@ __all__ = [
     "Relaxation",
     "barotropic",
     "grid_tracks",
+    "jet_latitude",
     "nadir_tracks",
     "observe",
     "open_atmodist",

@@ -412,3 +412,45 @@ def test_refusals(change: dict[str, Any], text: str) -> None:
 def test_some_steps_have_to_be_adversarial() -> None:
     with pytest.raises(OptionError, match="pretrain_steps=9 of max_steps=9; wanted some left"):
         run(make={"pretrain_steps": 9})
+
+
+# ---------------------------------------------------------------------- every generator
+@pytest.mark.slow
+@pytest.mark.parametrize("upsampling", ["interpolation", "subpixel", "resize", "deconvolution"])
+@pytest.mark.parametrize("backbone", ["plain", "residual", "dense"])
+@pytest.mark.parametrize("time_window", [None, 3])
+def test_every_generator_trains(backbone: str, upsampling: str, time_window: int | None) -> None:
+    """Factor 3, a rectangle, two variables of three inputs, a static field."""
+
+    class Source(Pairs):
+        def batches(self, epoch: int, *, start: int = 0, **kwargs: Any) -> Iterator[Any]:
+            time = () if time_window is None else (time_window,)
+            for k in range(start, self.n):
+                generator = torch.Generator().manual_seed(k)
+                shapes = ((3, *time, 4, 5), (2, *time, 12, 15), (1, 12, 15))
+                coarse, fine, static = (torch.randn(2, *shape, generator=generator) for shape in shapes)
+                yield Batch(coarse, fine, None, static)
+
+    torch.manual_seed(0)
+    common: dict[str, Any] = {"n_inputs": 3, "n_outputs": 2, "n_static": 1, "time_window": time_window}
+    common |= {"upsampling": upsampling, "channels": 4, "n_blocks": 1}
+    network = SuperResolution(SuperResolutionConfig(3, backbone=backbone, baseline_channels=(0, 1), **common))
+    module = Adversarial(
+        network, make("conditional", factor=3, **common), "mae+gradient", pretrain_steps=1, augmentation="mirror",
+        optimizer=OptimizerSettings.pair(learning_rate=1e-2),
+    )  # fmt: skip
+    before = copy.deepcopy(network)
+    result, _ = run(Source(), replace(SETTINGS, max_steps=3), given=module)
+    assert result.steps == 3
+    assert all(p.isfinite().all() for p in module.parameters())
+    assert not same(network, before)
+
+
+def test_the_generator_of_srgan_trains() -> None:
+    from xatmo.nn.superres.srgan import SRGAN, SRGANConfig
+
+    torch.manual_seed(0)
+    network = SRGAN(SRGANConfig.atmodist((2,), channels=4, n_blocks=1))
+    judge = make("srgan", factor=2, widths=(4, 8), strides=(1, 2), dense=8)
+    result, _ = run(given=Adversarial(network, judge, "mse", pretrain_steps=3, gate=GATE))
+    assert math.isfinite(result.history[-1]["discriminator"])

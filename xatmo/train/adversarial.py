@@ -85,7 +85,7 @@ class Adversarial(Objective):
         self,
         network: nn.Module,
         discriminator: nn.Module,
-        loss: str | Mapping[str, float] = "mae",
+        loss: str | Mapping[str, float] | losses.Mix = "mae",
         *,
         content_weight: float = 1.0,
         adversarial_weight: float = 1e-3,
@@ -96,7 +96,7 @@ class Adversarial(Objective):
         penalty: float = 0.0,
         average: float | None = None,
         keep: Literal["last", "best"] = "last",
-        validation_loss: str | Mapping[str, float] | None = None,
+        validation_loss: str | Mapping[str, float] | losses.Mix | None = None,
         augmentation: Augmentation = "none",
         seed: int = 0,
     ) -> None:
@@ -156,7 +156,7 @@ class Adversarial(Objective):
             "generator": generator, "discriminator": discriminator, "content_weight": self.content_weight,
             "adversarial_weight": self.adversarial_weight, "criterion": self.criterion, "content": self.loss.parts,
             "pretrain_steps": self.pretrain_steps, "gate": self.gate, "penalty": self.penalty, "average": self.decay,
-            "keep": "best" if self.keeps_best else "last",
+            "keep": "best" if self.keeps_best else "last", "validation_loss": self.validation_loss.parts,
         }  # fmt: skip
 
     def prepare(self, settings: TrainSettings) -> None:

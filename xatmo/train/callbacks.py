@@ -71,16 +71,22 @@ class Draws(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Seed for a step."""
-        self._seed(trainer.global_step, trainer.global_rank, 0)
+        self._seed(pl_module.device, trainer.global_step, trainer.global_rank, 0)
 
     def on_validation_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Seed for a batch of validation."""
-        self._seed(batch_idx, trainer.global_rank, 1)
+        self._seed(pl_module.device, batch_idx, trainer.global_rank, 1)
 
-    def _seed(self, *numbers: int) -> None:
-        torch.manual_seed(int(np.random.SeedSequence([self.seed, *numbers]).generate_state(1, np.uint64)[0] >> 1))
+    def _seed(self, device: torch.device, *numbers: int) -> None:
+        seed = int(np.random.SeedSequence([self.seed, *numbers]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+        torch.default_generator.manual_seed(seed)
+        # Not torch.manual_seed, which writes down a traceback, in milliseconds, wherever CUDA has not been used yet.
+        if device.type == "cuda":
+            torch.cuda.manual_seed(seed)
+        elif device.type == "mps":
+            torch.mps.manual_seed(seed)
 
 
 class Finite(Callback):

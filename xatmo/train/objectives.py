@@ -99,7 +99,7 @@ class Supervised(Objective):
     def __init__(
         self,
         network: nn.Module,
-        loss: str | Mapping[str, float] = "mae",
+        loss: str | Mapping[str, float] | losses.Mix = "mae",
         *,
         optimizer: OptimizerSettings | None = None,
         augmentation: Augmentation = "none",

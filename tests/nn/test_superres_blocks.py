@@ -126,6 +126,32 @@ def test_convlstm_is_its_recurrence() -> None:
     assert layer.input.bias.tolist() == [0.0] * 3 + [1.0] * 3 + [0.0] * 6
 
 
+def test_gradients_of_convlstm() -> None:
+    torch.manual_seed(0)
+    layer = ConvLSTM(1, 2, 3).double()
+    x = torch.randn(3, 1, 1, 3, 2, dtype=torch.float64, requires_grad=True)
+
+    def run(x: torch.Tensor, *_: torch.Tensor) -> torch.Tensor:
+        return layer(x)
+
+    assert torch.autograd.gradcheck(run, (x, *layer.parameters()))
+
+
+def test_convlstm_under_bfloat16() -> None:
+    torch.manual_seed(0)
+    layer = ConvLSTM(2, 4, 3)
+    x = torch.randn(6, 2, 2, 5, 6)
+    grads = []
+    for low in (False, True):
+        layer.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=low):
+            y = layer(x)
+        y.float().square().sum().backward()
+        grads.append([p.grad.clone() for p in layer.parameters()])
+    for a, b in zip(*grads, strict=True):
+        assert (a - b).abs().max() < 0.05 * a.abs().max()
+
+
 def test_convlstm_can_remember() -> None:
     layer = ConvLSTM(1, 1, 3)
     for p in layer.parameters():

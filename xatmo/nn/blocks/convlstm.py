@@ -27,8 +27,8 @@ class ConvLSTM(nn.Module):
 
     Notes
     -----
-    ``halo`` is for the frame itself; each further frame of the past adds ``state_halo`` cells. Sequences lie time first,
-    ``(time, batch, ...)``, so that the convolution of all frames is one call and each frame is contiguous.
+    ``halo`` is for the frame itself; each further frame of the past adds ``state_halo`` cells. Sequences lie time
+    first, ``(time, batch, ...)``, so that the convolution of all frames is one call and each frame is contiguous.
     The cell state stays in float32 under autocast.
 
     Examples
@@ -49,13 +49,14 @@ class ConvLSTM(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """``(time, batch, n_in, lat, lon)`` -> ``(time, batch, channels, lat, lon)``."""
-        gates = torch.unflatten(self.input(x.flatten(0, 1)), 0, x.shape[:2])
+        gates = self.input(x.flatten(0, 1)).split(x.shape[1])
+        wide = torch.promote_types(gates[0].dtype, torch.float32)
         hidden: torch.Tensor | None = None
         cell: torch.Tensor | None = None
         out = []
         for frame in gates:
             i, f, o, g = (frame if hidden is None else frame + self.state(hidden)).chunk(4, dim=1)
-            new = torch.sigmoid(i).float() * torch.tanh(g)
+            new = torch.sigmoid(i).to(wide) * torch.tanh(g)
             cell = new if cell is None else torch.sigmoid(f) * cell + new
             hidden = torch.sigmoid(o) * torch.tanh(cell).to(o.dtype)
             out.append(hidden)

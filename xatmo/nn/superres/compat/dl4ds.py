@@ -107,11 +107,8 @@ class _SpatialBody(nn.Module):
         y: torch.Tensor = self.dropout(self.activation(self.last(self.blocks(x))))
         if self.transition is None:
             return y
-        if self.backbone == "residual":
-            y = y + self.transition(x)
-        else:
-            y = self.transition(torch.cat([x, y], dim=1))
-        return y
+        z: torch.Tensor = self.transition(x if self.backbone == "residual" else torch.cat([x, y], dim=1))
+        return y + z if self.backbone == "residual" else z
 
 
 class _ConvNeXtBody(nn.Module):

@@ -13,12 +13,14 @@ def card(model: Model, *, name: str) -> str:
     config = model.config
     task = config.get("task", "model")
     needs = ", module=network" if config.get("network", {}).get("kind", "module") == "module" else ""
-    use = "ds.atmo.superresolve(model)" if model.factor > 1 else "ds.atmo.apply(model)"
+    use = "fine = ds.atmo.superresolve(model)" if model.factor > 1 else "fine = ds.atmo.apply(model)"
+    if not model.outputs and hasattr(model.network, "encoder"):
+        use = "features = ds.atmo.embed(model)\ndifference = ds.atmo.distance(other, model)"
     parts = [
         f"# {name}",
         f"{task} of xatmo, fingerprint `{model.fingerprint}`, "
         f"{sum(p.numel() for p in model.network.parameters()):,} parameters.",
-        f"```python\nimport xatmo\n\nmodel = xatmo.load({name!r}{needs})\nfine = {use}\n```",
+        f"```python\nimport xatmo\n\nmodel = xatmo.load({name!r}{needs})\n{use}\n```",
         "## Variables\n\n" + _channels("Reads", model.inputs) + "\n" + _channels("Writes", model.outputs),
         f"## Grid\n\nFactor {model.factor}. {_grid(model.grid)}"
         + (f" Trained on patches of {_sizes(model.patch_size)} coarse cells." if model.patch_size else ""),

@@ -310,6 +310,33 @@ class _Accessor(Generic[T]):
         )  # fmt: skip
 
     # ------------------------------------------------------------------ scores and plots
+    def embed(
+        self,
+        model: ModelLike,
+        *,
+        layer: str | None = None,
+        overlap: Mapping[Hashable, int] | None = None,
+        device: str = "auto",
+    ) -> xr.DataArray:
+        """Learned features of every window. See `xatmo.embedding.embed`."""
+        from xatmo import embedding
+
+        return embedding.embed(self._obj, model, layer=layer, overlap=overlap, device=device)
+
+    def distance(
+        self,
+        other: XarrayObject,
+        model: ModelLike,
+        *,
+        layer: str | None = None,
+        overlap: Mapping[Hashable, int] | None = None,
+        device: str = "auto",
+    ) -> xr.DataArray:
+        """How different two states are, in learned features. See `xatmo.embedding.distance`."""
+        from xatmo import embedding
+
+        return embedding.distance(self._obj, other, model, layer=layer, overlap=overlap, device=device)
+
     def verify(
         self,
         target: XarrayObject,

@@ -32,7 +32,11 @@ CONFIG, WEIGHTS, NORMALIZER, OUTPUT_NORMALIZER, STATIC, HISTORY, README = (
 )  # fmt: skip
 
 # Kind of network, as config["network"]["kind"] names it -> "module:function" that builds it from config["network"].
-BUILDERS: dict[str, str | None] = {"superresolver": "xatmo.nn.superres:build", "module": None}
+BUILDERS: dict[str, str | None] = {
+    "superresolver": "xatmo.nn.superres:build",
+    "representation": "xatmo.nn.representation:build",
+    "module": None,
+}
 
 
 @dataclass(frozen=True)

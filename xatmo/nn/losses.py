@@ -15,7 +15,7 @@ from typing import TypeAlias
 import torch
 from torch import nn
 
-from xatmo.errors import OptionError
+from xatmo.errors import ConfigError, OptionError
 from xatmo.nn import spectral_losses
 
 Loss: TypeAlias = Callable[[torch.Tensor, torch.Tensor, "torch.Tensor | None"], torch.Tensor]
@@ -79,13 +79,18 @@ LOSSES: dict[str, Loss] = {
 }
 
 
+LEARNED = "atmodist:"
+"""How the name of a loss begins that is a distance in learned features: ``"atmodist:PATH"``, ``"atmodist:PATH@LAYER"``
+with the path of a saved model. Whoever knows the channels and units of the fields brings it: see `Mix.bind`."""
+
+
 class Mix(nn.Module):
     """A weighted sum of losses.
 
     Parameters
     ----------
     parts : mapping of str to float
-        Name of a loss, as in `LOSSES`, to its weight.
+        Name of a loss, as in `LOSSES` or beginning with `LEARNED`, to its weight.
 
     Raises
     ------
@@ -100,15 +105,47 @@ class Mix(nn.Module):
 
     def __init__(self, parts: Mapping[str, float]) -> None:
         super().__init__()
-        unknown = sorted(set(parts) - set(LOSSES))
+        unknown = sorted(n for n in parts if n not in LOSSES and not _path(n))
         if unknown or not parts:
-            message = f"loss {unknown[0] if unknown else 'nothing'!r} is not available; possible are {sorted(LOSSES)}"
+            message = f"loss {unknown[0] if unknown else 'nothing'!r} is not available; possible are {sorted(LOSSES)}, "
+            message += f"and {LEARNED + 'PATH'!r} of a saved AtmoDist model"
             raise OptionError(message)
         for name, weight in parts.items():
             if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < math.inf:
                 message = f"loss {name!r} has weight {weight!r}; wanted a positive number"
                 raise OptionError(message)
         self.parts = {name: float(weight) for name, weight in parts.items()}
+        self._learned: dict[str, int] = {}
+        self.learned = nn.ModuleList()
+
+    @property
+    def unbound(self) -> tuple[str, ...]:
+        """Names of learned losses that `bind` has yet to bring."""
+        return tuple(n for n in self.parts if n not in LOSSES and n not in self._learned)
+
+    def bind(self, resolve: Callable[[str], nn.Module]) -> Mix:
+        """Bring the learned losses.
+
+        Parameters
+        ----------
+        resolve : callable
+            From what follows `LEARNED` in a name to a module that is called as a loss is.
+
+        Returns
+        -------
+        Mix
+            This one.
+
+        Examples
+        --------
+        >>> mix = build("mae + 0.5 atmodist:models/a@stage3").bind(lambda name: nn.L1Loss())
+        >>> sorted(mix.parts)
+        ['atmodist:models/a@stage3', 'mae']
+        """
+        for name in self.unbound:
+            self._learned[name] = len(self.learned)
+            self.learned.append(resolve(name.removeprefix(LEARNED)))
+        return self
 
     def forward(
         self, prediction: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None = None
@@ -120,15 +157,31 @@ class Mix(nn.Module):
         self, prediction: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None = None
     ) -> dict[str, torch.Tensor]:
         """Each loss by its name, as it is without its factor in the sum."""
-        return {name: LOSSES[name](prediction, target, weight) for name in self.parts}
+        if self.unbound:
+            message = (
+                f"the loss {self.unbound[0]!r} has not been loaded: it needs the names and units of the channels. "
+                "Train with a task, which knows them, or give Mix.bind a xatmo.nn.representation.ContentLoss"
+            )
+            raise ConfigError(message)
+        found = {}
+        for name in self.parts:
+            loss = self.learned[self._learned[name]] if name in self._learned else LOSSES[name]
+            found[name] = loss(prediction, target, weight)
+        return found
 
     def total(self, values: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Sum of losses times their factors."""
         return torch.stack([factor * values[name] for name, factor in self.parts.items()]).sum()
 
 
-def build(loss: str | Mapping[str, float]) -> Mix:
+def _path(name: str) -> str:
+    return name.removeprefix(LEARNED) if name.startswith(LEARNED) else ""
+
+
+def build(loss: str | Mapping[str, float] | Mix) -> Mix:
     """Make a loss from a name, names joined with ``+`` (each with a factor before it, if not 1), or a mapping.
+
+    A `Mix` comes back as it is.
 
     Examples
     --------
@@ -137,6 +190,8 @@ def build(loss: str | Mapping[str, float]) -> Mix:
     >>> build("mae + 0.1 spectral_power").parts
     {'mae': 1.0, 'spectral_power': 0.1}
     """
+    if isinstance(loss, Mix):
+        return loss
     if not isinstance(loss, str):
         return Mix(loss)
     parts: dict[str, float] = {}

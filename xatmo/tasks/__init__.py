@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from xatmo.tasks.atmodist import AtmoDist
 from xatmo.tasks.base import Task
 from xatmo.tasks.superresolver import SuperResolver
 
@@ -13,9 +14,9 @@ if TYPE_CHECKING:
 
     from xatmo.model import Model
 
-__all__ = ["Model", "SuperResolver", "Task", "as_model", "load"]
+__all__ = ["AtmoDist", "Model", "SuperResolver", "Task", "as_model", "load"]
 
-_TASKS: dict[str, type[Task]] = {"SuperResolver": SuperResolver}
+_TASKS: dict[str, type[Task]] = {"AtmoDist": AtmoDist, "SuperResolver": SuperResolver}
 
 
 def load(path: str | Path, *, module: torch.nn.Module | None = None) -> Task:

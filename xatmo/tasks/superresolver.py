@@ -10,7 +10,7 @@ import xarray as xr
 
 from xatmo import cf
 from xatmo.errors import ConfigError, OptionError
-from xatmo.tasks import _pairs
+from xatmo.tasks import _content, _pairs
 from xatmo.tasks._batches import PairBatches
 from xatmo.tasks.base import Task
 from xatmo.typing import XarrayObject
@@ -47,7 +47,9 @@ class SuperResolver(Task):
     loss : str or mapping
         ``"mae"``, ``"mse"``, ``"gradient"``, ``"spectral_power"``, ``"spectral_coherence"``, ``"spectral_weighted"``,
         ``"spectral_adjusted"``; several joined with ``+``, with factors (``"mae + 0.1 spectral_power"``), or a mapping
-        from these to weights. Spectral losses need patches without missing cells: see `xatmo.nn.spectral_losses`.
+        from these to weights. ``"atmodist:PATH"`` is the distance in the features of a saved `AtmoDist`, of its last
+        layer unless another is named (``"atmodist:PATH@stage3"``). Spectral and learned losses need patches without
+        missing cells: see `xatmo.nn.spectral_losses`.
     loss_weights : {None, "area"}
         How cells count in the loss: all alike, or by their area on the sphere, as in scores.
     constraint : {None}
@@ -362,6 +364,7 @@ class SuperResolver(Task):
         """
         import torch
 
+        from xatmo.model import Channel
         from xatmo.train import Supervised, TrainSettings, whole
         from xatmo.train import fit as run
 
@@ -388,8 +391,9 @@ class SuperResolver(Task):
             patience=patience,
         )  # fmt: skip
         augmentation = self._augmentation(pairs)
+        loss = _content.bind(self._config["loss"], [Channel.of(a) for a in pairs.fine.data_vars.values()], outputs)
         objective = Supervised(
-            network, self._config["loss"], optimizer=self._optimizer_settings(devices), augmentation=augmentation,
+            network, loss, optimizer=self._optimizer_settings(devices), augmentation=augmentation,
             seed=seed,
         )  # fmt: skip
         described = source.describe()

@@ -34,7 +34,7 @@ class RepresentationConfig:
         the convolution alone; ``"plain"`` a 3 x 3 convolution of stride 1. The last map is 32, 16 or 8 times smaller
         than the patch. ``"auto"`` takes the first that leaves at least four cells, else ``"plain"``.
     norm_momentum : float
-        Part of a batch in the running statistics of the batch normalization.
+        Part of a batch in the running statistics of the batch normalization, once they have settled.
     norm_eps : float
     head_channels : int
         Width of the head's convolutions.

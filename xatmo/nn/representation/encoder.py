@@ -66,7 +66,7 @@ class Encoder(nn.Module):
         pool = [MaxPool()] if kind == "pooled" else []
         self.stem = nn.Sequential(first, norms(made.stem), nn.ReLU(), *pool)
         width = made.stem
-        stages = []
+        stages: list[nn.Module] = []
         for number, (channels, n_blocks) in enumerate(zip(made.widths, made.blocks, strict=True)):
             blocks = []
             for k in range(n_blocks):
@@ -81,7 +81,7 @@ class Encoder(nn.Module):
         """Names that `features` takes, in the order of the network."""
         found = ["stem"]
         for number, stage in enumerate(self.stages, start=1):
-            blocks = len(stage) if isinstance(stage, nn.Sequential) else 0
+            blocks = len(list(stage.children()))
             found += [f"stage{number}.{k}" for k in range(blocks - 1)] + [f"stage{number}"]
         return tuple(found)
 
@@ -114,7 +114,7 @@ class Encoder(nn.Module):
         if wanted == "stem":
             return x
         for number, stage in enumerate(self.stages, start=1):
-            for k, block in enumerate(stage):  # type: ignore[arg-type]  (a Sequential)
+            for k, block in enumerate(stage.children()):
                 x = block(x)
                 if wanted == f"stage{number}.{k}":
                     return x

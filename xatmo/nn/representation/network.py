@@ -34,7 +34,7 @@ class PairHead(nn.Module):
         super().__init__()
         width = config.head_channels
         norms = Norms(eps=config.norm_eps, momentum=config.norm_momentum)
-        self.cells = tuple(-(-n // 2) for n in cells)
+        self.cells = (-(-cells[0] // 2), -(-cells[1] // 2))
         self.convolutions = nn.Sequential(
             SameConv2d(2 * n_features, width, 3, stride=2), norms(width), nn.ReLU(),
             SameConv2d(width, width, 3), norms(width), nn.ReLU(),

@@ -1,0 +1,629 @@
+"""AtmoDist: features, and a distance, learned from telling how far two fields lie apart in time."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import xarray as xr
+
+from xatmo import cf
+from xatmo.errors import ConfigError, OptionError
+from xatmo.tasks import _lag_scores, _lagged, _pairs
+from xatmo.tasks._lagged import LaggedBatches, LaggedFields
+from xatmo.tasks.base import Task
+from xatmo.typing import XarrayObject
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+
+    from xatmo.model import Channel, Model
+    from xatmo.normalize import Normalizer
+
+DEFAULT_PATCH = 64
+NORMALIZATIONS = ("standard", "minmax", "robust", "log1p")
+_OF_OUR_NETWORKS = ("encoder", "stem", "head_channels", "dropout", "norm_momentum")
+_CALIBRATION_PAIRS = 2048
+
+
+class AtmoDist(Task):
+    r"""Learn to tell how many steps of time lie between two patches of the same place.
+
+    One encoder maps both patches to features, a head names the lag (`xatmo.nn.representation`). What the encoder has to
+    know for that, how a flow evolves, makes its features a measure of how different two states are:
+    ``ds.atmo.distance(other, model)``, and a loss for other networks, ``loss="atmodist:PATH"``. S. Hoffmann and C.
+    Lessig, AtmoDist: self-supervised representation learning for atmospheric dynamics, Environmental Data Science 2
+    (2023).
+
+    Parameters
+    ----------
+    max_lag : int
+        Lags to tell apart, in steps: 1 to ``max_lag``.
+    encoder : {"small", "resnet18", "resnet50"}
+        ``"small"`` is that of AtmoDist: 24 basic blocks, 16 to 128 channels.
+    stem : {"auto", "pooled", "strided", "plain"}
+        First layers; ``"auto"`` leaves at least four cells of the last map: see `RepresentationConfig`.
+    head_channels : int
+    dropout : float
+        Before the last layer.
+    norm_momentum : float
+        Part of a batch in the running statistics of the batch normalization.
+    normalization : {"log1p", "standard", "robust", "minmax"}
+        ``"log1p"`` is AtmoDist's, for fields with rare large values, as vorticity: see `xatmo.Normalizer`.
+    label_smoothing : float
+        Part of the label that is spread over all lags.
+    label_spread : float
+        Width, in lags, over which neighbouring lags count as nearly right. 0: they do not.
+    optimizer : {"adamw", "adam", "sgd"}
+    learning_rate : float
+    weight_decay : float
+        Of kernels.
+    schedule : {"one-cycle", "cosine", "constant", "step", "plateau"}
+    momentum : float
+        Of ``sgd``.
+    plateau_patience : int
+    plateau_delta, lowest_rate : float
+        Of ``"plateau"``: see `xatmo.train.OptimizerSettings`.
+    clip : {"global", "variable"}
+        Whether the gradient is cut as a whole or variable by variable.
+    gradient_clip : float
+        Largest norm; 0 cuts nothing.
+    scale_learning_rate : bool
+        Whether to multiply the learning rate by the number of devices.
+
+    Raises
+    ------
+    OptionError
+        If a keyword has a value that is not available.
+
+    Notes
+    -----
+    The published training is ``AtmoDist(23, optimizer="sgd", learning_rate=0.1, schedule="plateau",
+    plateau_delta=0.04, lowest_rate=1e-5, weight_decay=2e-4, clip="variable", gradient_clip=5.0)`` with
+    ``fit(ds, variables=["d", "vo"], patch_size=160, lag_step="3h", n_patches=20, batch_size=128, epochs=60,
+    warmup_subset=256000, warmup_epochs=20)``.
+
+    Examples
+    --------
+    >>> import xatmo
+    >>> ds = xatmo.datasets.barotropic(21, days=4, spin_up=2, output_every="3h", variables=["vo"])
+    >>> task = AtmoDist(4)
+    >>> task = task.fit(ds, patch_size=16, batch_size=8, max_steps=2, accelerator="cpu", progress=False)
+    >>> scores = task.evaluate(ds)
+    >>> dict(scores.sizes), 0 <= float(scores.top1) <= 1
+    ({'lag': 4, 'predicted_lag': 4}, True)
+    """
+
+    name: ClassVar[str] = "AtmoDist"
+
+    def __init__(
+        self,
+        max_lag: int,
+        *,
+        encoder: str = "small",
+        stem: str = "auto",
+        head_channels: int = 128,
+        dropout: float = 0.0,
+        norm_momentum: float = 0.01,
+        normalization: str = "log1p",
+        label_smoothing: float = 0.0,
+        label_spread: float = 0.0,
+        optimizer: str = "adamw",
+        learning_rate: float = 1e-3,
+        weight_decay: float = 0.01,
+        schedule: str = "one-cycle",
+        momentum: float = 0.9,
+        plateau_patience: int = 8,
+        plateau_delta: float = 0.0,
+        lowest_rate: float = 0.0,
+        clip: str = "global",
+        gradient_clip: float = 1.0,
+        scale_learning_rate: bool = False,
+    ) -> None:
+        from xatmo.train import whole
+        from xatmo.train.representation import CLIPS
+        from xatmo.train.settings import real
+
+        super().__init__()
+        for option, value, known in (("normalization", normalization, NORMALIZATIONS), ("clip", clip, CLIPS)):
+            if value not in known:
+                message = f"{option}={value!r} is not available; possible are {list(known)}"
+                raise OptionError(message)
+        self._config: dict[str, Any] = {
+            "max_lag": whole("max_lag", max_lag, 2), "encoder": encoder, "stem": stem,
+            "head_channels": whole("head_channels", head_channels), "dropout": real("dropout", dropout),
+            "norm_momentum": real("norm_momentum", norm_momentum, positive=True), "normalization": normalization,
+            "label_smoothing": label_smoothing, "label_spread": real("label_spread", label_spread),
+            "optimizer": optimizer, "learning_rate": real("learning_rate", learning_rate, positive=True),
+            "weight_decay": real("weight_decay", weight_decay), "schedule": schedule, "momentum": momentum,
+            "plateau_patience": plateau_patience, "plateau_delta": real("plateau_delta", plateau_delta),
+            "lowest_rate": real("lowest_rate", lowest_rate), "clip": clip,
+            "gradient_clip": real("gradient_clip", gradient_clip), "scale_learning_rate": bool(scale_learning_rate),
+        }  # fmt: skip
+        self._module: torch.nn.Module | None = None
+        # Let those who use a setting check it, now rather than after the data are read.
+        self._network_config(1, (64, 64))
+        self._optimizer_settings(1)
+        self._labels()
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Settings with which the task was made."""
+        return dict(self._config)
+
+    @property
+    def max_lag(self) -> int:
+        """Lags that are told apart."""
+        return int(self._config["max_lag"])
+
+    # ------------------------------------------------------------------ other ways to make one
+    @classmethod
+    def from_module(cls, module: torch.nn.Module, *, max_lag: int, **settings: Any) -> Self:  # type: ignore[override]
+        """Make the task around a network of the caller's, to be trained by ``fit``.
+
+        Parameters
+        ----------
+        module : torch.nn.Module
+            ``(batch, 2, channel, lat, lon) -> (batch, max_lag)``. For ``.atmo.embed`` it has an attribute ``encoder``
+            with ``features(x, layer)``, ``layers``, ``require(layer)`` and ``n_inputs``, as `Encoder`.
+        max_lag : int
+        **settings
+            Those of `AtmoDist` that concern training.
+
+        Raises
+        ------
+        OptionError
+            If it is no module, or a setting describes a network of ours.
+        """
+        import torch
+
+        given: object = module
+        if not isinstance(given, torch.nn.Module):
+            message = f"module is {type(module).__name__}; wanted a torch.nn.Module"
+            raise OptionError(message)
+        if foreign := sorted(set(settings) & set(_OF_OUR_NETWORKS)):
+            message = f"{foreign} describe a network of ours; with a module of your own leave them out"
+            raise OptionError(message)
+        task = cls(max_lag, **settings)
+        task._module = module
+        return task
+
+    @classmethod
+    def of_model(cls, model: Model) -> Self:
+        """Make the fitted task that belongs to a model."""
+        try:
+            task = cls(**model.config["settings"])
+        except (KeyError, TypeError) as error:
+            message = f"this model has settings that AtmoDist does not know ({error})"
+            raise ConfigError(message) from error
+        task._model = model
+        if model.config["network"].get("kind") == "module":
+            task._module = model.network
+        return task
+
+    # ------------------------------------------------------------------ training
+    def fit(  # type: ignore[override]
+        self,
+        train: XarrayObject,
+        *,
+        variables: Sequence[Hashable] | None = None,
+        patch_size: int | Mapping[str, int] | None = None,
+        lag_step: int | str | pd.Timedelta = 1,
+        latitudes: tuple[float, float] = (-60.0, 60.0),
+        n_patches: int = 8,
+        validation: XarrayObject | None = None,
+        warmup_subset: int | None = None,
+        warmup_epochs: int = 20,
+        keep: str | int = "best",
+        save_epochs: bool = False,
+        batch_size: int = 64,
+        epochs: int = 20,
+        max_steps: int | None = None,
+        max_time: str | None = None,
+        patience: int | None = None,
+        memory: int = 512 << 20,
+        accelerator: str = "auto",
+        devices: int = 1,
+        precision: str | None = None,
+        seed: int = 0,
+        run_dir: str | Path | None = None,
+        resume: bool = True,
+        progress: bool = True,
+    ) -> Self:
+        """Train. This reads the data and computes: statistics first, then batch after batch.
+
+        Each time with the largest lag after it, over even steps, is the earlier one of ``n_patches`` pairs per epoch:
+        at random places with their centre in ``latitudes``, wrapping around a global grid, at random lags.
+
+        Parameters
+        ----------
+        train : Dataset or DataArray (time, latitude, longitude)
+            May be lazy, in any chunks: blocks of it are read, shuffled, in bounded memory, without a copy on disk.
+        variables : sequence of str, optional
+            Which to read; by default all that have time, latitude and longitude.
+        patch_size : int or mapping, optional
+            Cells: a number, or ``{"lat": 96, "lon": 160}``. Default 64, or what there is.
+        lag_step : int or str
+            Step of the lag: a number of times, or a duration such as ``"3h"``.
+        latitudes : (float, float)
+            Degrees between which patches are centred.
+        n_patches : int
+            Pairs for each time in an epoch.
+        validation : Dataset or DataArray, optional
+            Like ``train``, from other times; the same pairs in every epoch.
+        warmup_subset : int, optional
+            A first phase sees only so many pairs, always the same; it helps deep networks to start.
+        warmup_epochs : int
+            How often it sees them. These steps come before ``epochs``, and count in ``max_steps``.
+        keep : {"best", "last"} or int
+            Weights that are kept: of the lowest validation loss, where there is validation; the last ones; or those
+            after this epoch, counted from 1. A run with ``save_epochs`` in a ``run_dir``, once finished, may be asked
+            again for another epoch, without training.
+        save_epochs : bool
+            Whether to keep the weights of every epoch in ``run_dir``.
+        batch_size : int
+            Pairs per step and device.
+        epochs : int
+        max_steps : int, optional
+            Optimiser steps; wins over ``epochs``.
+        max_time : str, optional
+            Budget, ``"HH:MM:SS"``.
+        patience : int, optional
+            Validations without improvement after which training stops.
+        memory : int
+            Bytes of data held at a time. Data that fit into half of it are read once.
+        accelerator, devices, precision, seed, run_dir, resume, progress
+            See `SuperResolver.fit`.
+
+        Returns
+        -------
+        AtmoDist
+            This one, fitted.
+
+        Raises
+        ------
+        DimensionError, VariableError, CoordinateError
+            If the data do not have what pairs need.
+        MissingValueError
+            If a value is missing.
+        OptionError
+            If a keyword has an impossible value.
+        ConfigError
+            If ``run_dir`` holds a run with other settings.
+        """
+        import torch
+
+        from xatmo.model import Channel
+        from xatmo.normalize import Normalizer
+        from xatmo.train import TrainSettings, whole
+        from xatmo.train import fit as run
+        from xatmo.train.representation import Representation
+
+        ds = _pairs.as_dataset(train, "train")
+        names = list(variables) if variables is not None else _timed(ds)
+        data = _lagged.lagged_fields(ds, names, [(1.0, 0.0)] * len(names))
+        patch = _lagged.check_patch(patch_size, data.grid, DEFAULT_PATCH)
+        step = data.steps_of(lag_step)
+        seed, devices = whole("seed", seed, 0), whole("devices", devices)
+        pairing = data.pairing(patch, self.max_lag, step, _band(latitudes))
+        fields = xr.Dataset({str(f.name): f for f in data.fields})
+        normalizer = Normalizer.fit(fields, method=self._config["normalization"])
+        common: dict[str, Any] = {
+            "n_patches": whole("n_patches", n_patches), "batch_size": whole("batch_size", batch_size), "memory": memory,
+        }  # fmt: skip
+        warmup = None if warmup_subset is None else (whole("warmup_subset", warmup_subset),
+                                                     whole("warmup_epochs", warmup_epochs))  # fmt: skip
+        source = LaggedBatches(data, pairing, data.names, normalizer, **common, seed=seed, warmup=warmup)
+        channels = tuple(Channel.of(f) for f in data.fields)
+        held_out = None
+        if validation is not None:
+            other = _lagged.matching(_pairs.as_dataset(validation, "validation"), channels, "validation")
+            wanted = other.pairing(patch, self.max_lag, other.steps_of(step * data.step), _band(latitudes))
+            held_out = LaggedBatches(
+                other, wanted, data.names, normalizer, **common, seed=seed + 1, training=False
+            )  # fmt: skip
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network, network_config = self._network(len(names), patch)
+        first = source.warmup_steps(devices)
+        steps = first + whole("epochs", epochs) * source.n_batches(devices) if max_steps is None else max_steps
+        settings = TrainSettings(
+            steps, accelerator=accelerator, devices=devices, precision=precision, seed=seed, max_time=max_time,
+            patience=patience, gradient_clip=self._config["gradient_clip"],
+        )  # fmt: skip
+        described = {**source.describe(), "warmup": None if warmup is None else list(warmup)}
+        with tempfile.TemporaryDirectory(prefix="xatmo-") as scratch:
+            saves = save_epochs or isinstance(keep, int)
+            folder = (Path(scratch) if run_dir is None else Path(run_dir) / "epochs") if saves else None
+            objective = Representation(
+                network, optimizer=self._optimizer_settings(devices), labels=self._labels(), clip=self._config["clip"],
+                warmup_steps=first, snapshots=folder, steps_per_epoch=source.n_batches(devices), keep=keep,
+            )  # fmt: skip
+            result = run(
+                objective, source, settings, validation=held_out, run_dir=run_dir, resume=resume, progress=progress,
+                identity={**self._config, **described, "network": network_config, "statistics": _rounded(normalizer)},
+            )  # fmt: skip
+        training = {
+            **described, "step_seconds": step * data.step, "latitudes": list(_band(latitudes)), "steps": result.steps,
+            "seconds": round(result.seconds, 1), "precision": result.precision, "seed": seed, "devices": devices,
+            "keep": keep,
+        }  # fmt: skip
+        scores = {k: result.history[-1][k] for k in ("loss", "top1", "top3")} if result.history else {}
+        if result.best_validation_loss is not None:
+            scores["validation_loss"] = result.best_validation_loss
+        config = {"task": self.name, "settings": self.config, "network": network_config, "normalized": True,
+                  "training": training, "scores": scores, "content_scale": {}}  # fmt: skip
+        self._model = self._made(network, config, channels, normalizer, data, patch)
+        self._model.history = result.history
+        self._calibrate(source, held_out, accelerator)
+        return self
+
+    # ------------------------------------------------------------------ scores
+    def evaluate(
+        self,
+        ds: XarrayObject,
+        *,
+        n_patches: int = 8,
+        latitudes: tuple[float, float] | None = None,
+        batch_size: int = 64,
+        seed: int = 0,
+        control: bool = False,
+        device: str = "auto",
+    ) -> xr.Dataset:
+        """Score on pairs drawn from ``ds``, the same for the same seed. This computes.
+
+        Parameters
+        ----------
+        ds : Dataset or DataArray
+            With the variables of the training, matched by name and converted, on any times and any grid.
+        n_patches : int
+            Pairs at each time.
+        latitudes : (float, float), optional
+            Degrees between which patches are centred; those of the training by default.
+        batch_size, seed : int
+        control : bool
+            Score against shuffled lags instead: what comes out is chance.
+        device : str
+
+        Returns
+        -------
+        Dataset
+            ``top1``, ``top3`` (fraction of pairs whose lag is the likeliest, or among three), ``mae`` (mean absolute
+            error of the likeliest lag, in steps), ``cross_entropy``; the same by ``lag`` as ``top1_by_lag`` ...;
+            ``confusion (lag, predicted_lag)``, each row normalized by the true lag; ``n_pairs``. Coordinate
+            ``lag_time`` is the duration.
+        """
+        source = self._source(
+            ds, "evaluate", n_patches=n_patches, latitudes=latitudes, batch_size=batch_size, seed=seed, control=control
+        )
+        return _lag_scores.evaluate(self.model, source, self._seconds, device=device)
+
+    def accuracy_map(
+        self,
+        ds: XarrayObject,
+        *,
+        lag: int,
+        stride: int | None = None,
+        n_times: int | None = None,
+        latitudes: tuple[float, float] = (-90.0, 90.0),
+        batch_size: int = 64,
+        device: str = "auto",
+    ) -> xr.Dataset:
+        """Map of the scores at one lag: a window slides over the globe. This computes.
+
+        Parameters
+        ----------
+        ds : Dataset or DataArray
+            Select a season for the map of a season.
+        lag : int
+            In steps, 1 to ``max_lag``.
+        stride : int, optional
+            Cells from one window to the next; an eighth of a patch by default.
+        n_times : int, optional
+            Evenly spread times to look at; all by default.
+        latitudes : (float, float)
+        batch_size : int
+        device : str
+
+        Returns
+        -------
+        Dataset (latitude, longitude)
+            ``accuracy``, ``near`` (at most one step wrong) and ``entropy`` (nats), at the centres of the windows.
+        """
+        from xatmo.train import whole
+
+        if whole("lag", lag) > self.max_lag:
+            message = f"lag={lag}; wanted 1 to {self.max_lag} steps"
+            raise OptionError(message)
+        stride = max(1, min(self.model.patch_size.values()) // 8) if stride is None else whole("stride", stride)
+        n_times = None if n_times is None else whole("n_times", n_times)
+        source = self._source(ds, "accuracy_map", n_patches=1, latitudes=latitudes, batch_size=batch_size, seed=0)
+        return _lag_scores.accuracy_map(self.model, source, int(lag), stride, n_times, device=device)
+
+    def metric_by_lag(
+        self,
+        ds: XarrayObject,
+        *,
+        layer: str | None = None,
+        n_pairs: int = 4096,
+        latitudes: tuple[float, float] | None = None,
+        batch_size: int = 64,
+        seed: int = 0,
+        device: str = "auto",
+    ) -> xr.Dataset:
+        r"""How the distance in features grows with lag, beside distances between the fields themselves. This computes.
+
+        The scale :math:`\alpha` brings ``content`` nearest to ``l2``, by least squares over the upper half of the lags.
+        It is kept with the model, for this layer, and used by ``.atmo.distance`` and ``loss="atmodist:PATH"``; save
+        the task afterwards.
+
+        Parameters
+        ----------
+        ds : Dataset or DataArray
+        layer : str, optional
+            Of the encoder; the last by default.
+        n_pairs : int
+            Least number of pairs.
+        latitudes, batch_size, seed, device
+            See `evaluate`.
+
+        Returns
+        -------
+        Dataset (lag)
+            Mean and standard deviation (``_std``) of ``content``, ``l1``, ``l2``, ``psnr`` (50 - PSNR) and ``ssim``
+            ((1 - SSIM) / 2); fields in standard deviations, without the logarithm of ``"log1p"``. ``scaled_content``
+            is ``content`` times the attribute ``scale``.
+        """
+        from xatmo.train import whole
+
+        source = self._source(ds, "metric_by_lag", n_patches=8, latitudes=latitudes, batch_size=batch_size, seed=seed)
+        return self._metric(source, layer, whole("n_pairs", n_pairs), device)
+
+    # ------------------------------------------------------------------ its parts
+    @property
+    def _seconds(self) -> float:
+        return float(self.model.config["training"]["step_seconds"])
+
+    def _source(
+        self,
+        ds: XarrayObject,
+        what: str,
+        *,
+        n_patches: int,
+        latitudes: tuple[float, float] | None,
+        batch_size: int,
+        seed: int,
+        control: bool = False,
+    ) -> LaggedBatches:
+        from xatmo.train import whole
+
+        model = self.model
+        data = _lagged.matching(_pairs.as_dataset(ds, what), model.inputs, what)
+        band = _band(model.config["training"]["latitudes"] if latitudes is None else latitudes)
+        patch = (model.patch_size["lat"], model.patch_size["lon"])
+        pairing = data.pairing(patch, self.max_lag, data.steps_of(self._seconds), band)
+        if model.normalizer is None:  # pragma: no cover  (every fit makes one)
+            message = "this model has no normalizer; train it with fit"
+            raise ConfigError(message)
+        return LaggedBatches(
+            data, pairing, [c.name for c in model.inputs], model.normalizer, n_patches=whole("n_patches", n_patches),
+            batch_size=whole("batch_size", batch_size), seed=whole("seed", seed, 0), training=False, control=control,
+        )  # fmt: skip
+
+    def _metric(self, source: LaggedBatches, layer: str | None, n_pairs: int, device: str) -> xr.Dataset:
+        from xatmo.nn.representation import least_squares_scale
+        from xatmo.nn.representation.windows import encoder_of
+
+        name = encoder_of(self.model.network).require(layer)
+        out = _lag_scores.metric_by_lag(self.model, source, name, self._seconds, n_pairs, device=device)
+        scale = least_squares_scale(out["content"].values.tolist(), out["l2"].values.tolist())
+        self.model.config.setdefault("content_scale", {})[name] = scale
+        scaled = (out["content"] * scale).assign_attrs(long_name="scaled distance in features", units="1")
+        return out.assign(scaled_content=scaled).assign_attrs(layer=name, scale=scale)
+
+    def _calibrate(self, source: LaggedBatches, held_out: LaggedBatches | None, accelerator: str) -> None:
+        """Find the scale of the last layer, where the network has layers and their features differ."""
+        if not hasattr(self.model.network, "encoder"):
+            return
+        chosen = source if held_out is None else held_out
+        quiet = LaggedBatches(
+            chosen.data, chosen.pairing, chosen.channels, self.model.normalizer,  # type: ignore[arg-type]
+            n_patches=chosen.n_patches, batch_size=chosen.batch_size, seed=chosen.seed,
+        )  # fmt: skip
+        quiet.windows = chosen.windows
+        try:
+            self._metric(quiet, None, min(_CALIBRATION_PAIRS, 4 * quiet.n_pairs),
+                         "cpu" if accelerator == "cpu" else "auto")  # fmt: skip
+        except OptionError:
+            return  # features that do not differ have no scale
+
+    def _network(self, n_inputs: int, patch: tuple[int, int]) -> tuple[torch.nn.Module, dict[str, Any]]:
+        if self._module is not None:
+            _require_fitting(self._module, n_inputs, patch, self.max_lag)
+            return self._module, {"kind": "module"}
+        from xatmo.nn.representation import PairClassifier
+
+        config = self._network_config(n_inputs, patch)
+        return PairClassifier(config), config.to_dict()
+
+    def _network_config(self, n_inputs: int, patch: tuple[int, int]) -> Any:
+        from xatmo.nn.representation import RepresentationConfig
+
+        return RepresentationConfig(
+            n_inputs, self.max_lag, patch, **{name: self._config[name] for name in _OF_OUR_NETWORKS}
+        )
+
+    def _optimizer_settings(self, devices: int) -> Any:
+        from xatmo.train import OptimizerSettings
+
+        names = ("optimizer", "weight_decay", "schedule", "momentum", "plateau_patience", "plateau_delta",
+                 "lowest_rate")  # fmt: skip
+        rate = self._config["learning_rate"] * (devices if self._config["scale_learning_rate"] else 1)
+        return OptimizerSettings(learning_rate=rate, **{n: self._config[n] for n in names})
+
+    def _labels(self) -> Any:
+        from xatmo.train.representation import LabelSmoothing
+
+        return LabelSmoothing(self._config["label_smoothing"], self._config["label_spread"])
+
+    def _made(
+        self,
+        network: torch.nn.Module,
+        config: dict[str, Any],
+        channels: tuple[Channel, ...],
+        normalizer: Normalizer,
+        data: LaggedFields,
+        patch: tuple[int, int],
+    ) -> Model:
+        from xatmo.model import Model
+
+        return Model(
+            network.eval(), config, channels, (), normalizer, None, None, 1, {"lat": patch[0], "lon": patch[1]},
+            {"coarse": data.grid.to_dict()},
+        )  # fmt: skip
+
+
+def _timed(ds: xr.Dataset) -> list[Hashable]:
+    """Variables that have time, latitude and longitude."""
+    (time,) = ds[cf.time(ds)].dims
+    return cf.variables_with(ds, (time, *cf.horizontal(ds).dims), what="train", kinds="fiu")
+
+
+def _band(latitudes: Any) -> tuple[float, float]:
+    try:
+        low, high = sorted(float(x) for x in latitudes)
+    except (TypeError, ValueError):
+        low = high = float("nan")
+    if not -90 <= low < high <= 90:
+        message = f"latitudes={latitudes!r}; wanted two degrees, such as (-60, 60)"
+        raise OptionError(message)
+    return low, high
+
+
+def _rounded(normalizer: Normalizer) -> dict[str, list[float]]:
+    """Statistics that tell data from others, and do not depend on the order in which they were summed."""
+    return {n: [float(f"{float(a):.5g}") for a in normalizer.scaling(n)] for n in normalizer.names}
+
+
+def _require_fitting(module: torch.nn.Module, n_inputs: int, patch: tuple[int, int], max_lag: int) -> None:
+    """Raise unless a module of the caller's scores the lags of a pair, by one look at zeros."""
+    import torch
+
+    tensors = [*module.parameters(), *module.buffers()]
+    zeros = torch.zeros(1, 2, n_inputs, *patch, device=tensors[0].device if tensors else "cpu")
+    training = module.training
+    try:
+        with torch.no_grad():
+            shape = tuple(module.eval()(zeros).shape)
+    except Exception as error:  # a caller's module may raise anything
+        first = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        message = f"the module cannot read pairs {tuple(zeros.shape)}: {first}"
+        raise OptionError(message) from error
+    finally:
+        module.train(training)
+    if shape != (1, max_lag):
+        message = f"the module turned {tuple(zeros.shape)} into {shape}; wanted {(1, max_lag)}"
+        raise OptionError(message)

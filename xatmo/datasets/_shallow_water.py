@@ -37,20 +37,25 @@ class Relaxation:
         In which a departure falls to 1/e, in seconds.
     """
 
-    speed: float = 30.0
-    time: float = 864000.0
+    speed: float = 35.0
+    time: float = 345600.0
 
 
 @dataclass(frozen=True)
 class LayerDamping(Damping):
     """Drag on the largest waves' wind, hyperdiffusion of the smallest, and decay of the divergence at every scale.
 
+    The attributes of `Damping`, and:
+
     Attributes
     ----------
+    drag_time : float
+        Half of what it is there, since jets are driven all the time here.
     divergence_time : float or None
         In which the divergent wind decays to 1/e, in seconds; it bounds what gravity waves take up.
     """
 
+    drag_time: float = 432000.0
     divergence_time: float | None = 21600.0
 
 
@@ -259,14 +264,14 @@ class ShallowWaterEquations:
 
         A gravity wave of frequency w takes up 1 / (1 + (w memory)^2) of what a wind that only turns takes up.
         """
-        n = np.arange(self.truncation + 1)
-        shape, taken = self.inverse_scale, np.ones(self.truncation + 1)
+        first, last = forcing.degrees
+        n = np.arange(max(self.truncation, last) + 1)
+        scale = _kernels.derivative_factor(n[-1], self.radius)
+        shape, taken = 1 / np.maximum(scale, scale[1]), np.ones(n.size)
         if where == HEIGHT:
-            shape = np.where(n > 0, 1.0, 0.0)[:, None]
-            taken = 1 / (1 + (self.wave_speed * self.scale[:, 0] * forcing.memory) ** 2)
-        band = slice(forcing.degrees[0], forcing.degrees[1] + 1)
-        per_unit = 0.5 * np.sum(((2 * n + 1) * taken * shape[:, 0] ** 2)[band])
-        return np.asarray(shape * np.sqrt(forcing.rate / per_unit))
+            shape, taken = np.ones(n.size), 1 / (1 + (self.wave_speed * scale * forcing.memory) ** 2)
+        per_unit = 0.5 * np.sum(((2 * n + 1) * taken * shape**2)[first : last + 1])
+        return np.asarray(shape * np.sqrt(forcing.rate / per_unit))[: self.truncation + 1, None]
 
     # ------------------------------------------------------------------ states
     def balanced(self, rotational: Complexes) -> Complexes:

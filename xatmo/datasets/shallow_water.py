@@ -61,8 +61,8 @@ def shallow_water(
     time_step: str | pd.Timedelta | None = None,
     spin_up: float = 30,
     depth: float | None = None,
-    forcing: Forcing | None = Forcing((8, 14), 1e-5, 21600.0),  # noqa: B008 (frozen)
-    heating: Forcing | None = Forcing((8, 42), 1.5e-5, 43200.0),  # noqa: B008
+    forcing: Forcing | None = Forcing((8, 14), 3e-5, 21600.0),  # noqa: B008 (frozen)
+    heating: Forcing | None = Forcing((8, 63), 1.2e-5, 43200.0),  # noqa: B008
     relaxation: Relaxation | None = Relaxation(),  # noqa: B008
     damping: Damping | None = LayerDamping(),  # noqa: B008
     orography: xr.DataArray | None = None,
@@ -88,10 +88,10 @@ def shallow_water(
     with spherical harmonics to ``truncation``, dealiased, by exponential Runge-Kutta of fourth order, in which gravity
     waves about the mean depth and the damping are exact. Two jets that the depth is drawn towards break into waves and
     vortices; heating drives divergence and gravity waves. Kinetic energy of the rotational wind falls as about n^-3
-    from degree 14 on, that of the divergent wind, some hundredths of it there, much less steeply. The mean depth stays
-    to rounding.
+    from degree 14 on, that of the divergent wind, a hundredth of it there, as about n^-1: divergence is a tenth of
+    vorticity, of smaller scale, and forgotten within half a day. The mean depth stays to rounding.
 
-    Computed at once, not lazily: on one core with ducc0 about 10 days a second at T42 and 3 to 5 at T63, several times
+    Computed at once, not lazily: on one core with ducc0 5 to 10 days a second at T42 and 2 to 3 at T63, several times
     slower with the torch engine. The same seed gives the same fields; chaos magnifies rounding, so other processors or
     engines give other weather of the same climate after some weeks.
 
@@ -113,7 +113,7 @@ def shallow_water(
         Stirring of the vorticity.
     heating : Forcing or None
         Sources and sinks of mass at random; the rate is that of the energy that gravity waves take up. Degrees beyond
-        the truncation are left out.
+        the truncation are left out, with their share of it, so that a finer run is driven alike.
     relaxation : Relaxation or None
         Pull of the depth towards that of two jets.
     damping : LayerDamping, Damping or None

@@ -86,7 +86,7 @@ def test_the_published_network() -> None:
     assert {(m.eps, m.momentum) for m in norms} == {(1.001e-5, 0.01)}
 
 
-@pytest.mark.parametrize("encoder", ["small", "resnet18", "resnet50"])
+@pytest.mark.parametrize("encoder", ["small", "tiny", "resnet18", "resnet50"])
 @pytest.mark.parametrize("patch", [(32, 32), (33, 47)])
 def test_any_patch_and_channels(encoder: str, patch: tuple[int, int]) -> None:
     net = small(3, 8, patch, encoder=encoder).eval()

@@ -201,6 +201,57 @@ def check_patch(patch_size: int | Mapping[Any, int] | None, grid: Grid, default:
     return int(given["lat"]), int(given["lon"])
 
 
+def timed(ds: xr.Dataset) -> list[Hashable]:
+    """Names of the variables that have time, latitude and longitude."""
+    (time,) = ds[cf.time(ds)].dims
+    return cf.variables_with(ds, (time, *cf.horizontal(ds).dims), what="train", kinds="fiu")
+
+
+def band(latitudes: Any) -> tuple[float, float]:
+    """Two latitudes in degrees, the southern one first.
+
+    Raises
+    ------
+    OptionError
+        If it is something else.
+    """
+    try:
+        low, high = sorted(float(x) for x in latitudes)
+    except (TypeError, ValueError):
+        low = high = float("nan")
+    if not -90 <= low < high <= 90:
+        message = f"latitudes={latitudes!r}; wanted two degrees, such as (-60, 60)"
+        raise OptionError(message)
+    return low, high
+
+
+def require_fitting(module: torch.nn.Module, n_inputs: int, patch: tuple[int, int], max_lag: int) -> None:
+    """Look at what a module of the caller's makes of zeros.
+
+    Raises
+    ------
+    OptionError
+        If it does not score the lags of a pair.
+    """
+    import torch
+
+    tensors = [*module.parameters(), *module.buffers()]
+    zeros = torch.zeros(1, 2, n_inputs, *patch, device=tensors[0].device if tensors else "cpu")
+    training = module.training
+    try:
+        with torch.no_grad():
+            shape = tuple(module.eval()(zeros).shape)
+    except Exception as error:  # a caller's module may raise anything
+        first = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        message = f"the module cannot read pairs {tuple(zeros.shape)}: {first}"
+        raise OptionError(message) from error
+    finally:
+        module.train(training)
+    if shape != (1, max_lag):
+        message = f"the module turned {tuple(zeros.shape)} into {shape}; wanted {(1, max_lag)}"
+        raise OptionError(message)
+
+
 class LaggedBatches:
     """Pairs of patches and the class of their lag: what `xatmo.train.Batches` asks for.
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import xarray as xr
 
-from xatmo import cf
 from xatmo.errors import ConfigError, OptionError
 from xatmo.tasks import _lag_scores, _lagged, _pairs
 from xatmo.tasks._lagged import LaggedBatches, LaggedFields
@@ -42,8 +41,9 @@ class AtmoDist(Task):
     ----------
     max_lag : int
         Lags to tell apart, in steps: 1 to ``max_lag``.
-    encoder : {"small", "resnet18", "resnet50"}
-        ``"small"`` is that of AtmoDist: 24 basic blocks, 16 to 128 channels.
+    encoder : {"small", "tiny", "resnet18", "resnet50"}
+        ``"small"`` is that of AtmoDist: 24 basic blocks, 16 to 128 channels. ``"tiny"`` has 8 of them: three times as
+        quick, for small patches and few data.
     stem : {"auto", "pooled", "strided", "plain"}
         First layers; ``"auto"`` leaves at least four cells of the last map: see `RepresentationConfig`.
     head_channels : int
@@ -303,12 +303,12 @@ class AtmoDist(Task):
         from xatmo.train.representation import Representation
 
         ds = _pairs.as_dataset(train, "train")
-        names = list(variables) if variables is not None else _timed(ds)
+        names = list(variables) if variables is not None else _lagged.timed(ds)
         data = _lagged.lagged_fields(ds, names, [(1.0, 0.0)] * len(names))
         patch = _lagged.check_patch(patch_size, data.grid, DEFAULT_PATCH)
         step = data.steps_of(lag_step)
         seed, devices = whole("seed", seed, 0), whole("devices", devices)
-        pairing = data.pairing(patch, self.max_lag, step, _band(latitudes))
+        pairing = data.pairing(patch, self.max_lag, step, _lagged.band(latitudes))
         fields = xr.Dataset({str(f.name): f for f in data.fields})
         normalizer = Normalizer.fit(fields, method=self._config["normalization"])
         common: dict[str, Any] = {
@@ -321,7 +321,7 @@ class AtmoDist(Task):
         held_out = None
         if validation is not None:
             other = _lagged.matching(_pairs.as_dataset(validation, "validation"), channels, "validation")
-            wanted = other.pairing(patch, self.max_lag, other.steps_of(step * data.step), _band(latitudes))
+            wanted = other.pairing(patch, self.max_lag, other.steps_of(step * data.step), _lagged.band(latitudes))
             held_out = LaggedBatches(
                 other, wanted, data.names, normalizer, **common, seed=seed + 1, training=False
             )  # fmt: skip
@@ -347,9 +347,9 @@ class AtmoDist(Task):
                 identity={**self._config, **described, "network": network_config, "statistics": _rounded(normalizer)},
             )  # fmt: skip
         training = {
-            **described, "step_seconds": step * data.step, "latitudes": list(_band(latitudes)), "steps": result.steps,
-            "seconds": round(result.seconds, 1), "precision": result.precision, "seed": seed, "devices": devices,
-            "keep": keep,
+            **described, "step_seconds": step * data.step, "latitudes": list(_lagged.band(latitudes)), "keep": keep,
+            "steps": result.steps, "seconds": round(result.seconds, 1), "precision": result.precision, "seed": seed,
+            "devices": devices,
         }  # fmt: skip
         scores = {k: result.history[-1][k] for k in ("loss", "top1", "top3")} if result.history else {}
         if result.best_validation_loss is not None:
@@ -502,7 +502,7 @@ class AtmoDist(Task):
 
         model = self.model
         data = _lagged.matching(_pairs.as_dataset(ds, what), model.inputs, what)
-        band = _band(model.config["training"]["latitudes"] if latitudes is None else latitudes)
+        band = _lagged.band(model.config["training"]["latitudes"] if latitudes is None else latitudes)
         patch = (model.patch_size["lat"], model.patch_size["lon"])
         pairing = data.pairing(patch, self.max_lag, data.steps_of(self._seconds), band)
         if model.normalizer is None:  # pragma: no cover  (every fit makes one)
@@ -542,7 +542,7 @@ class AtmoDist(Task):
 
     def _network(self, n_inputs: int, patch: tuple[int, int]) -> tuple[torch.nn.Module, dict[str, Any]]:
         if self._module is not None:
-            _require_fitting(self._module, n_inputs, patch, self.max_lag)
+            _lagged.require_fitting(self._module, n_inputs, patch, self.max_lag)
             return self._module, {"kind": "module"}
         from xatmo.nn.representation import PairClassifier
 
@@ -586,44 +586,6 @@ class AtmoDist(Task):
         )  # fmt: skip
 
 
-def _timed(ds: xr.Dataset) -> list[Hashable]:
-    """Variables that have time, latitude and longitude."""
-    (time,) = ds[cf.time(ds)].dims
-    return cf.variables_with(ds, (time, *cf.horizontal(ds).dims), what="train", kinds="fiu")
-
-
-def _band(latitudes: Any) -> tuple[float, float]:
-    try:
-        low, high = sorted(float(x) for x in latitudes)
-    except (TypeError, ValueError):
-        low = high = float("nan")
-    if not -90 <= low < high <= 90:
-        message = f"latitudes={latitudes!r}; wanted two degrees, such as (-60, 60)"
-        raise OptionError(message)
-    return low, high
-
-
 def _rounded(normalizer: Normalizer) -> dict[str, list[float]]:
     """Statistics that tell data from others, and do not depend on the order in which they were summed."""
     return {n: [float(f"{float(a):.5g}") for a in normalizer.scaling(n)] for n in normalizer.names}
-
-
-def _require_fitting(module: torch.nn.Module, n_inputs: int, patch: tuple[int, int], max_lag: int) -> None:
-    """Raise unless a module of the caller's scores the lags of a pair, by one look at zeros."""
-    import torch
-
-    tensors = [*module.parameters(), *module.buffers()]
-    zeros = torch.zeros(1, 2, n_inputs, *patch, device=tensors[0].device if tensors else "cpu")
-    training = module.training
-    try:
-        with torch.no_grad():
-            shape = tuple(module.eval()(zeros).shape)
-    except Exception as error:  # a caller's module may raise anything
-        first = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        message = f"the module cannot read pairs {tuple(zeros.shape)}: {first}"
-        raise OptionError(message) from error
-    finally:
-        module.train(training)
-    if shape != (1, max_lag):
-        message = f"the module turned {tuple(zeros.shape)} into {shape}; wanted {(1, max_lag)}"
-        raise OptionError(message)

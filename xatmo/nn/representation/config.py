@@ -8,7 +8,7 @@ from typing import Any
 
 from xatmo.errors import ConfigError, OptionError
 
-ENCODERS = ("small", "resnet18", "resnet50")
+ENCODERS = ("small", "tiny", "resnet18", "resnet50")
 STEMS: dict[str, int] = {"pooled": 4, "strided": 2, "plain": 1}
 """How many times smaller each kind of stem makes a map."""
 
@@ -28,7 +28,7 @@ class RepresentationConfig:
         Lags to tell apart.
     patch_size : (int, int)
         Rows and columns of a patch: these fix the width of the head's last layer.
-    encoder : {"small", "resnet18", "resnet50"}
+    encoder : {"small", "tiny", "resnet18", "resnet50"}
     stem : {"auto", "pooled", "strided", "plain"}
         First layers: ``"pooled"`` is an 8 x 8 convolution of stride 2 and a 3 x 3 maximum of stride 2; ``"strided"`` is
         the convolution alone; ``"plain"`` a 3 x 3 convolution of stride 1. The last map is 32, 16 or 8 times smaller

@@ -25,6 +25,8 @@ class Architecture:
 ARCHITECTURES: dict[str, Architecture] = {
     # The encoder of AtmoDist (Hoffmann and Lessig 2023, Environmental Data Science).
     "small": Architecture(16, (16, 32, 64, 128), (6, 6, 6, 6), BasicBlock),
+    # The same with a third of its depth.
+    "tiny": Architecture(16, (16, 32, 64, 128), (2, 2, 2, 2), BasicBlock),
     # He et al. 2016, arXiv:1512.03385.
     "resnet18": Architecture(64, (64, 128, 256, 512), (2, 2, 2, 2), BasicBlock),
     "resnet50": Architecture(64, (64, 128, 256, 512), (3, 4, 6, 3), Bottleneck),

@@ -56,7 +56,7 @@ def waves(n_time: int = 24, *, nlat: int = 18, nlon: int = 36, seed: int = 0) ->
 
 @pytest.fixture(scope="module")
 def fitted() -> AtmoDist:
-    return AtmoDist(3, head_channels=8).fit(waves(), **QUICK)
+    return AtmoDist(3, encoder="tiny", head_channels=8).fit(waves(), **QUICK)
 
 
 # ---------------------------------------------------------------------- pairs
@@ -253,7 +253,7 @@ def test_fit_save_load(fitted: AtmoDist, tmp_path: Path) -> None:
 
 
 def test_a_resumed_run_is_an_uninterrupted_one(tmp_path: Path) -> None:
-    ds, task = waves(), {"head_channels": 8}
+    ds, task = waves(), {"encoder": "tiny", "head_channels": 8}
     options = {**QUICK, "max_steps": 6, "seed": 1, "validation": waves(seed=1), "keep": "last"}
     whole = AtmoDist(3, **task).fit(ds, **options)
     count = 0
@@ -290,22 +290,29 @@ def test_an_epoch_may_be_chosen_afterwards(tmp_path: Path) -> None:
         "run_dir": tmp_path / "run",
         "save_epochs": True,
     }
-    last = AtmoDist(3, head_channels=8).fit(waves(), **options)
-    first = AtmoDist(3, head_channels=8).fit(waves(), **options, keep=1)
+    last = AtmoDist(3, encoder="tiny", head_channels=8).fit(waves(), **options)
+    first = AtmoDist(3, encoder="tiny", head_channels=8).fit(waves(), **options, keep=1)
     assert first.model.config["training"]["steps"] == last.model.config["training"]["steps"]
     assert first.model.fingerprint != last.model.fingerprint
-    assert AtmoDist(3, head_channels=8).fit(waves(), **options, keep=2).model.fingerprint == last.model.fingerprint
+    assert (
+        AtmoDist(3, encoder="tiny", head_channels=8).fit(waves(), **options, keep=2).model.fingerprint
+        == last.model.fingerprint
+    )
 
 
-@pytest.mark.slow
 def test_lags_are_learned_and_shuffled_ones_are_not() -> None:
-    train, test = waves(120), waves(60, seed=0).assign_coords(time=waves(60).time + np.timedelta64(40, "D"))
-    task = AtmoDist(4, head_channels=32, learning_rate=2e-3, label_spread=0.3)
-    task.fit(train, patch_size=12, batch_size=32, max_steps=150, accelerator="cpu", progress=False)
-    scores = task.evaluate(test, device="cpu")
-    assert float(scores.top1) > 0.6
-    control = task.evaluate(test, control=True, device="cpu")
-    assert abs(float(control.top1) - 0.25) < 0.12
+    """Fields that brighten with time show the lag plainly; what is learned holds at other times, and not by chance."""
+    ds = waves(60)
+    phase = (np.arange(60.0) % 20)[:, None, None]
+    ds = ds.assign(vo=(ds.vo.dims, (phase + 0.1 * ds.d.values / 2e-6).astype("f4")))
+    task = AtmoDist(3, encoder="tiny", head_channels=16, learning_rate=3e-3, normalization="standard")
+    task.fit(
+        ds.isel(time=slice(0, 40)), patch_size=8, variables=["vo"], lag_step=3, batch_size=16, max_steps=120,
+        precision="32-true", accelerator="cpu", progress=False,
+    )  # fmt: skip
+    test = ds.isel(time=slice(40, 60))
+    assert float(task.evaluate(test, device="cpu").top1) > 0.7
+    assert abs(float(task.evaluate(test, control=True, device="cpu").top1) - 1 / 3) < 0.2
 
 
 def test_a_module_of_the_callers(tmp_path: Path) -> None:
@@ -527,7 +534,7 @@ def test_settings_that_are_refused(options: dict[str, Any], text: str) -> None:
 
 
 def test_data_that_are_refused() -> None:
-    ds, task = waves(), AtmoDist(3, head_channels=8)
+    ds, task = waves(), AtmoDist(3, encoder="tiny", head_channels=8)
     with pytest.raises(VariableError, match=r"variables \['u'\] are not there; the data have \['d', 'vo'\]"):
         task.fit(ds, variables=["u"], **QUICK)
     with pytest.raises(DimensionError, match="variable 'vo' has dimensions"):

@@ -8,7 +8,7 @@ from xatmo.nn.blocks.convlstm import ConvLSTM, RecurrentBlock
 from xatmo.nn.blocks.convnext import ConvNeXtBlock
 from xatmo.nn.blocks.convolution import ConvolutionBlock
 from xatmo.nn.blocks.dense import DenseLayer, Transition
-from xatmo.nn.blocks.dropout import DROPOUTS, is_stochastic, make_dropout
+from xatmo.nn.blocks.dropout import DROPOUTS, is_stochastic, make_dropout, without_dropout
 from xatmo.nn.blocks.localised import LocalisedLayer
 from xatmo.nn.blocks.norm import NORMS, ChannelLayerNorm, make_norm
 from xatmo.nn.blocks.residual import ResidualBlock
@@ -36,4 +36,5 @@ __all__ = [
     "make_dropout",
     "make_norm",
     "start_at_zero",
+    "without_dropout",
 ]

@@ -6,10 +6,34 @@ Dropout that stays on in evaluation makes a network stochastic: its draws are sa
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import nn
 
 from xatmo.errors import OptionError
+
+_state = threading.local()  # threads share a network, and one may draw while another wants the answer without draws
+
+
+@contextmanager
+def without_dropout() -> Iterator[None]:
+    """Let every dropout pass everything, in this thread: what a network answers when nothing is drawn.
+
+    Examples
+    --------
+    >>> with without_dropout():
+    ...     VanillaDropout(0.5, mc=True)(torch.ones(3)).tolist()
+    [1.0, 1.0, 1.0]
+    """
+    before = getattr(_state, "off", False)
+    _state.off = True
+    try:
+        yield
+    finally:
+        _state.off = before
 
 
 class Dropout(nn.Module):
@@ -37,7 +61,8 @@ class Dropout(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Any shape ``(batch, channels, ...)`` -> the same shape."""
-        return self.drop(x) if self.rate > 0 and (self.training or self.mc) else x
+        drawn = self.rate > 0 and (self.training or self.mc) and not getattr(_state, "off", False)
+        return self.drop(x) if drawn else x
 
     def drop(self, x: torch.Tensor) -> torch.Tensor:
         """Draw the factors and multiply."""

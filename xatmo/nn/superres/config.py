@@ -41,6 +41,9 @@ class SuperResolutionConfig:
         Frames that the network sees at once, at least 2; None: one frame, and no time axis.
     n_static : int
         Fields on the fine grid that the network takes beside its inputs.
+    n_noise : int
+        Fields of noise on the fine grid that it reads, too: what it makes of the same input then differs from one draw
+        to the next.
     fine_channels : int, optional
         Features on the fine grid where the backbone works on the coarse one; by default 8, or twice the outputs.
     norm, activation, separable, attention, dropout, dropout_kind, mc_dropout
@@ -68,6 +71,7 @@ class SuperResolutionConfig:
     column_offset: float = 0.0
     time_window: int | None = None
     n_static: int = 0
+    n_noise: int = 0
     fine_channels: int | None = None
     norm: str | None = None
     activation: str = "gelu"
@@ -93,7 +97,7 @@ class SuperResolutionConfig:
                 raise OptionError(message)
         for name, least in (
             ("factor", 1), ("n_inputs", 1), ("n_outputs", 1), ("channels", 1), ("n_blocks", 0), ("n_static", 0),
-            ("time_window", 2), ("fine_channels", 1),
+            ("n_noise", 0), ("time_window", 2), ("fine_channels", 1),
         ):  # fmt: skip
             value = getattr(self, name)
             if value is None and name in ("time_window", "fine_channels"):

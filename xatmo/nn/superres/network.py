@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
 
 from xatmo.errors import DimensionError
-from xatmo.nn.blocks import ChannelAttention, is_stochastic, make_activation
+from xatmo.nn.blocks import ChannelAttention, is_stochastic, make_activation, without_dropout
+from xatmo.nn.superres import noise as noises
 from xatmo.nn.superres.backbones import BACKBONES, RECURRENT_BACKBONES
 from xatmo.nn.superres.compat import DL4DSNetwork
 from xatmo.nn.superres.config import SuperResolutionConfig
@@ -91,8 +93,8 @@ class SuperResolution(nn.Module):
         Whether nothing beyond ``halo`` counts. Only DL4DS's attention over the whole window makes it False.
     stochastic : bool
         Whether evaluation draws random numbers, from torch's default generator.
-    n_static : int
-        Static fields that it takes.
+    n_static, n_noise : int
+        Static fields and fields of noise that it takes.
 
     Raises
     ------
@@ -122,13 +124,21 @@ class SuperResolution(nn.Module):
     >>> net = SuperResolution(SuperResolutionConfig(factor=2, channels=4, n_blocks=1, time_window=3, n_static=1))
     >>> net(torch.randn(2, 1, 3, 5, 7), torch.randn(2, 1, 10, 14)).shape
     torch.Size([2, 1, 3, 10, 14])
+
+    With noise, drawn unless it is given:
+
+    >>> net = SuperResolution(SuperResolutionConfig(factor=2, channels=4, n_blocks=1, n_noise=2))
+    >>> net(x, noise=torch.randn(2, 2, 10, 14)).shape, net.stochastic
+    (torch.Size([2, 1, 10, 14]), True)
     """
 
     def __init__(self, config: SuperResolutionConfig) -> None:
         super().__init__()
         self.config = config
-        self.factor, self.n_static = config.factor, config.n_static
-        self.refinement: nn.Module = Refinement(config) if config.compat is None else DL4DSNetwork(config)
+        self.factor, self.n_static, self.n_noise = config.factor, config.n_static, config.n_noise
+        drawn = noises.n_channels(config.n_noise, config.factor, fine=config.interpolates_first)
+        inner = replace(config, n_inputs=config.n_inputs + drawn, n_noise=0)
+        self.refinement: nn.Module = Refinement(inner) if config.compat is None else DL4DSNetwork(inner)
         self.interpolation: Interpolation | None = None
         halo = int(self.refinement.halo)
         if config.baseline is not None or config.interpolates_first:
@@ -143,10 +153,24 @@ class SuperResolution(nn.Module):
         self.halo = halo
         self.output_activation = make_activation(config.output_activation)
         self.local = all(m.local for m in self.modules() if isinstance(m, ChannelAttention))
-        self.stochastic = is_stochastic(self)
+        self.stochastic = config.n_noise > 0 or is_stochastic(self)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def forward(self, x: torch.Tensor, static: torch.Tensor | None = None) -> torch.Tensor:
+    @property
+    def mean(self) -> Callable[..., torch.Tensor]:
+        """``mean(x, static=None)``, the answer with every dropout off: only for networks that draw nothing else."""
+        if self.n_noise or not self.stochastic:
+            message = "a network without dropout in evaluation, or with noise, has no mean"
+            raise AttributeError(message)
+        return self._without_dropout
+
+    def _without_dropout(self, x: torch.Tensor, static: torch.Tensor | None = None) -> torch.Tensor:
+        with without_dropout():
+            return self.forward(x, static)
+
+    def forward(
+        self, x: torch.Tensor, static: torch.Tensor | None = None, noise: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Refine.
 
         Parameters
@@ -154,6 +178,9 @@ class SuperResolution(nn.Module):
         x : Tensor (batch, n_inputs, [time,] lat, lon)
         static : Tensor (batch, n_static, lat * factor, lon * factor), optional
             Where the network takes static fields. A batch of 1 serves every sample.
+        noise : Tensor (batch, n_noise, [time,] lat * factor, lon * factor), optional
+            Standard normal numbers, where the network takes noise; None: it draws its own from torch's default
+            generator.
 
         Returns
         -------
@@ -162,17 +189,28 @@ class SuperResolution(nn.Module):
         """
         self._require(x, static)
         n_frames = x.shape[2] if self.config.time_window is not None else 1
-        # Time first: maps of one frame lie together, as a recurrence needs them.
-        maps = x.movedim(2, 0).flatten(0, 1) if self.config.time_window is not None else x
-        maps = maps.contiguous(memory_format=torch.channels_last)
+        maps = self._maps(x)
+        drawn: torch.Tensor | None = None
+        if self.n_noise:
+            drawn = self._maps(noises.noise_like(x, self.n_noise, self.factor, noise))
+        elif noise is not None:
+            message = f"noise {tuple(noise.shape)} came; this network takes none: it was made with n_noise=0"
+            raise DimensionError(message)
         if static is not None:
             static = static.expand(x.shape[0], *static.shape[1:]).contiguous(memory_format=torch.channels_last)
-        out = self._refine(maps, n_frames, static)
+        out = self._refine(maps, n_frames, static, drawn)
         if self.config.time_window is not None:
             out = torch.unflatten(out, 0, (n_frames, -1)).movedim(0, 2)
         return out
 
-    def _refine(self, maps: torch.Tensor, n_frames: int, static: torch.Tensor | None) -> torch.Tensor:
+    def _maps(self, x: torch.Tensor) -> torch.Tensor:
+        """Time first: maps of one frame lie together, as a recurrence needs them."""
+        maps = x.movedim(2, 0).flatten(0, 1) if self.config.time_window is not None else x
+        return maps.contiguous(memory_format=torch.channels_last)
+
+    def _refine(
+        self, maps: torch.Tensor, n_frames: int, static: torch.Tensor | None, noise: torch.Tensor | None
+    ) -> torch.Tensor:
         config = self.config
         sources = config.baseline_channels if config.baseline is not None else ()
         with_baseline = [i for i, c in enumerate(sources) if c >= 0]
@@ -183,6 +221,9 @@ class SuperResolution(nn.Module):
             baseline = maps[:, read]
         elif read and self.interpolation is not None:
             baseline = self.interpolation(maps[:, read])
+        if noise is not None:
+            noise = noise if config.interpolates_first else noises.to_coarse(noise, self.factor)
+            maps = torch.cat([maps, noise], dim=1).contiguous(memory_format=torch.channels_last)
         out: torch.Tensor = self.refinement(maps, n_frames, static).float()
         if baseline is not None and with_baseline:
             if len(with_baseline) == len(sources):

@@ -12,6 +12,7 @@ from torch import nn
 
 from xatmo.errors import ConfigError, DimensionError, OptionError
 from xatmo.nn.blocks import ACTIVATIONS, LayerStyle, ResidualBlock, make_activation
+from xatmo.nn.superres import noise as noises
 from xatmo.nn.superres.upsampling.subpixel import icnr_
 
 Padding = Literal["zeros", "reflect"]
@@ -29,6 +30,8 @@ class SRGANConfig:
         Channels.
     n_static : int
         Static fields on the fine grid, read by the last convolution.
+    n_noise : int
+        Fields of noise on the fine grid, read by the first.
     channels, n_blocks : int
         Width, and number of residual blocks on the coarse grid.
     kernel : int
@@ -53,6 +56,7 @@ class SRGANConfig:
     n_inputs: int = 1
     n_outputs: int = 1
     n_static: int = 0
+    n_noise: int = 0
     channels: int = 64
     n_blocks: int = 16
     kernel: int = 9
@@ -67,7 +71,7 @@ class SRGANConfig:
         if not self.factors or not all(whole):
             message = f"factors={self.factors!r}; wanted whole numbers of at least 2, one for each stage"
             raise OptionError(message)
-        least = {"n_inputs": 1, "n_outputs": 1, "n_static": 0, "channels": 1, "n_blocks": 0, "kernel": 1}
+        least = {"n_inputs": 1, "n_outputs": 1, "n_static": 0, "n_noise": 0, "channels": 1, "n_blocks": 0, "kernel": 1}
         for name, smallest in least.items():
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < smallest:
@@ -128,14 +132,14 @@ class SRGAN(nn.Module):
     (torch.Size([2, 1, 30, 40]), 10)
     """
 
-    stochastic = False
-
     def __init__(self, config: SRGANConfig) -> None:
         super().__init__()
-        self.config, self.factor, self.n_static = config, config.factor, config.n_static
+        self.config, self.factor = config, config.factor
+        self.n_static, self.n_noise, self.stochastic = config.n_static, config.n_noise, config.n_noise > 0
         wide, reach = config.channels, config.kernel // 2
         style = LayerStyle(activation=config.activation)
-        self.stem = nn.Conv2d(config.n_inputs, wide, config.kernel, padding=reach, padding_mode=config.padding)
+        n_in = config.n_inputs + noises.n_channels(config.n_noise, config.factor, fine=False)
+        self.stem = nn.Conv2d(n_in, wide, config.kernel, padding=reach, padding_mode=config.padding)
         self.blocks = nn.Sequential(*(ResidualBlock(wide, style) for _ in range(config.n_blocks)))
         self.join = nn.Conv2d(wide, wide, 3, padding=1)
         self.stages = nn.Sequential()
@@ -155,7 +159,9 @@ class SRGAN(nn.Module):
         self.halo = math.ceil(cells + reach / finer)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def forward(self, x: torch.Tensor, static: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(
+        self, x: torch.Tensor, static: torch.Tensor | None = None, noise: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """``(batch, n_inputs, [time,] lat, lon)`` -> ``(batch, n_outputs, [time,] lat * factor, lon * factor)``.
 
         Parameters
@@ -163,6 +169,8 @@ class SRGAN(nn.Module):
         x : Tensor
         static : Tensor (batch, n_static, lat * factor, lon * factor), optional
             Where the configuration has ``n_static``.
+        noise : Tensor (batch, n_noise, [time,] lat * factor, lon * factor), optional
+            Where it has ``n_noise``; None draws it.
 
         Raises
         ------
@@ -173,21 +181,31 @@ class SRGAN(nn.Module):
             came = 0 if static is None else static.shape[1]
             message = f"{came} static fields came; this network wants {self.n_static}: call network(x, static)"
             raise DimensionError(message)
+        drawn = noises.noise_like(x, self.n_noise, self.factor, noise) if self.n_noise else None
+        if drawn is None and noise is not None:
+            message = f"noise {tuple(noise.shape)} came; this network takes none: it was made with n_noise=0"
+            raise DimensionError(message)
         if x.ndim == 5:
+            if static is not None:
+                static = static.expand(x.shape[0], *static.shape[1:])
             frames = x.shape[2]
             static = None if static is None else static.repeat_interleave(frames, dim=0)
-            fine = self._refine(x.transpose(1, 2).flatten(0, 1), static)
+            drawn = None if drawn is None else drawn.transpose(1, 2).flatten(0, 1)
+            fine = self._refine(x.transpose(1, 2).flatten(0, 1), static, drawn)
             return fine.reshape(-1, frames, *fine.shape[1:]).transpose(1, 2)
-        return self._refine(x, static)
+        return self._refine(x, static, drawn)
 
-    def _refine(self, x: torch.Tensor, static: torch.Tensor | None) -> torch.Tensor:
+    def _refine(self, x: torch.Tensor, static: torch.Tensor | None, noise: torch.Tensor | None) -> torch.Tensor:
         least = self.config.kernel // 2 + 1
         if self.config.padding == "reflect" and min(x.shape[-2:]) < least:
             message = f"a field of {x.shape[-2]} x {x.shape[-1]} cells cannot be mirrored; wanted at least {least} each"
             raise DimensionError(message)
+        if noise is not None:
+            x = torch.cat([x, noises.to_coarse(noise, self.factor)], dim=1)
         y = self.activation(self.stem(x.contiguous(memory_format=torch.channels_last)))
         fine = self.stages(y + self.join(self.blocks(y)))
         if static is not None:
+            static = static.expand(fine.shape[0], *static.shape[1:])
             fine = torch.cat([fine, static.to(fine.dtype)], dim=1)
         out: torch.Tensor = self.tail(fine).float()
         return out

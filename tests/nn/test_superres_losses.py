@@ -61,7 +61,7 @@ def test_mixes() -> None:
 @pytest.mark.parametrize(
     ("loss", "text"),
     [
-        ("magic", r"loss 'magic' is not available; possible are \['gradient', 'mae', 'mse', 'spectral_adj"),
+        ("magic", r"loss 'magic' is not available; possible are \['dssim', 'gradient', 'mae', 'ms_dssim', "),
         ("mae + 1.2.3 mse", "loss 'mse' has weight nan; wanted a positive number"),
         ("mae 2", "loss 'mae 2' is not available"),
         ({}, "loss 'nothing'"),

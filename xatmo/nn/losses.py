@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from xatmo.errors import ConfigError, OptionError
-from xatmo.nn import spectral_losses
+from xatmo.nn import spectral_losses, structural_losses
 
 Loss: TypeAlias = Callable[[torch.Tensor, torch.Tensor, "torch.Tensor | None"], torch.Tensor]
 
@@ -72,6 +72,8 @@ LOSSES: dict[str, Loss] = {
     "mae": mae,
     "mse": mse,
     "gradient": gradient,
+    "dssim": structural_losses.dssim,
+    "ms_dssim": structural_losses.ms_dssim,
     "spectral_power": spectral_losses.power,
     "spectral_coherence": spectral_losses.coherence,
     "spectral_weighted": spectral_losses.weighted,

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+import math
 import os
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,21 +20,24 @@ import xarray as xr
 from torch import nn
 
 from xatmo._model_card import card
-from xatmo.errors import CheckpointError, VariableError
+from xatmo.errors import CheckpointError
 
 if TYPE_CHECKING:
     from xatmo.normalize import Normalizer
+    from xatmo.typing import XarrayObject
 
 FORMAT = "xatmo-model"
 VERSION = 1
-CONFIG, WEIGHTS, NORMALIZER, OUTPUT_NORMALIZER, STATIC, HISTORY, README = (
-    "config.json", "model.safetensors", "normalizer.nc", "output_normalizer.nc", "static.nc", "history.json",
-    "README.md",
+CONFIG, WEIGHTS, NORMALIZER, OUTPUT_NORMALIZER, STATIC, FINE_STATIC, HISTORY, README = (
+    "config.json", "model.safetensors", "normalizer.nc", "output_normalizer.nc", "static.nc", "fine_static.nc",
+    "history.json", "README.md",
 )  # fmt: skip
 
 # Kind of network, as config["network"]["kind"] names it -> "module:function" that builds it from config["network"].
 BUILDERS: dict[str, str | None] = {
     "superresolver": "xatmo.nn.superres:build",
+    "srgan": "xatmo.nn.superres.srgan:build",
+    "diffusion": "xatmo.nn.diffusion:build",
     "representation": "xatmo.nn.representation:build",
     "module": None,
 }
@@ -100,6 +104,11 @@ class Model:
         Training grid: ``coarse`` and ``fine`` (`Grid.to_dict`), ``row_offset``, ``column_offset``.
     history : list of dict
         Rows of the training history.
+    fine : tuple of Channel
+        Static fields that the network takes on the fine grid, beside its inputs, in order. They are normalized with the
+        statistics that ``normalizer`` has for their names.
+    fine_static : Dataset, optional
+        These fields, on the training grid, rows north to south.
     """
 
     network: nn.Module
@@ -113,11 +122,48 @@ class Model:
     patch_size: dict[str, int] = field(default_factory=dict)
     grid: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list, repr=False)
+    fine: tuple[Channel, ...] = ()
+    fine_static: xr.Dataset | None = None
 
+    # ------------------------------------------------------------------ what the network tells about itself
     @property
     def halo(self) -> int:
         """Input cells at an edge that the network needs for a full view; 0 where it does not tell."""
         return int(getattr(self.network, "halo", 0))
+
+    @property
+    def local(self) -> bool:
+        """Whether nothing beyond ``halo`` counts. A network with attention over its whole window says no."""
+        return bool(getattr(self.network, "local", True))
+
+    @property
+    def past(self) -> int | None:
+        """Frames before each that count in what the network makes of it; None where it looks both ways, or is silent.
+
+        Networks of ours with a time window look at the whole of it; SRGAN makes each frame by itself.
+        """
+        told = getattr(self.network, "past", None)
+        if told is not None or "time" not in self.patch_size:
+            return None if told is None else int(told)
+        kind = self.config.get("network", {}).get("kind")
+        return {"superresolver": self.patch_size["time"] - 1, "diffusion": self.patch_size["time"] - 1, "srgan": 0}.get(
+            str(kind)
+        )
+
+    @property
+    def alignment(self) -> int:
+        """Input cells: windows agree only where they begin a multiple of it apart, since the network pools cells."""
+        told = getattr(self.network, "alignment", None)
+        if told is not None:
+            return int(told)
+        levels = [int(m.n_levels) for m in self.network.modules() if hasattr(m, "n_levels")]
+        step = 2 ** max(levels, default=0)  # on the fine grid
+        return step // math.gcd(step, self.factor)
+
+    @property
+    def localised(self) -> bool:
+        """Whether the network has weights for each point of one grid, so that it serves that grid only."""
+        return bool(getattr(getattr(self.network, "config", None), "localised", False))
 
     @property
     def fingerprint(self) -> str:
@@ -131,8 +177,9 @@ class Model:
             if part is not None:
                 digest.update(part.method.encode())
                 _digest_fields(digest, part.to_dataset())
-        if self.static is not None:
-            _digest_fields(digest, self.static)
+        for fields in (self.static, self.fine_static):
+            if fields is not None:
+                _digest_fields(digest, fields)
         described = {k: v for k, v in self._described().items() if k != "config"}
         described["network"] = self.config.get("network")
         digest.update(json.dumps(described, sort_keys=True).encode())
@@ -140,44 +187,64 @@ class Model:
 
     # ------------------------------------------------------------------ static fields
     def complete(self, obj: xr.Dataset) -> xr.Dataset:
-        """Add the static fields that the network reads and ``obj`` lacks, at the coordinates of ``obj``.
+        """Add what the network reads and ``obj`` lacks: covariates of time and place, and coarse static fields.
 
         Parameters
         ----------
         obj : Dataset
-            Coarse fields. A static field of its own goes before the stored one.
+            Coarse fields. A field of its own goes before the stored one.
 
         Raises
         ------
         VariableError
             If the stored static fields do not cover the coordinates of ``obj``.
         """
-        missing = (
-            [] if self.static is None else [c.name for c in self.inputs if c.name in self.static and c.name not in obj]
-        )
-        if self.static is None or not missing:
+        covariates = [n for n in self.config.get("covariates") or () if n not in obj]
+        if covariates:
+            obj = importlib.import_module("xatmo.covariates").add_covariates(obj, covariates)
+        if self.static is None:
             return obj
-        from xatmo import cf
+        missing = [c.name for c in self.inputs if c.name in self.static and c.name not in obj]
+        if not missing:
+            return obj
+        from xatmo import _statics
 
-        have, want = cf.horizontal(self.static), cf.horizontal(obj)
-        fields = self.static[missing].rename({have.lat_dim: want.lat_dim, have.lon_dim: want.lon_dim})
-        lat, lon = obj[want.lat].values, obj[want.lon].values
-        step = abs(float(fields[want.lat_dim][1] - fields[want.lat_dim][0]))
-        first = float(fields[want.lon_dim][0])
-        try:
-            at = fields.sel(
-                {want.lat_dim: lat, want.lon_dim: (lon - first + step / 2) % 360 + first - step / 2},
-                method="nearest", tolerance=0.05 * step,
-            )  # fmt: skip
-        except KeyError as error:
-            south, north = float(fields[want.lat_dim].min()), float(fields[want.lat_dim].max())
-            message = (
-                f"the network reads the static fields {missing}, which it keeps for latitude {south:g} to {north:g} "
-                f"and longitude {first:g} to {float(fields[want.lon_dim][-1]):g}; the data go beyond, or lie on other "
-                "points. Add these variables to the Dataset"
-            )
-            raise VariableError(message) from error
-        return obj.assign({n: at[n].drop_vars(list(at.coords)).assign_attrs(at[n].attrs) for n in missing})
+        return _statics.beside(obj, self.static, missing)
+
+    def with_static(self, fine: XarrayObject) -> Model:
+        """Give a model with static fields of another region or grid in place of its own.
+
+        Parameters
+        ----------
+        fine : Dataset or DataArray
+            Every static field that the network reads, on the fine grid of the output, under its name or standard name,
+            in units that convert. Coarse channels are made from them by `xatmo.regrid.coarsen`.
+
+        Returns
+        -------
+        Model
+            With the same network; this one stays as it is.
+
+        Raises
+        ------
+        OptionError
+            If the model reads no static fields.
+        VariableError, UnitsError, DimensionError, GridError, MissingValueError
+            If a field is missing, or cannot serve.
+
+        Examples
+        --------
+        >>> from xatmo.grids import Grid
+        >>> grid = Grid.regular(8, 16, poles=False)
+        >>> land = xr.DataArray(np.eye(8, 16), grid.coords(), dims=("latitude", "longitude"), name="land")
+        >>> model = Model(nn.Upsample(scale_factor=2), {}, (), (), factor=2, fine=(Channel("land"),))
+        >>> model.with_static(land).fine_static["land"].shape
+        (8, 16)
+        """
+        from xatmo import _statics
+
+        static, fine_static = _statics.in_place(self, fine)
+        return replace(self, static=static, fine_static=fine_static)
 
     # ------------------------------------------------------------------ disk
     def _described(self) -> dict[str, Any]:
@@ -188,6 +255,8 @@ class Model:
             "patch_size": self.patch_size,
             "grid": self.grid,
             "config": self.config,
+            # Only where there are any: models that were saved without keep their fingerprint.
+            **({"fine": [asdict(c) for c in self.fine]} if self.fine else {}),
         }
 
     def save(self, path: str | Path) -> None:
@@ -225,6 +294,8 @@ class Model:
                 self.output_normalizer.save(place / OUTPUT_NORMALIZER)
             if self.static is not None:
                 self.static.to_netcdf(place / STATIC)
+            if self.fine_static is not None:
+                self.fine_static.to_netcdf(place / FINE_STATIC)
             (place / README).write_text(card(self, name=path.name))
             if self.history:
                 (place / HISTORY).write_text(json.dumps(self.history))
@@ -272,11 +343,14 @@ class Model:
             normalizer = Normalizer.load(path / NORMALIZER) if (path / NORMALIZER).exists() else None
             own = path / OUTPUT_NORMALIZER
             output = normalizer if state["shared_normalizer"] else Normalizer.load(own) if own.exists() else None
-            static = xr.load_dataset(path / STATIC) if (path / STATIC).exists() else None
+            static, fine_static = (
+                xr.load_dataset(path / n) if (path / n).exists() else None for n in (STATIC, FINE_STATIC)
+            )
             history = json.loads((path / HISTORY).read_text()) if (path / HISTORY).exists() else []
         except Exception as error:  # netCDF libraries raise many types
             message = (
-                f"{NORMALIZER} or {STATIC} in {str(path)!r} cannot be read ({_first_line(error)}); save the model again"
+                f"{NORMALIZER}, {STATIC} or {FINE_STATIC} in {str(path)!r} cannot be read ({_first_line(error)}); "
+                "save the model again"
             )
             raise CheckpointError(message) from error
         if normalizer is None and config.get("normalized", False):
@@ -286,6 +360,7 @@ class Model:
             network.eval(), config, tuple(Channel(**c) for c in state["inputs"]),
             tuple(Channel(**c) for c in state["outputs"]), normalizer, output, static,
             int(state["factor"]), dict(state["patch_size"]), dict(state["grid"]), history,
+            tuple(Channel(**c) for c in state.get("fine", ())), fine_static,
         )  # fmt: skip
         if model.fingerprint != state["fingerprint"]:
             message = (

@@ -1,0 +1,192 @@
+"""Static fields that a network reads: coarse ones beside the data, fine ones on the grid of its output."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from xatmo import _channels, _labels, cf
+from xatmo.errors import DimensionError, GridError, MissingValueError, OptionError, VariableError
+from xatmo.grids import Grid
+from xatmo.typing import Floats, XarrayObject
+
+if TYPE_CHECKING:
+    from xatmo.model import Channel, Model
+
+# Points of two grids are the same when they are this near, in steps of the grid.
+_SAME = 0.05
+
+
+def beside(obj: xr.Dataset, stored: xr.Dataset, names: Sequence[Hashable]) -> xr.Dataset:
+    """Add stored fields at the coordinates of ``obj``.
+
+    Raises
+    ------
+    VariableError
+        If they do not cover these coordinates.
+    """
+    have, want = cf.horizontal(stored), cf.horizontal(obj)
+    rows, columns = _places(stored, obj[want.lat].values, obj[want.lon].values)
+    if rows is None or columns is None:
+        message = (
+            f"the network reads the static fields {list(names)}, which it keeps for {_extent(stored)}; the data go "
+            "beyond, or lie on other points. Add these variables to the Dataset, or put fields of this region in "
+            "place: model.with_static(fine_dataset)"
+        )
+        raise VariableError(message)
+    at = stored[list(names)].isel({have.lat_dim: rows, have.lon_dim: columns})
+    fields = {n: ((want.lat_dim, want.lon_dim), at[n].transpose(*have.dims).data, at[n].attrs) for n in names}
+    return obj.assign(fields)
+
+
+def on_points(model: Model, latitude: Floats, longitude: Floats) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Give normalized fine fields at the points of an output, ``(n_static, lat, lon)``.
+
+    Raises
+    ------
+    VariableError
+        If the model has none, or they do not cover these points.
+    """
+    names = [c.name for c in model.fine]
+    if model.fine_static is None:
+        message = (
+            f"the network reads the fine static fields {names}, and the model has none; put them in place: "
+            "model.with_static(fine_dataset)"
+        )
+        raise VariableError(message)
+    stored = model.fine_static
+    axes = cf.horizontal(stored)
+    rows, columns = _places(stored, latitude, longitude)
+    if rows is None or columns is None:
+        message = (
+            f"the network reads the fine static fields {names}, which the model keeps for {_extent(stored)}; the "
+            f"output is on {latitude.size} x {longitude.size} points, latitude {latitude.min():g} to "
+            f"{latitude.max():g} and longitude {longitude[0]:g} to {longitude[-1]:g}, and goes beyond or lies on other "
+            "points. Give the fields on the output's points: model.with_static(fine_dataset)"
+        )
+        raise VariableError(message)
+    scalings = _channels.scalings(model.normalizer, model.fine, stored, ())
+    made = []
+    for name, scaling in zip(names, scalings, strict=True):
+        values = stored[name].transpose(*axes.dims).values[np.ix_(rows, columns)].astype(np.float64)
+        made.append(values if scaling is None else scaling.normalize(values, ()))
+    return np.stack(made).astype(np.float32)
+
+
+def in_place(model: Model, obj: XarrayObject) -> tuple[xr.Dataset | None, xr.Dataset | None]:
+    """Make the coarse and the fine static fields of a model from fields of another region or grid.
+
+    Raises
+    ------
+    OptionError
+        If the model reads no static fields.
+    VariableError, UnitsError
+        If one is missing, or its units do not fit.
+    DimensionError
+        If one has dimensions besides latitude and longitude.
+    GridError
+        If they are not on the fine grid.
+    MissingValueError
+        If a value is missing.
+    """
+    stored = set() if model.static is None else set(map(str, model.static.data_vars))
+    coarse_channels = [c for c in model.inputs if c.name in stored]
+    channels: list[Channel] = [*model.fine, *(c for c in coarse_channels if c.name not in {f.name for f in model.fine})]
+    if not channels:
+        message = "with_static got fields, but this model reads no static fields; use it as it is"
+        raise OptionError(message)
+    given: object = obj
+    if not isinstance(given, xr.Dataset | xr.DataArray):
+        message = f"with_static got {type(given).__name__}; wanted a Dataset or DataArray on the fine grid"
+        raise OptionError(message)
+    ds = obj if isinstance(obj, xr.Dataset) else obj.to_dataset(name=channels[0].name if obj.name is None else obj.name)
+    axes = cf.horizontal(ds)
+    ds, _ = _labels.drop_cyclic(ds, axes)
+    if not Grid.of(ds).north_to_south:
+        ds = ds.isel({axes.lat_dim: slice(None, None, -1)})
+    fields = {}
+    for channel, source in zip(channels, _channels.match(ds, channels, what="with_static"), strict=True):
+        field = ds[source.variable]
+        if set(field.dims) != set(axes.dims):
+            message = f"static field {source.variable!r} has dimensions {field.dims}; wanted {axes.dims} only"
+            raise DimensionError(message)
+        values = field.transpose(*axes.dims).compute() * source.scale + source.offset
+        if lost := int((~np.isfinite(values.values)).sum()):
+            message = f"static field {source.variable!r} holds {lost} missing or infinite values; fill them first"
+            raise MissingValueError(message)
+        units = {} if channel.units is None else {"units": channel.units}
+        fields[channel.name] = values.astype(field.dtype if field.dtype.kind == "f" else "float32").assign_attrs(
+            {**channel.attrs, **units}
+        )
+    fine = xr.Dataset(fields).drop_vars([n for n, c in ds.coords.items() if set(c.dims).isdisjoint(axes.dims)])
+    coarse = None
+    if coarse_channels:
+        coarse = _coarse(model, fine[[c.name for c in coarse_channels]], axes)
+    else:
+        _ratio_to(model, fine, axes, "fine")
+    return coarse, (fine[[c.name for c in model.fine]] if model.fine else None)
+
+
+def _coarse(model: Model, fields: xr.Dataset, axes: cf.Horizontal) -> xr.Dataset:
+    """Coarsen fine fields; a model that reads no fine ones takes coarse ones as they are."""
+    from xatmo import regrid
+
+    if not model.fine and _near(model, fields, axes, "coarse"):
+        return fields
+    _ratio_to(model, fields, axes, "fine")
+    coarse: xr.Dataset = regrid.coarsen(fields, model.factor) if model.factor > 1 else fields
+    for name in coarse.data_vars:
+        coarse[name].attrs.update(fields[name].attrs)
+    return coarse
+
+
+def _near(model: Model, fields: xr.Dataset, axes: cf.Horizontal, which: str) -> bool:
+    described = model.grid.get(which)
+    if not described:
+        return False
+    return abs(_step(fields[axes.lat].values) / _step(Grid.from_dict(described).latitude) - 1) < _SAME
+
+
+def _ratio_to(model: Model, fields: xr.Dataset, axes: cf.Horizontal, which: str) -> None:
+    if model.grid.get(which) and not _near(model, fields, axes, which):
+        came, wanted = _step(fields[axes.lat].values), _step(Grid.from_dict(model.grid[which]).latitude)
+        message = (
+            f"with_static got fields {list(map(str, fields.data_vars))} with a latitude step of {came:.4g} degrees; "
+            f"wanted the {wanted:.4g} degrees of the {which} grid that the model was trained on. Regrid them first"
+        )
+        raise GridError(message)
+
+
+# ---------------------------------------------------------------------- places
+def _places(stored: xr.Dataset, latitude: Floats, longitude: Floats) -> tuple[Any, Any]:
+    """Rows and columns of stored fields for points; None where one lies elsewhere."""
+    axes = cf.horizontal(stored)
+    lat, lon = (stored[n].values.astype(np.float64) for n in (axes.lat, axes.lon))
+    return _nearest(lat, latitude, None), _nearest(lon, longitude, 360.0)
+
+
+def _nearest(have: Floats, want: Floats, period: float | None) -> Any:
+    want = np.asarray(want, dtype=np.float64)
+    step = _step(have)
+    if period is not None:
+        first = have[0] - step / 2
+        have, want = (have - first) % period, (want - first) % period
+    order = np.argsort(have, kind="stable")
+    ranked = have[order]
+    after = np.clip(np.searchsorted(ranked, want), 1, ranked.size - 1)
+    nearer = np.where(want - ranked[after - 1] <= ranked[after] - want, after - 1, after)
+    far = np.abs(ranked[nearer] - want).max()
+    return order[nearer] if far <= _SAME * step else None
+
+
+def _step(axis: Floats) -> float:
+    return float(np.median(np.abs(np.diff(np.asarray(axis, dtype=np.float64)))))
+
+
+def _extent(stored: xr.Dataset) -> str:
+    axes = cf.horizontal(stored)
+    lat, lon = stored[axes.lat].values, stored[axes.lon].values
+    return f"latitude {lat.min():g} to {lat.max():g} and longitude {lon[0]:g} to {lon[-1]:g}"

@@ -289,9 +289,9 @@ def test_the_mean_of_the_weights_is_left() -> None:
     weights: list[dict[str, torch.Tensor]] = []
 
     class Watched(Adversarial):
-        def _update_average(self, n: int) -> None:
+        def update_average(self, n: int) -> None:
             weights.append(copy.deepcopy(self.network.state_dict()))
-            super()._update_average(n)
+            super().update_average(n)
 
     plain = objective()
     module = Watched(plain.network, plain.discriminator, average=0.5, pretrain_steps=4)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import nn
@@ -15,10 +14,11 @@ from torch import nn
 from xatmo.errors import OptionError
 from xatmo.nn import losses
 from xatmo.train._criteria import CRITERIA
+from xatmo.train._phases import Phased
 from xatmo.train.augment import Augmentation, augment
 from xatmo.train.batches import AnyBatch, Batch
-from xatmo.train.objectives import Objective, broadcastable, predict
-from xatmo.train.settings import OptimizerSettings, TrainSettings, real, whole
+from xatmo.train.objectives import broadcastable, predict
+from xatmo.train.settings import OptimizerSettings, real
 
 GATE = (0.46, 0.6)
 """Bounds of the discriminator's loss, with cross-entropy, that PhIRE and AtmoDist use."""
@@ -26,7 +26,7 @@ GATE = (0.46, 0.6)
 _COUNTS = ("true_positive", "false_negative", "true_negative", "false_positive")
 
 
-class Adversarial(Objective):
+class Adversarial(Phased):
     r"""A generator against a discriminator.
 
     .. math::
@@ -74,12 +74,10 @@ class Adversarial(Objective):
     ------
     OptionError
         If an option has no usable value.
-
-    Notes
-    -----
-    Lightning counts the steps of all optimizers of a manual optimisation. Only the generator's regular step goes
-    through its counter here, so that ``max_steps``, schedule, history, checkpoints and resuming count batches.
     """
+
+    second_phase: ClassVar[str] = "adversarial training"
+    without_second_phase: ClassVar[str] = "For the content loss alone train without a discriminator"
 
     def __init__(
         self,
@@ -102,44 +100,26 @@ class Adversarial(Objective):
     ) -> None:
         if optimizer is None:
             optimizer = OptimizerSettings("adam", 1e-4, schedule="constant")
-        super().__init__(network, *(optimizer if isinstance(optimizer, tuple) else (optimizer, optimizer)))
-        self.automatic_optimization = False
+        super().__init__(
+            network, optimizer, trained=(network, discriminator), averaged=network, pretrain_steps=pretrain_steps,
+            average=average, keep=keep, roles=("generator", "discriminator"),
+        )  # fmt: skip
         self.discriminator = discriminator
         self.loss = losses.build(loss)
         self.validation_loss = self.loss if validation_loss is None else losses.build(validation_loss)
         self.content_weight = real("content_weight", content_weight)
         self.adversarial_weight = real("adversarial_weight", adversarial_weight, positive=True)
-        self.pretrain_steps, self.penalty = whole("pretrain_steps", pretrain_steps, 0), real("penalty", penalty)
-        for name, value, known in (("criterion", criterion, sorted(CRITERIA)), ("keep", keep, ["best", "last"])):
-            if value not in known:
-                message = f"{name}={value!r}; possible are {known}"
-                raise OptionError(message)
-        if len(self.all_optimizer_settings) != 2:
-            message = f"{len(self.all_optimizer_settings)} optimizers came; wanted a pair, for generator, discriminator"
+        self.penalty = real("penalty", penalty)
+        if criterion not in CRITERIA:
+            message = f"criterion={criterion!r}; possible are {sorted(CRITERIA)}"
             raise OptionError(message)
         if gate is not None and not (len(gate) == 2 and 0 <= gate[0] <= gate[1] < math.inf):
             message = f"gate={gate!r}; wanted two losses in rising order, such as {GATE}"
             raise OptionError(message)
-        if average is not None and not 0 < average < 1:
-            message = f"average={average!r}; wanted a decay above 0 and below 1, such as 0.999, or None"
-            raise OptionError(message)
-        self.criterion, self.gate, self.decay = criterion, gate, average
-        self.keeps_best = keep == "best"
+        self.criterion, self.gate = criterion, gate
         self.augmentation, self.seed = augmentation, seed
-        self.gradient_clip = 0.0
-        self.average = None if average is None else copy.deepcopy(network).requires_grad_(False)
-        self.averaged: torch.Tensor
-        self.register_buffer("averaged", torch.zeros((), dtype=torch.int64))
 
     # ------------------------------------------------------------------ what the trainer asks
-    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        """Give both optimizers; learning rates are set before each step by the trainer's schedule."""
-        networks = (self.network, self.discriminator)
-        return [
-            settings.make([p for p in network.parameters() if p.requires_grad])
-            for settings, network in zip(self.all_optimizer_settings, networks, strict=True)
-        ]
-
     @property
     def loss_names(self) -> tuple[str, ...]:
         """Columns of the history; those of the discriminator are empty before the adversarial phase."""
@@ -153,38 +133,11 @@ class Adversarial(Objective):
         """Give the settings that a resumed run has to share."""
         generator, discriminator = (asdict(settings) for settings in self.all_optimizer_settings)
         return {
-            "generator": generator, "discriminator": discriminator, "content_weight": self.content_weight,
-            "adversarial_weight": self.adversarial_weight, "criterion": self.criterion, "content": self.loss.parts,
-            "pretrain_steps": self.pretrain_steps, "gate": self.gate, "penalty": self.penalty, "average": self.decay,
-            "keep": "best" if self.keeps_best else "last", "validation_loss": self.validation_loss.parts,
+            **super().identity(), "generator": generator, "discriminator": discriminator,
+            "content_weight": self.content_weight, "adversarial_weight": self.adversarial_weight,
+            "criterion": self.criterion, "content": self.loss.parts, "gate": self.gate, "penalty": self.penalty,
+            "validation_loss": self.validation_loss.parts,
         }  # fmt: skip
-
-    def prepare(self, settings: TrainSettings) -> None:
-        """Clip gradients here, which Lightning leaves to manual optimisation.
-
-        Raises
-        ------
-        OptionError
-            If no step is left for the adversarial phase.
-        """
-        self.gradient_clip = settings.gradient_clip
-        if self.pretrain_steps >= settings.max_steps:
-            message = (
-                f"pretrain_steps={self.pretrain_steps} of max_steps={settings.max_steps}; wanted some left for "
-                "adversarial training. For the content loss alone train without a discriminator"
-            )
-            raise OptionError(message)
-
-    def phase(self, step: int, max_steps: int) -> tuple[int, int, int]:
-        """Phase 0 minimises the content loss, phase 1 is adversarial."""
-        if step < self.pretrain_steps:
-            return 0, 0, self.pretrain_steps
-        return 1, self.pretrain_steps, max_steps
-
-    def finish(self) -> None:
-        """Leave the running mean of the weights, where there is one."""
-        if self.average is not None and int(self.averaged) > 0:
-            self.network.load_state_dict(self.average.state_dict())
 
     # ------------------------------------------------------------------ one step
     def training_step(self, batch: AnyBatch, batch_idx: int) -> dict[str, torch.Tensor]:
@@ -204,24 +157,15 @@ class Adversarial(Objective):
             out |= self._update_generator(batch, prediction)
             if self.gate is not None:
                 out |= self._update_again(batch, out["discriminator"])
-            self._update_average(step - self.pretrain_steps)
+            self.update_average(step - self.pretrain_steps)
         self.stepping = False
         return out
 
     def validation_step(self, batch: AnyBatch, batch_idx: int) -> torch.Tensor:
         """Content loss, or the validation loss that was asked for, of one batch."""
         batch = Batch.of(batch)
-        averaged = self.average is not None and int(self.averaged) > 0
-        network = self.average if self.average is not None and averaged else self.network
-        value: torch.Tensor = self.validation_loss(predict(network, batch), batch.target, broadcastable(batch))
+        value: torch.Tensor = self.validation_loss(predict(self.judged, batch), batch.target, broadcastable(batch))
         return value
-
-    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Clip the gradient of the network whose turn it is."""
-        if self.gradient_clip > 0:
-            nn.utils.clip_grad_norm_(
-                [p for group in optimizer.param_groups for p in group["params"]], self.gradient_clip
-            )
 
     # ------------------------------------------------------------------ its parts
     def _update_generator(
@@ -241,7 +185,7 @@ class Adversarial(Objective):
                 deceit = criterion.generator(*parts)
                 total = total + self.adversarial_weight * deceit
                 out["adversarial"] = deceit.detach()
-            self._descend(0, total, counted=counted)
+            self.descend(0, total, counted=counted)
         return {**out, "loss": total.detach()}
 
     def _update_discriminator(self, batch: Batch, prediction: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -253,7 +197,7 @@ class Adversarial(Objective):
             size = self._gradient_at(truth, batch)
             out["gradient_penalty"] = size.detach()
             loss = loss + self.penalty / 2 * size
-        self._descend(1, loss, counted=False)
+        self.descend(1, loss, counted=False)
         return out
 
     def _update_again(self, batch: Batch, loss: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -285,35 +229,6 @@ class Adversarial(Objective):
             truth = truth.detach().float().requires_grad_(True)
             (slope,) = torch.autograd.grad(self._judge(truth, batch).sum(), truth, create_graph=True)
             return slope.square().flatten(1).sum(dim=1).mean()
-
-    def _descend(self, which: int, loss: torch.Tensor, *, counted: bool) -> None:
-        """One update of one network. Only a counted one moves Lightning's counter of steps."""
-        optimizer: Any = self.optimizers()[which]  # type: ignore[index]
-        optimizer.zero_grad()
-        self.manual_backward(loss)
-        if counted:
-            optimizer.step()
-        else:
-            self.trainer.strategy.optimizer_step(optimizer.optimizer, closure=_nothing)
-        optimizer.zero_grad()
-
-    @torch.no_grad()
-    def _update_average(self, n: int) -> None:
-        """Take up the weights after step ``n`` of the phase: the first as they are; early ones are soon forgotten."""
-        if self.average is None or self.decay is None:
-            return
-        decay = min(self.decay, (1 + n) / (10 + n)) if n else 0.0
-        self.averaged.fill_(n + 1)
-        now = self.network.state_dict()
-        for name, mean in self.average.state_dict().items():
-            if mean.is_floating_point():
-                mean.lerp_(now[name].to(mean.dtype), 1 - decay)
-            else:
-                mean.copy_(now[name])
-
-
-def _nothing() -> None:
-    """Do nothing: gradients are there already."""
 
 
 def _comparable(target: torch.Tensor, prediction: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,13 +13,13 @@ from numpy.typing import NDArray
 from xatmo import cf
 from xatmo.normalize import forward
 from xatmo.patches import Plan, plan
+from xatmo.tasks import _windows
 
 if TYPE_CHECKING:
-    import torch
-
     from xatmo.data import SampleStream
     from xatmo.normalize import Normalizer
     from xatmo.tasks._pairs import Pairs
+    from xatmo.train.batches import AnyBatch
 
 
 class Scaling:
@@ -36,13 +37,15 @@ class Scaling:
 class PairBatches:
     """What `xatmo.train.Batches` asks for: a function of epoch, place and rank.
 
-    Windows overlap by half and move at random for training; they lie side by side, in order, for validation.
+    Windows overlap by half and move at random for training; they lie side by side, in order, for validation. Along
+    time, every possible window serves training, and those of validation lie side by side, the last one shifted inward:
+    every frame is used, and no window has frames from both sides of a gap.
 
     Parameters
     ----------
     pairs : Pairs
     patch_size : mapping
-        Horizontal dimension to coarse cells.
+        Horizontal dimension to coarse cells; with windows over time the dimension of time to frames, too.
     inputs, outputs : Normalizer
     batch_size, seed : int
     training : bool
@@ -50,6 +53,23 @@ class PairBatches:
         Least fraction of numbers in a window. None: a missing value is an error.
     area : bool
         Whether to deliver the areas of the fine cells, relative to their mean, as weights.
+    static : bool
+        Whether to deliver the static fields that the pairs have on the fine grid, if any, for the network to be given
+        beside its input. They are normalized as the coarse channels of the same names.
+    fixed : bool
+        Whether each window is the whole grid, and never moves.
+    time_window : int, optional
+        Frames that the network sees at once, the same as giving the dimension of time in ``patch_size``: input and
+        target then have an axis of time. None: single frames.
+
+    Raises
+    ------
+    DimensionError
+        If windows over time are asked of fields without time.
+    CoordinateError
+        If times are not in order, or not regular.
+    OptionError
+        If there are not as many frames in a row.
     """
 
     def __init__(
@@ -64,11 +84,19 @@ class PairBatches:
         training: bool = True,
         valid: float | None = None,
         area: bool = False,
+        static: bool = False,
+        fixed: bool = False,
+        time_window: int | None = None,
     ) -> None:
-        self.area = area
-        self.pairs, self.patch_size, self.inputs, self.outputs = pairs, dict(patch_size), inputs, outputs
+        self.area, self.static, self.fixed = area, static and pairs.fine_static is not None, fixed
+        self.pairs, self.inputs, self.outputs = pairs, inputs, outputs
+        self.patch_size = dict(patch_size) if time_window is None else {pairs.time_dim: time_window, **patch_size}
         self.batch_size, self.seed, self.training, self.valid = batch_size, seed, training, valid
         self._streams: dict[tuple[int, int], SampleStream] = {}
+        timed = [d for d in self.patch_size if d not in pairs.axes.dims]
+        self.time_window: int | None = self.patch_size[timed[0]] if timed else None
+        if self.time_window is not None:  # refused here rather than in the first epoch
+            _windows.starts(pairs.runs, self.time_window, 1)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the streams behind: a spawned process makes its own."""
@@ -77,11 +105,23 @@ class PairBatches:
     @property
     def plan(self) -> Plan:
         """Windows over the whole coarse cells."""
-        sizes = self.pairs.sizes
+        sizes, across = self.pairs.sizes, self.pairs.axes.dims
         size = {d: min(self.patch_size.get(d, 1), n) for d, n in sizes.items()}
-        if not self.training:
-            return plan(sizes, size)
-        return plan(sizes, size, overlap={d: size[d] // 2 for d in self.patch_size}, periodic=self.pairs.periodic)
+        if self.fixed:
+            size |= {d: sizes[d] for d in across}
+        overlap: dict[Hashable, int] = {}
+        if self.training and not self.fixed:
+            overlap = {d: size[d] // 2 for d in across}
+        moving = self.training and not self.fixed
+        if self.time_window is None:
+            return plan(sizes, size, overlap=overlap, periodic=self.pairs.periodic if moving else ())
+        time = self.pairs.time_dim
+        # Neighbours one frame apart have no room to move at random, so that none moves across a gap.
+        overlap[time] = size[time] - 1 if self.training else 0
+        found = plan(sizes, size, overlap=overlap, periodic=self.pairs.periodic if moving else ())
+        first = _windows.starts(self.pairs.runs, self.time_window, 1 if self.training else self.time_window)
+        first.flags.writeable = False
+        return replace(found, starts={**found.starts, time: first})
 
     def stream(self, rank: int = 0, world_size: int = 1) -> SampleStream:
         """Give the stream of one rank."""
@@ -97,15 +137,18 @@ class PairBatches:
         fields = {"coarse": list(coarse.data_vars.values()), "fine": list(self.pairs.fine.data_vars.values())}
         if self.area:
             fields["weight"] = [self._areas()]
+        if self.static and self.pairs.fine_static is not None:
+            fields["static"] = list(self.pairs.fine_static.data_vars.values())
         finer = dict.fromkeys(axes.dims, factor)
+        scaling = {"coarse": Scaling(self.inputs), "fine": Scaling(self.outputs), "static": Scaling(self.inputs)}
         return SampleStream(
             fields,
             windows,
-            factor={"coarse": 1, "fine": finer, "weight": finer},
-            normalizer={"coarse": Scaling(self.inputs), "fine": Scaling(self.outputs)},
-            batch_size=self.batch_size, shuffle=self.training, seed=self.seed, random_offsets=self.training,
-            valid=self.valid, squeeze=[d for d in windows.sizes if d not in axes.dims], rank=rank,
-            world_size=world_size,
+            factor={"coarse": 1, "fine": finer, "weight": finer, "static": finer},
+            normalizer=scaling,
+            batch_size=self.batch_size, shuffle=self.training, seed=self.seed,
+            random_offsets=self.training and not self.fixed, valid=self.valid,
+            squeeze=[d for d in windows.sizes if d not in self.patch_size], rank=rank, world_size=world_size,
         )  # fmt: skip
 
     def _areas(self) -> xr.DataArray:
@@ -118,18 +161,29 @@ class PairBatches:
         """Batches of each rank in an epoch."""
         return len(self.stream(0, world_size))
 
-    def batches(
-        self, epoch: int, *, start: int = 0, rank: int = 0, world_size: int = 1
-    ) -> Iterator[tuple[torch.Tensor, ...]]:
-        """``(coarse, fine)``, and ``weight`` where cells count by area, each ``(batch, channel, lat, lon)``."""
+    def batches(self, epoch: int, *, start: int = 0, rank: int = 0, world_size: int = 1) -> Iterator[AnyBatch]:
+        """``(coarse, fine)``, and ``weight`` where cells count by area, each ``(batch, channel, [time,] lat, lon)``.
+
+        With fine static fields a `xatmo.train.batches.Batch`, whose ``static`` is ``(batch, n_static, lat, lon)`` on
+        fine points. Weight and static never have an axis of time.
+        """
         stream = self.stream(rank, world_size)
         stream.load_state_dict({"epoch": epoch, "batch": start})
         for batch in stream:
-            yield tuple(batch[name] for name in ("coarse", "fine", "weight") if name in batch)
+            if self.time_window is not None:  # the stream repeats along time what has none
+                batch |= {name: batch[name][:, :, 0] for name in ("weight", "static") if name in batch}
+            if "static" not in batch:
+                yield tuple(batch[name] for name in ("coarse", "fine", "weight") if name in batch)
+                continue
+            from xatmo.train.batches import Batch
+
+            # Where a static field has no value (land, in one of the sea) it stands at its mean.
+            static = batch["static"] if self.valid is None else batch["static"].nan_to_num(nan=0.0)
+            yield Batch(batch["coarse"], batch["fine"], batch.get("weight"), static)
 
     def describe(self) -> dict[str, Any]:
         """Say what identifies the data of a run."""
-        return {
+        described: dict[str, Any] = {
             "inputs": [str(n) for n in self.pairs.coarse.data_vars],
             "outputs": [str(n) for n in self.pairs.fine.data_vars],
             "data_sizes": {str(d): n for d, n in self.pairs.coarse.sizes.items()},
@@ -137,3 +191,14 @@ class PairBatches:
             "batch_size": self.batch_size,
             "valid": self.valid,
         }
+        if self.static and self.pairs.fine_static is not None:
+            described["fine_static"] = [str(n) for n in self.pairs.fine_static.data_vars]
+        if self.fixed:
+            described["fixed"] = True
+        if self.time_window is not None:
+            runs = self.pairs.runs
+            left_out = _windows.lost(runs, self.time_window)
+            described |= {"stretches_of_time": len(runs), "frames_left_out": left_out}
+        if self.pairs.notes:
+            described["notes"] = list(self.pairs.notes)
+        return described

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Any
@@ -14,6 +14,7 @@ from xatmo import _labels, cf, units
 from xatmo.errors import CoordinateError, DimensionError, GridError, OptionError, UnitsError, VariableError
 from xatmo.grids import Grid
 from xatmo.regrid import Coarsening, coarsen, coarsening
+from xatmo.tasks import _windows
 from xatmo.typing import XarrayObject
 
 # Nodes of two files are the same when they are this near, in steps of the grid.
@@ -29,7 +30,7 @@ class Pairs:
     Attributes
     ----------
     coarse : Dataset
-        Fields, then predictors, then static fields; rows north to south.
+        Fields, then predictors, then covariates, then static fields; rows north to south.
     fine : Dataset
         Fields to be learned, on the same points ``factor`` times finer.
     static : Dataset or None
@@ -37,6 +38,12 @@ class Pairs:
     found : Coarsening
     axes : Horizontal
         Names of the horizontal coordinates, those of the coarse fields.
+    fine_static : Dataset or None
+        The static fields on the points of ``fine``, where they were given on the fine grid.
+    breaks : tuple of int
+        Frames with which another series begins: the next forecast of a hindcast. No window over time spans them.
+    notes : tuple of str
+        What was left out, and why.
     """
 
     coarse: xr.Dataset
@@ -44,6 +51,9 @@ class Pairs:
     static: xr.Dataset | None
     found: Coarsening
     axes: cf.Horizontal
+    fine_static: xr.Dataset | None = None
+    breaks: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def sizes(self) -> dict[Hashable, int]:
@@ -62,6 +72,34 @@ class Pairs:
         whole = self.found.fine.nlon % self.found.factor == 0 and self.found.fine.periodic
         return [self.axes.lon_dim] if whole else []
 
+    @property
+    def time_dim(self) -> Hashable:
+        """Dimension of time.
+
+        Raises
+        ------
+        DimensionError
+            If the fields have none.
+        """
+        first = _first(self.coarse)
+        try:
+            dims = self.coarse[cf.time(self.coarse)].dims
+        except CoordinateError:
+            dims = ()
+        if len(dims) != 1 or dims[0] not in first.dims:
+            message = (
+                f"a time window needs fields along time; train has dimensions {first.dims} and no time coordinate on "
+                "them. Give it one, or leave time_window out"
+            )
+            raise DimensionError(message)
+        return dims[0]
+
+    @property
+    def runs(self) -> tuple[_windows.Run, ...]:
+        """First frame and end of each stretch of time at regular steps."""
+        self.time_dim  # noqa: B018 - raises where there is none
+        return _windows.runs(self.coarse[cf.time(self.coarse)].values, self.breaks)
+
 
 def make(
     train: XarrayObject,
@@ -70,9 +108,22 @@ def make(
     target: XarrayObject | None = None,
     predictors: XarrayObject | None = None,
     static: XarrayObject | None = None,
+    covariates: Sequence[str] = (),
     what: str = "train",
 ) -> Pairs:
     """Pair coarse and fine fields.
+
+    Parameters
+    ----------
+    train : Dataset or DataArray
+        Fine fields; with ``target`` the coarse ones.
+    factor : int
+    target, predictors, static : Dataset or DataArray, optional
+        As in `SuperResolver.fit`.
+    covariates : sequence of str
+        Among `xatmo.covariates.COVARIATES`: channels that follow from time and place.
+    what : str
+        What messages call ``train``.
 
     Raises
     ------
@@ -96,20 +147,20 @@ def make(
         coarse = _in_units_of(_fields(train, what), fine)
         found = _check_pair(coarse, fine, factor)
     axes = cf.horizontal(coarse)
-    extras = [_extra(o, coarse, found, n) for o, n in ((predictors, "predictors"), (static, "static")) if o is not None]
-    for extra in extras:
-        if twice := sorted(map(str, set(extra.data_vars) & set(coarse.data_vars))):
-            message = f"variables {twice} come twice, as fields and as predictors or static fields; rename or drop one"
-            raise VariableError(message)
-        coarse = coarse.assign({n: extra[n] for n in extra.data_vars})
-    kept = None
+    if predictors is not None:
+        coarse = _beside(coarse, _extra(predictors, coarse, found, "predictors"))
+    if covariates:
+        coarse = _with_covariates(coarse, covariates)
+    kept, exact = None, None
     if static is not None:
-        timed = [n for n, v in extras[-1].data_vars.items() if set(v.dims) != set(axes.dims)]
+        extra = _extra(static, coarse, found, "static")
+        timed = [n for n, v in extra.data_vars.items() if set(v.dims) != set(axes.dims)]
         if timed:
-            message = f"static field {timed[0]!r} has dimensions {extras[-1][timed[0]].dims}; wanted {axes.dims} only"
+            message = f"static field {timed[0]!r} has dimensions {extra[timed[0]].dims}; wanted {axes.dims} only"
             raise DimensionError(message)
-        kept = _on_coarse(static, found).compute()
-    return Pairs(coarse, fine, kept, found, axes)
+        coarse = _beside(coarse, extra)
+        kept, exact = _on_coarse(static, found).compute(), _on_fine(static, fine, found)
+    return Pairs(coarse, fine, kept, found, axes, exact)
 
 
 def as_dataset(obj: XarrayObject, what: str = "the input") -> xr.Dataset:
@@ -269,7 +320,44 @@ def _first(ds: xr.Dataset) -> xr.DataArray:
     return ds[next(iter(ds.data_vars))]
 
 
-# ---------------------------------------------------------------------- predictors and static fields
+# ---------------------------------------------------------------------- predictors, covariates, static fields
+def _beside(coarse: xr.Dataset, extra: xr.Dataset) -> xr.Dataset:
+    if twice := sorted(map(str, set(extra.data_vars) & set(coarse.data_vars))):
+        message = f"variables {twice} come twice, as fields and as predictors or static fields; rename or drop one"
+        raise VariableError(message)
+    return coarse.assign({n: extra[n] for n in extra.data_vars})
+
+
+def _with_covariates(coarse: xr.Dataset, names: Sequence[str]) -> xr.Dataset:
+    from xatmo.covariates import add_covariates, covariate_channels
+
+    if twice := sorted(set(covariate_channels(names)) & set(map(str, coarse.data_vars))):
+        message = f"variables {twice} come twice, as fields and as covariates; rename or drop one"
+        raise VariableError(message)
+    return add_covariates(coarse, names)
+
+
+def _on_fine(obj: XarrayObject, fine: xr.Dataset, found: Coarsening) -> xr.Dataset | None:
+    """Give static fields at the points of the fine fields; None where they are on the coarse grid."""
+    ds = _oriented(as_dataset(obj))
+    have, want = cf.horizontal(ds), cf.horizontal(fine)
+    if abs(_step(ds[have.lat].values) / _step(found.fine.latitude) - 1) >= _SAME:
+        return None
+    ds = ds[cf.variables_with(ds, have.dims, what="static")]
+    rows = _matches(ds[have.lat].values, fine[want.lat].values, period=None)
+    columns = _matches(ds[have.lon].values, fine[want.lon].values, period=360.0)
+    if rows is None or columns is None:
+        message = (
+            f"static {sorted(map(str, ds.data_vars))} do not cover the fine points of train: latitude "
+            f"{float(ds[have.lat][0]):g} to {float(ds[have.lat][-1]):g}, longitude {float(ds[have.lon][0]):g} to "
+            f"{float(ds[have.lon][-1]):g}. Select or regrid them to the same points"
+        )
+        raise CoordinateError(message)
+    at = ds.isel({have.lat_dim: rows, have.lon_dim: columns}).transpose(*have.dims).compute()
+    coords = {n: fine[n].variable for n in (want.lat, want.lon)}
+    return xr.Dataset({n: (want.dims, v.values, v.attrs) for n, v in at.data_vars.items()}, coords)
+
+
 def _on_coarse(obj: XarrayObject, found: Coarsening) -> xr.Dataset:
     """Give an extra field on the coarse grid: as it is, or coarsened if it is on the fine one."""
     ds = _oriented(as_dataset(obj))

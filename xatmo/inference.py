@@ -19,7 +19,9 @@ from xatmo import _channels, _graph, _labels, _refined, _tiles, cf
 from xatmo._graph import Chunks, Layout
 from xatmo.errors import DimensionError, OptionError
 from xatmo.model import Channel, Model
+from xatmo.nn.superres.constraints import Constrained
 from xatmo.nn.tiled import Input, SharedNetwork, TileJob
+from xatmo.regrid.constrain import constrain_field
 from xatmo.typing import T
 
 if TYPE_CHECKING:
@@ -259,11 +261,19 @@ def _sizes(what: str, given: object) -> dict[Hashable, int]:
     return dict(given)
 
 
+def _constraint(model: Model) -> str | None:
+    """Tell what ties the means of the outputs to the inputs."""
+    kind: str | None = model.config.get("constraint")
+    # The network has taken the exponential already: what is left is to bring its means right.
+    return "multiplicative" if kind == "softmax" and isinstance(model.network, Constrained) else kind
+
+
 def _call(function: str, model: Model, **options: Any) -> str:
     task = model.config.get("task")
     name = task if isinstance(task, str) else type(model.network).__name__
     shown = {k: {str(d): n for d, n in v.items()} if isinstance(v, Mapping) else v for k, v in options.items()}
-    return cf.describe_call(function, model=name, fingerprint=model.fingerprint, **shown)
+    constraint = model.config.get("constraint")
+    return cf.describe_call(function, model=name, fingerprint=model.fingerprint, constraint=constraint, **shown)
 
 
 def _labels_history(field: xr.DataArray, like: xr.DataArray) -> xr.DataArray:
@@ -363,6 +373,9 @@ def _fields(
         units = {} if channel.units is None else {"units": channel.units}
         field = field.assign_attrs({**channel.attrs, **units})
         name = own.get(channel.name, channel.name)
+        kind = _constraint(model)
+        if kind is not None and channel.name in own:
+            field = constrain_field(field, chosen[name], kind=kind, factor=model.factor)
         done[name] = _labels.changed_values(field.rename(name), layout.template, reshaped=model.factor > 1)
     return done
 

@@ -199,9 +199,10 @@ class Model:
         VariableError
             If the stored static fields do not cover the coordinates of ``obj``.
         """
-        covariates = [n for n in self.config.get("covariates") or () if n not in obj]
-        if covariates:
-            obj = importlib.import_module("xatmo.covariates").add_covariates(obj, covariates)
+        if covariates := self.config.get("covariates"):
+            from xatmo.covariates import add_covariates
+
+            obj = add_covariates(obj, covariates)
         if self.static is None:
             return obj
         missing = [c.name for c in self.inputs if c.name in self.static and c.name not in obj]
@@ -407,18 +408,29 @@ def _read_config(path: Path) -> dict[str, Any]:
 def _network(config: dict[str, Any], module: nn.Module | None, path: Path) -> nn.Module:
     kind = config.get("network", {}).get("kind", "module")
     if module is not None:
-        return module
+        return _constrained(module, config)
     builder = BUILDERS.get(kind)
     if builder is None:
         what = "was made from a module of your own" if kind == "module" else f"holds a network of unknown kind {kind!r}"
         message = f"the model in {str(path)!r} {what}; pass the network: xatmo.load(path, module=net)"
         raise CheckpointError(message)
     where, function = builder.split(":")
-    built = getattr(importlib.import_module(where), function)(config["network"])
+    settings = {k: v for k, v in config["network"].items() if k != "constraint"}
+    built = getattr(importlib.import_module(where), function)(settings)
     if not isinstance(built, nn.Module):  # pragma: no cover  (a builder that breaks its contract)
         message = f"{builder} gave {type(built).__name__}, not a network"
         raise CheckpointError(message)
-    return built
+    return _constrained(built, config)
+
+
+def _constrained(network: nn.Module, config: Mapping[str, Any]) -> nn.Module:
+    """Wrap a network as its configuration says, unless it is wrapped."""
+    settings = config.get("network", {}).get("constraint")
+    if settings is None:
+        return network
+    from xatmo.nn.superres.constraints import Constrained
+
+    return network if isinstance(network, Constrained) else Constrained.wrap(network, settings)
 
 
 def _swap(new: Path, path: Path) -> None:

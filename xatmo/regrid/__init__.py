@@ -1,6 +1,7 @@
 """Fields on other grids: ``regrid`` to any, ``coarsen`` by a whole factor with the fine grid remembered."""
 
 from xatmo.regrid.coarse import Coarsening, coarsen, coarsening, fine_grid
+from xatmo.regrid.constrain import constrain
 from xatmo.regrid.coverage import coverage
 from xatmo.regrid.curvilinear import Mesh, mesh_weights
 from xatmo.regrid.engines import ENGINES
@@ -20,6 +21,7 @@ __all__ = [
     "Weights",
     "coarsen",
     "coarsening",
+    "constrain",
     "coverage",
     "fine_grid",
     "mesh_weights",

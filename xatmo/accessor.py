@@ -233,6 +233,12 @@ class _Accessor(Generic[T]):
 
         return regrid.coarsen(self._obj, factor, method=method, min_valid=min_valid)
 
+    def constrain(self, coarse: XarrayObject, *, kind: str, factor: int | None = None) -> T:
+        """Change fine fields so that their coarse means are given ones. See `xatmo.regrid.constrain`."""
+        from xatmo import regrid
+
+        return regrid.constrain(self._obj, coarse, kind=kind, factor=factor)
+
     # ------------------------------------------------------------------ normalization
     def fit_normalizer(
         self, *, method: NormalizeMethod = "standard", dim: Hashable | Sequence[Hashable] | None = None

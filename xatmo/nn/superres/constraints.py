@@ -348,6 +348,11 @@ class Constrained(nn.Module):
             return torch.stack(made, dim=1)
 
 
+def unconstrained(network: nn.Module) -> nn.Module:
+    """Give the network that is constrained, or any other as it is."""
+    return network.network if isinstance(network, Constrained) else network
+
+
 def _plain(numbers: Sequence[Sequence[float]] | None) -> tuple[tuple[float, ...], ...] | None:
     return None if numbers is None else tuple(tuple(float(v) for v in of) for of in numbers)
 

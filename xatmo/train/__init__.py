@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from xatmo.train.adversarial import GATE, Adversarial
 from xatmo.train.batches import Batch, Batches
+from xatmo.train.diffusion import Diffusion
 from xatmo.train.fit import FitResult, fit
 from xatmo.train.objectives import Objective, Supervised
 from xatmo.train.settings import OptimizerSettings, TrainSettings, whole
@@ -16,6 +17,7 @@ __all__ = [
     "Adversarial",
     "Batch",
     "Batches",
+    "Diffusion",
     "FitResult",
     "Objective",
     "OptimizerSettings",

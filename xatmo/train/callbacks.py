@@ -271,7 +271,7 @@ class Keeper(Callback):
         total, n = trainer.strategy.reduce(totals, reduce_op="sum").tolist()
         loss = total / n if n else math.nan
         self.history.validated(trainer, loss)
-        phase = objective.phase(trainer.global_step - 1, trainer.max_steps)[0]  # of the step that was done last
+        phase, _, end = objective.phase(trainer.global_step - 1, trainer.max_steps)  # of the step that was done last
         if phase != self.phase:
             self.best, self.waited, self.phase = math.inf, 0, phase
         if not objective.keeps_best:
@@ -281,7 +281,8 @@ class Keeper(Callback):
             self._save(trainer, "best.ckpt")
         else:
             self.waited += 1
-            if self.patience is not None and self.waited >= self.patience:
+            # Only the last phase can end the run early: what an earlier one leaves is not what was asked for.
+            if self.patience is not None and self.waited >= self.patience and end == trainer.max_steps:
                 trainer.should_stop = True
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -132,13 +132,16 @@ class Supervised(Objective):
         return self.loss.values(predict(self.network, batch), batch.target, broadcastable(batch))
 
 
-def predict(network: nn.Module, batch: Batch) -> torch.Tensor:
+def complete(batch: Batch) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Give inputs and static fields of a batch with 0 where they are missing."""
+    static = None if batch.static is None else torch.nan_to_num(batch.static, nan=0.0)
+    return torch.nan_to_num(batch.input, nan=0.0), static
+
+
+def predict(network: Callable[..., Any], batch: Batch) -> torch.Tensor:
     """Call a network with the parts of a batch that it takes; missing inputs are 0."""
-    inputs = torch.nan_to_num(batch.input, nan=0.0)
-    if batch.static is None:
-        out: torch.Tensor = network(inputs)
-    else:
-        out = network(inputs, torch.nan_to_num(batch.static, nan=0.0))
+    inputs, static = complete(batch)
+    out: torch.Tensor = network(inputs) if static is None else network(inputs, static)
     return out
 
 

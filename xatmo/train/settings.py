@@ -274,3 +274,23 @@ def real(name: str, value: object, *, positive: bool = False) -> float:
         message = f"{name}={value!r}; wanted a {'positive number' if positive else 'number that is not negative'}"
         raise OptionError(message)
     return number
+
+
+def signed(name: str, value: object) -> float:
+    """Give a finite number of either sign, of Python's or NumPy's, as Python's.
+
+    Raises
+    ------
+    OptionError
+        If it is none.
+
+    Examples
+    --------
+    >>> signed("noise_mean", -0.5)
+    -0.5
+    """
+    number = math.nan if isinstance(value, bool) or not isinstance(value, Real) else float(value)
+    if not math.isfinite(number):
+        message = f"{name}={value!r}; wanted a finite number"
+        raise OptionError(message)
+    return number

@@ -115,7 +115,7 @@ class ResidualDiffusion(nn.Module):
         def denoise(y: torch.Tensor, sigma: float) -> torch.Tensor:
             return self.denoise(y, torch.full((len(y),), sigma, device=y.device), given)
 
-        residual = SAMPLERS[config.sampler](denoise, _as_maps(noise.float()), levels)
+        residual = SAMPLERS[config.sampler](denoise, as_maps(noise.float()), levels)
         return mean + _as_windows(residual * self._spread, mean)
 
     def mean(self, x: torch.Tensor, static: torch.Tensor | None = None) -> torch.Tensor:
@@ -127,7 +127,7 @@ class ResidualDiffusion(nn.Module):
             frames = x.shape[2]
             if static is not None and len(static) > 1:
                 static = static.repeat_interleave(frames, dim=0)
-            made: torch.Tensor = self.mean_network(_as_maps(x), static)
+            made: torch.Tensor = self.mean_network(as_maps(x), static)
             return torch.unflatten(made, 0, (-1, frames)).transpose(1, 2)
         out: torch.Tensor = self.mean_network(x, static)
         return out
@@ -147,13 +147,15 @@ class ResidualDiffusion(nn.Module):
         -------
         Tensor (batch * time, n_outputs + n_inputs + n_static, lat * factor, lon * factor)
         """
-        parts = [_as_maps(mean), self.interpolation(_as_maps(x))]
+        parts = [as_maps(mean), self.interpolation(as_maps(x))]
         if static is not None:
             times = len(parts[0]) // (x.shape[0] if len(static) > 1 else 1)
             parts.append(static.float().repeat_interleave(times, dim=0))
         return torch.cat(parts, dim=1)
 
-    def denoise(self, noisy: torch.Tensor, sigma: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
+    def denoise(
+        self, noisy: torch.Tensor, sigma: torch.Tensor, condition: torch.Tensor, unet: nn.Module | None = None
+    ) -> torch.Tensor:
         r"""Give the mean of the residuals that are possible.
 
         Parameters
@@ -163,6 +165,8 @@ class ResidualDiffusion(nn.Module):
         sigma : Tensor (batch,)
         condition : Tensor (batch, channel, lat * factor, lon * factor)
             See `condition`.
+        unet : torch.nn.Module, optional
+            Another denoiser, such as one with averaged weights.
 
         Returns
         -------
@@ -172,21 +176,27 @@ class ResidualDiffusion(nn.Module):
         c = precondition(sigma.float())
         skip, out, into = (part[:, None, None, None] for part in (c.skip, c.out, c.into))
         given = torch.cat([into * noisy, condition], dim=1).contiguous(memory_format=torch.channels_last)
-        made: torch.Tensor = self.unet(given, c.noise)
+        made: torch.Tensor = (self.unet if unet is None else unet)(given, c.noise)
         with torch.autocast(noisy.device.type, enabled=False):
             return skip * noisy + out * made.float()
 
     def residual(self, target: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
         """Give ``(target - mean) / sigma_data`` as maps ``(batch * time, n_outputs, ...)``; NaN where target is."""
-        return (_as_maps(target.float()) - _as_maps(mean)) / self._spread
+        return (as_maps(target.float()) - as_maps(mean)) / self._spread
 
     @property
     def _spread(self) -> torch.Tensor:
         return self.sigma_data[:, None, None]
 
 
-def _as_maps(x: torch.Tensor) -> torch.Tensor:
-    """``(batch, channel, [time,] lat, lon)`` -> ``(batch * time, channel, lat, lon)``."""
+def as_maps(x: torch.Tensor) -> torch.Tensor:
+    """``(batch, channel, [time,] lat, lon)`` -> ``(batch * time, channel, lat, lon)``.
+
+    Examples
+    --------
+    >>> as_maps(torch.zeros(2, 1, 3, 4, 5)).shape
+    torch.Size([6, 1, 4, 5])
+    """
     return x.transpose(1, 2).flatten(0, 1) if x.ndim == 5 else x
 
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+import copy
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-import xarray as xr
-
-from xatmo import cf
 from xatmo.errors import ConfigError, OptionError
-from xatmo.tasks import _content, _pairs
-from xatmo.tasks._batches import PairBatches
+from xatmo.tasks import _superres_fit, _superres_settings
 from xatmo.tasks.base import Task
 from xatmo.typing import XarrayObject
 
@@ -21,65 +18,150 @@ if TYPE_CHECKING:
     from xatmo.model import Channel, Model
     from xatmo.normalize import Normalizer
 
-DEFAULT_PATCH = 24
-_OF_OUR_NETWORKS = ("backbone", "upsampling", "channels", "n_blocks", "baseline")
-
 
 class SuperResolver(Task):
     """Learn to refine coarse fields by a whole factor.
 
     The network corrects an interpolated field: a backbone works on the coarse grid, and one upsampling brings its
     result to the fine grid (`xatmo.nn.superres`). It is fully convolutional: any number of variables, any size, any
-    rectangle.
+    rectangle. What is None below is chosen: see Notes.
 
     Parameters
     ----------
     factor : int
         Fine cells per coarse cell, along latitude and along longitude; at least 2.
-    backbone : {"residual"}
-        What works on the coarse grid.
-    upsampling : {"subpixel"}
-        What leads to the fine grid.
-    adversarial : {False}
-        Whether a second network judges the first.
-    time_window : {None}
-        Number of time steps that the network sees at once.
-    loss : str or mapping
-        ``"mae"``, ``"mse"``, ``"gradient"``, ``"spectral_power"``, ``"spectral_coherence"``, ``"spectral_weighted"``,
-        ``"spectral_adjusted"``; several joined with ``+``, with factors (``"mae + 0.1 spectral_power"``), or a mapping
-        from these to weights. ``"atmodist:PATH"`` is the distance in the features of a saved `AtmoDist`, of its last
-        layer unless another is named (``"atmodist:PATH@stage3"``). Spectral and learned losses need patches without
-        missing cells: see `xatmo.nn.spectral_losses`.
+    backbone : {"residual", "plain", "dense", "convnext", "unet", "srgan"}
+        What works on the coarse grid. ``"unet"`` works on the fine one, with ``upsampling="interpolation"``;
+        ``"srgan"`` is the generator of PhIRE and AtmoDist (`xatmo.nn.superres.srgan`).
+    upsampling : {"subpixel", "resize", "deconvolution", "interpolation"}
+        What leads to the fine grid; with ``"interpolation"`` the inputs are interpolated first, and the backbone works
+        on the fine grid.
+    adversarial : bool
+        Whether a second network, the discriminator, judges the first: see `xatmo.train.Adversarial`.
+    diffusion : bool
+        Whether a diffusion model draws what the network, which then is the mean, leaves: see `xatmo.nn.diffusion`.
+    time_window : int, optional
+        Number of time steps that the network sees at once, at least 2, for ``"plain"``, ``"residual"``, ``"dense"``
+        (recurrent ones then) and ``"srgan"``. Every step is answered from those before it in the window.
+    loss : str or mapping, optional
+        ``"mae"``, ``"mse"``, ``"gradient"``, ``"dssim"``, ``"ms_dssim"``, ``"spectral_power"``,
+        ``"spectral_coherence"``, ``"spectral_weighted"``, ``"spectral_adjusted"``; several joined with ``+``, with
+        factors (``"0.8 dssim + 0.2 mae"``), or a mapping from these to weights. ``"atmodist:PATH"`` is the distance in
+        the features of a saved `AtmoDist`, of its last layer unless another is named (``"atmodist:PATH@stage3"``).
+        Spectral and learned losses need patches without missing cells: see `xatmo.nn.spectral_losses`.
     loss_weights : {None, "area"}
         How cells count in the loss: all alike, or by their area on the sphere, as in scores.
-    constraint : {None}
-        What ties the mean over a coarse cell to the input.
-    channels : int
-        Width of the backbone.
-    n_blocks : int
-        Blocks of the backbone.
-    baseline : {"bicubic", "bilinear"}
-        The interpolation that the network corrects.
+    constraint : {None, "additive", "multiplicative", "softmax"}
+        What ties the area-weighted mean over a coarse cell to the input, in physical units, always: by a shift, by a
+        factor (for what is not negative), or by shares. None: nothing.
+    channels, n_blocks : int, optional
+        Width and depth of the backbone.
+    baseline : {"auto", "bicubic", "bilinear", None}
+        The interpolation that the network corrects; None: it makes the field itself.
+    norm : {None, "batch", "layer"}
+        Normalization of feature maps.
+    activation : str, optional
+        Between layers: a key of `xatmo.nn.blocks.ACTIVATIONS`, such as ``"relu"``, ``"gelu"``, ``"leaky_relu"``.
+    output_activation : str, optional
+        Of the outputs, in normalized units.
+    dropout : float
+        Rate of dropout in training.
+    dropout_kind : {"vanilla", "gaussian", "spatial"}
+        What is dropped: values, multiplied values, or whole feature maps.
+    mc_dropout : bool
+        Whether dropout goes on in use: then ``members=`` draws from the network, and without it dropout is off.
+    separable : bool
+        Whether convolutions between feature maps are depthwise-separable.
+    attention : bool
+        Whether blocks weight their channels by what is around.
+    localised : bool
+        Whether every fine cell has weights of its own: for one grid, trained on it as a whole.
+    noise : int
+        Fields of noise that the network reads beside its inputs, for members of adversarial training: ``members=``.
+    compat : {None, "dl4ds"}
+        Build networks with the layers, sizes and training of DL4DS where its numbers have to be reproduced.
+    network_settings : mapping, optional
+        ``fine_channels`` of our networks. Of ``"srgan"``: ``variant`` ("atmodist" or "phire"), ``factors`` (one for
+        each stage, such as [2, 5]; the prime factors), ``kernel``, ``padding``.
+    covariates : sequence of str, optional
+        What follows from time and place, read as further channels: ``"day_of_year"``, ``"season"``, ``"hour"``,
+        ``"latitude"`` ...: see `xatmo.covariates.add_covariates`.
+    discriminator : str or mapping, optional
+        ``"conditional"``, which sees the coarse field too, or ``"srgan"``; or a mapping with ``kind`` and settings of
+        `xatmo.nn.superres.discriminators`: ``{"kind": "conditional", "channels": 16, "spectral_norm": True}``.
+    pretrain : float or int, optional
+        What comes before the adversarial (or diffusion) phase, with the loss alone: below 1 a part of the steps,
+        otherwise a number of them.
+    adversarial_weight : float, optional
+        Of the adversarial loss, beside the other.
+    criterion : {None, "cross_entropy", "hinge", "relativistic"}
+        What generator and discriminator play for.
+    gate : (float, float), optional
+        With a discriminator's loss below the first number the generator has one update more, above the second the
+        discriminator: `xatmo.train.GATE`.
+    penalty : float, optional
+        Of the discriminator's gradient at real fields.
+    average : float, optional
+        Decay of the running mean of the weights in the second phase, such as 0.999; it is what is kept.
+    keep : {None, "last", "best"}
+        Which weights of adversarial training to keep, where there is validation.
+    diffusion_settings : mapping, optional
+        Of `xatmo.nn.diffusion.DiffusionConfig` and `xatmo.train.diffusion.Diffusion`.
     normalization : {"standard", "minmax", "robust", "log1p"}
         See `xatmo.Normalizer.fit`.
     augmentation : {"auto", "none", "mirror", "symmetries"}
         Symmetries drawn at random while training: east-west mirror, or all flips and transposes of a patch. They fit
         scalars. ``"auto"``: ``"symmetries"`` unless a variable is a component of a vector, else ``"none"``.
-    optimizer : {"adamw", "adam", "sgd"}
+    optimizer : {None, "adamw", "adam", "sgd"}
         What updates the weights.
-    learning_rate : float
-        Highest learning rate.
+    learning_rate : float or (float, float), optional
+        Highest learning rate; where there are two networks or phases, of both, or of each.
     weight_decay : float
         Of ``adamw`` and ``sgd``.
-    schedule : {"one-cycle", "cosine", "constant"}
-        Course of the learning rate.
+    schedule : {None, "one-cycle", "cosine", "constant", "step", "plateau"}
+        Course of the learning rate, in each phase.
+    optimizer_settings : mapping, optional
+        ``betas``, ``momentum``, ``warmup``, ``drops``, ``drop_factor``, ``plateau_patience``, ``plateau_delta``,
+        ``lowest_rate``: see `xatmo.train.OptimizerSettings`.
     scale_learning_rate : bool
         Whether to multiply the learning rate by the number of devices.
+
+    Notes
+    -----
+    What is chosen where nothing is said:
+
+    ======================  ==================  ==============================  =========================
+    setting                 otherwise           ``backbone="srgan"``            ``compat="dl4ds"``
+    ======================  ==================  ==============================  =========================
+    ``channels``            48                  64                              8
+    ``n_blocks``            4                   16                              6; recurrent 4
+    ``baseline``            "bicubic"           None                            None
+    ``activation``          "gelu"              "leaky_relu"; "phire" "relu"    "relu"
+    ``loss``                "mae"               "mae"                           "mae"
+    ``optimizer``           "adamw"             "adamw"                         "adam"
+    ``learning_rate``       1e-3                1e-3                            1e-3
+    ``schedule``            "one-cycle"         "one-cycle"                     "step", at 1e5 steps to 1e-4
+    ======================  ==================  ==============================  =========================
+
+    with ``diffusion=True`` the loss is "mse", ``pretrain`` 0.5 and ``average`` 0.999; and with ``adversarial=True``,
+    Adam in all three:
+
+    ======================  ==================  ==============================  =========================
+    ``learning_rate``       1e-3, both          1e-4, both                      2e-4, both
+    ``schedule``            "one-cycle"         "constant"                      "constant"
+    ``betas``               (0.5, 0.99)         (0.9, 0.999)                    (0.5, 0.999)
+    ``pretrain``            0.5                 0.25                            0
+    ``adversarial_weight``  0.01                0.001                           0.01
+    ``gate``                None                (0.46, 0.6)                     None
+    ``penalty``             0.01                0                               0
+    ``average``             0.99                None                            None
+    ``discriminator``       conditional, small  srgan                           conditional, with its sigmoid
+    ======================  ==================  ==============================  =========================
 
     Raises
     ------
     OptionError
-        If a keyword has a value that is not available; the message lists those that are.
+        If a keyword has a value that is not available, or two do not go together; the message says what does.
 
     Examples
     --------
@@ -105,80 +187,65 @@ class SuperResolver(Task):
         backbone: str = "residual",
         upsampling: str = "subpixel",
         adversarial: bool = False,
+        diffusion: bool = False,
         time_window: int | None = None,
-        loss: str | Mapping[str, float] = "mae",
+        loss: str | Mapping[str, float] | None = None,
         loss_weights: str | None = None,
         constraint: str | None = None,
-        channels: int = 48,
-        n_blocks: int = 4,
-        baseline: str = "bicubic",
+        channels: int | None = None,
+        n_blocks: int | None = None,
+        baseline: str | None = "auto",
+        norm: str | None = None,
+        activation: str | None = None,
+        output_activation: str | None = None,
+        dropout: float = 0.0,
+        dropout_kind: str = "vanilla",
+        mc_dropout: bool = False,
+        separable: bool = False,
+        attention: bool = False,
+        localised: bool = False,
+        noise: int = 0,
+        compat: str | None = None,
+        network_settings: Mapping[str, Any] | None = None,
+        covariates: str | Sequence[str] | None = None,
+        discriminator: str | Mapping[str, Any] | None = None,
+        pretrain: float | None = None,
+        adversarial_weight: float | None = None,
+        criterion: str | None = None,
+        gate: Sequence[float] | None = None,
+        penalty: float | None = None,
+        average: float | None = None,
+        keep: str | None = None,
+        diffusion_settings: Mapping[str, Any] | None = None,
         normalization: str = "standard",
         augmentation: str = "auto",
-        optimizer: str = "adamw",
-        learning_rate: float = 1e-3,
+        optimizer: str | None = None,
+        learning_rate: float | Sequence[float] | None = None,
         weight_decay: float = 0.01,
-        schedule: str = "one-cycle",
+        schedule: str | None = None,
+        optimizer_settings: Mapping[str, Any] | None = None,
         scale_learning_rate: bool = False,
     ) -> None:
-        from xatmo.train import whole
-
+        given = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         super().__init__()
-        factor, channels, n_blocks = (
-            whole("factor", factor, 2),
-            whole("channels", channels),
-            whole("n_blocks", n_blocks, 0),
-        )
-        for name, value, only in (
-            ("adversarial", adversarial, False), ("time_window", time_window, None), ("constraint", constraint, None),
-        ):  # fmt: skip
-            if value is not only:
-                message = f"{name}={value!r} is not available; possible are {[only]}"
-                raise OptionError(message)
-        normalizations = ("standard", "minmax", "robust", "log1p")
-        augmentations = ("auto", "none", "mirror", "symmetries")
-        for name, value, known in (
-            ("normalization", normalization, normalizations), ("augmentation", augmentation, augmentations),
-            ("loss_weights", loss_weights, (None, "area")),
-        ):  # fmt: skip
-            if value not in known:
-                message = f"{name}={value!r} is not available; possible are {list(known)}"
-                raise OptionError(message)
-        self._config: dict[str, Any] = {
-            "factor": factor, "backbone": backbone, "upsampling": upsampling, "adversarial": adversarial,
-            "time_window": time_window, "loss": dict(loss) if isinstance(loss, Mapping) else loss,
-            "loss_weights": loss_weights, "constraint": constraint, "channels": channels, "n_blocks": n_blocks,
-            "baseline": baseline, "normalization": normalization, "augmentation": augmentation, "optimizer": optimizer,
-            "learning_rate": learning_rate, "weight_decay": weight_decay, "schedule": schedule,
-            "scale_learning_rate": scale_learning_rate,
-        }  # fmt: skip
+        self._config: dict[str, Any] = _superres_settings.resolve(given)
         self._module: torch.nn.Module | None = None
-        self._check()
-
-    def _check(self) -> None:
-        """Let those who use a setting check it, now rather than after the data are read."""
-        from xatmo.nn import losses
-
-        parts = losses.build(self._config["loss"]).parts
-        if isinstance(self._config["loss"], dict):
-            self._config["loss"] = parts
-        self._network_config(1, (0,))
-        settings = self._optimizer_settings(1)
-        rates = {"learning_rate": settings.learning_rate, "weight_decay": settings.weight_decay}
-        # As plain numbers, which files can hold.
-        self._config |= {**rates, "scale_learning_rate": bool(self._config["scale_learning_rate"])}
 
     @property
     def config(self) -> dict[str, Any]:
         """Settings with which the task was made."""
-        return dict(self._config)
+        return copy.deepcopy(self._config)
 
     def __repr__(self) -> str:
-        text = super().__repr__()
-        if self._module is None:
-            return text
-        for name in _OF_OUR_NETWORKS:
-            text = text.replace(f" {name}={self._config[name]!r},", "")
-        return text.replace(f"<{self.name} ", f"<{self.name} module={type(self._module).__name__}, ")
+        shown = dict.fromkeys(("factor", "backbone", "upsampling"), None)
+        shown |= {k: v for k, v in self._config.items() if k in shown or v not in (None, False, 0, [])}
+        if self._module is not None:
+            shown = {"module": type(self._module).__name__} | {
+                k: v for k, v in shown.items() if k not in _superres_settings.NETWORK
+            }
+        settings = ", ".join(f"{k}={v if k == 'module' else repr(v)}" for k, v in shown.items())
+        state = "not fitted" if self._model is None else f"fitted, {self._model.fingerprint}"
+        return f"<{self.name} {settings} ({state})>"
 
     @property
     def factor(self) -> int:
@@ -203,8 +270,10 @@ class SuperResolver(Task):
         Parameters
         ----------
         module : torch.nn.Module
-            ``(batch, channel_in, lat, lon) -> (batch, channel_out, lat * factor, lon * factor)``, rows north to south.
-            ``fit`` trains it, with the number of channels that the data have.
+            ``(batch, channel_in, lat, lon) -> (batch, channel_out, lat * factor, lon * factor)``, rows north to south;
+            with ``time_window`` an axis of time stands before that of latitude. ``fit`` trains it, with the number of
+            channels that the data have. One with an attribute ``n_static`` is called with that many static fields
+            ``(batch, n_static, lat * factor, lon * factor)``, too.
         factor : int
         inputs, outputs : sequence of str or Channel, optional
             Names of the variables, if the module is trained already and shall be used as it is. ``outputs`` are the
@@ -214,7 +283,8 @@ class SuperResolver(Task):
         patch_size : int or mapping, optional
             Coarse cells of a patch, for a trained module.
         **settings
-            Those of `SuperResolver` that concern training: ``loss``, ``optimizer``, ``learning_rate`` ...
+            Those of `SuperResolver` that concern training: ``loss``, ``adversarial``, ``time_window``, ``optimizer``,
+            ``learning_rate`` ...
 
         Examples
         --------
@@ -231,7 +301,7 @@ class SuperResolver(Task):
         if not isinstance(given, torch.nn.Module):
             message = f"module is {type(module).__name__}; wanted a torch.nn.Module"
             raise OptionError(message)
-        if foreign := sorted(set(settings) & set(_OF_OUR_NETWORKS)):
+        if foreign := sorted(set(settings) & set(_superres_settings.NETWORK)):
             message = f"{foreign} describe a network of ours; with a module of your own leave them out"
             raise OptionError(message)
         task = cls(factor, **settings)
@@ -270,7 +340,9 @@ class SuperResolver(Task):
             raise ConfigError(message) from error
         task._model = model
         if model.config["network"].get("kind") == "module":
-            task._module = model.network
+            from xatmo.nn.superres.constraints import unconstrained
+
+            task._module = unconstrained(model.network)
         return task
 
     # ------------------------------------------------------------------ training
@@ -293,6 +365,7 @@ class SuperResolver(Task):
         devices: int = 1,
         precision: str | None = None,
         seed: int = 0,
+        initial: Task | Model | str | Path | None = None,
         run_dir: str | Path | None = None,
         resume: bool = True,
         progress: bool = True,
@@ -314,9 +387,11 @@ class SuperResolver(Task):
             More variables for the network to read, on the coarse or the fine grid (then coarsened), for the points and
             times of ``train`` (and of ``validation``).
         static : Dataset or DataArray, optional
-            The same without time: orography, land-sea mask. They are saved with the model.
+            The same without time: orography, land-sea mask. They are saved with the model. On the fine grid they are
+            given to the network as they are, too.
         patch_size : int or mapping, optional
-            Training patch in coarse cells: a number, or ``{"lat": 24, "lon": 32}``. Default 24, or what there is.
+            Training patch in coarse cells: a number, or ``{"lat": 24, "lon": 32}``. Default 24, or what there is; all
+            there is for a localised network.
         batch_size : int
             Patches per step and device.
         epochs : int
@@ -339,6 +414,10 @@ class SuperResolver(Task):
             None: bfloat16 where the device is made for it, else float32.
         seed : int
             Decides weights at the start, order and augmentation.
+        initial : SuperResolver, Model, str or Path, optional
+            A fitted task, or the path of a saved one, whose weights the network starts with and whose normalizers it
+            keeps: for instance one trained on the loss alone, before adversarial training. Variables, units and
+            settings of the network have to be the same.
         run_dir : str or Path, optional
             Where checkpoints and history go, so that an interrupted run can go on.
         resume : bool
@@ -362,190 +441,13 @@ class SuperResolver(Task):
         ConfigError
             If ``run_dir`` holds a run with other settings.
         """
-        import torch
+        from xatmo.tasks import as_model
 
-        from xatmo.model import Channel
-        from xatmo.train import Supervised, TrainSettings, whole
-        from xatmo.train import fit as run
-
-        pairs = _pairs.make(train, self.factor, target=target, predictors=predictors, static=static)
-        size = _pairs.check_patch_size(patch_size, pairs, DEFAULT_PATCH)
-        inputs, outputs = self._normalizers(pairs)
-        seed, devices = whole("seed", seed, 0), whole("devices", devices)
-        common: dict[str, Any] = {
-            "batch_size": whole("batch_size", batch_size), "seed": seed, "valid": valid,
-            "area": self._config["loss_weights"] == "area",
-        }  # fmt: skip
-        source = PairBatches(pairs, size, inputs, outputs, **common)
-        held_out = None
-        if validation is not None:
-            other = self._validation_pairs(validation, target, predictors, static)
-            other = _pairs.like(other, pairs, what="validation")
-            held_out = PairBatches(other, size, inputs, outputs, **common, training=False)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            network, network_config = self._network(pairs, size)
-        steps = whole("epochs", epochs) * source.n_batches(devices) if max_steps is None else max_steps
-        settings = TrainSettings(
-            steps, accelerator=accelerator, devices=devices, precision=precision, seed=seed, max_time=max_time,
-            patience=patience,
-        )  # fmt: skip
-        augmentation = self._augmentation(pairs)
-        loss = _content.bind(self._config["loss"], [Channel.of(a) for a in pairs.fine.data_vars.values()], outputs)
-        objective = Supervised(
-            network, loss, optimizer=self._optimizer_settings(devices), augmentation=augmentation,
-            seed=seed,
-        )  # fmt: skip
-        described = source.describe()
-        result = run(
-            objective, source, settings, validation=held_out, run_dir=run_dir, resume=resume, progress=progress,
-            identity={
-                **self._config, **described, "augmentation": augmentation, "network": _network_identity(network),
-                "statistics": {**_rounded(outputs), **_rounded(inputs)},
-            },
-        )  # fmt: skip
-        training = {
-            **described, "period": _pairs.period(pairs),
-            "steps": result.steps, "seconds": round(result.seconds, 1), "precision": result.precision,
-            "seed": seed, "devices": devices, "augmentation": augmentation,
-            **{k: self._config[k] for k in ("loss", "loss_weights", "optimizer", "learning_rate", "weight_decay",
-                                            "schedule", "normalization")},
-        }  # fmt: skip
-        scores = {"training_loss": result.history[-1]["loss"]} if result.history else {}
-        if result.best_validation_loss is not None:
-            scores["validation_loss"] = result.best_validation_loss
-        config = {"task": self.name, "settings": self.config, "network": network_config, "normalized": True,
-                  "training": training, "scores": scores}  # fmt: skip
-        self._model = self._made(network, config, pairs, size, inputs, outputs)
-        self._model.history = result.history
+        data = _superres_fit.Data(train, validation, target, predictors, static)
+        trainer = {"accelerator": accelerator, "precision": precision, "max_time": max_time, "patience": patience}
+        options = _superres_fit.Options(
+            patch_size, batch_size, epochs, max_steps, valid, devices, seed, trainer, run_dir, resume, progress
+        )
+        start = None if initial is None else as_model(initial)
+        self._model = _superres_fit.train(self.name, self.config, self._module, start, data, options)
         return self
-
-    # ------------------------------------------------------------------ its parts
-    def _validation_pairs(
-        self,
-        validation: Any,
-        target: XarrayObject | None,
-        predictors: XarrayObject | None,
-        static: XarrayObject | None,
-    ) -> _pairs.Pairs:
-        if target is None and not isinstance(validation, tuple):
-            coarse, fine = validation, None
-        elif target is not None and isinstance(validation, tuple) and len(validation) == 2:
-            coarse, fine = validation
-        else:
-            wanted = "with target= wanted a pair (coarse, fine), without it the fine fields"
-            message = f"validation is {type(validation).__name__}; {wanted}"
-            raise OptionError(message)
-        return _pairs.make(coarse, self.factor, target=fine, predictors=predictors, static=static, what="validation")
-
-    def _normalizers(self, pairs: _pairs.Pairs) -> tuple[Normalizer, Normalizer]:
-        """One normalizer for both where every output is an input, so that the baseline is right in its units."""
-        from xatmo.normalize import Normalizer
-
-        method = self._config["normalization"]
-        inputs = Normalizer.fit(pairs.coarse, method=method)
-        if all(n in pairs.coarse for n in pairs.fine.data_vars):
-            return inputs, inputs
-        return inputs, Normalizer.fit(pairs.fine, method=method)
-
-    def _network(self, pairs: _pairs.Pairs, size: Mapping[Hashable, int]) -> tuple[torch.nn.Module, dict[str, Any]]:
-        if self._module is not None:
-            _require_fitting(self._module, pairs, size)
-            return self._module, {"kind": "module"}
-        from xatmo.nn.superres import SuperResolution
-
-        ins, outs = list(pairs.coarse.data_vars), list(pairs.fine.data_vars)
-        shared = all(n in ins for n in outs)
-        baseline = tuple(ins.index(n) if shared else -1 for n in outs)
-        config = self._network_config(
-            len(ins), baseline, row_offset=pairs.found.row_offset, column_offset=pairs.found.column_offset
-        )
-        return SuperResolution(config), config.to_dict()
-
-    def _network_config(self, n_inputs: int, baseline: tuple[int, ...], **offsets: Any) -> Any:
-        from xatmo.nn.superres import SuperResolutionConfig
-
-        names = ("factor", "backbone", "upsampling", "channels", "n_blocks", "baseline")
-        return SuperResolutionConfig(
-            n_inputs=n_inputs, n_outputs=len(baseline), baseline_channels=baseline, **offsets,
-            **{k: self._config[k] for k in names},
-        )  # fmt: skip
-
-    def _optimizer_settings(self, devices: int) -> Any:
-        from xatmo.train import OptimizerSettings
-
-        rate = self._config["learning_rate"]
-        if self._config["scale_learning_rate"]:
-            rate = float(rate) * devices
-        return OptimizerSettings(
-            self._config["optimizer"], rate, self._config["weight_decay"], self._config["schedule"]
-        )
-
-    def _augmentation(self, pairs: _pairs.Pairs) -> Any:
-        chosen = self._config["augmentation"]
-        if chosen != "auto":
-            return chosen
-        return "none" if any(_is_vector(ds[n]) for ds in (pairs.coarse, pairs.fine) for n in ds) else "symmetries"
-
-    def _made(
-        self,
-        network: torch.nn.Module,
-        config: dict[str, Any],
-        pairs: _pairs.Pairs,
-        size: dict[Hashable, int],
-        inputs: Normalizer,
-        outputs: Normalizer,
-    ) -> Model:
-        from xatmo.model import Channel, Model
-
-        found, axes = pairs.found, pairs.axes
-        return Model(
-            network.eval(), config,
-            tuple(Channel.of(a) for a in pairs.coarse.data_vars.values()),
-            tuple(Channel.of(a) for a in pairs.fine.data_vars.values()),
-            inputs, outputs, pairs.static, self.factor,
-            {"lat": size[axes.lat_dim], "lon": size[axes.lon_dim]},
-            {"coarse": found.coarse.to_dict(), "fine": found.fine.to_dict(), "row_offset": found.row_offset,
-             "column_offset": found.column_offset},
-        )  # fmt: skip
-
-
-def _require_fitting(module: torch.nn.Module, pairs: _pairs.Pairs, size: Mapping[Hashable, int]) -> None:
-    """Raise unless a module of the caller's makes fine patches of coarse ones, by one look at zeros."""
-    import torch
-
-    factor, ins, outs = pairs.found.factor, list(pairs.coarse.data_vars), list(pairs.fine.data_vars)
-    rows, columns = (size[d] for d in pairs.axes.dims)
-    tensors = [*module.parameters(), *module.buffers()]
-    zeros = torch.zeros(1, len(ins), rows, columns, device=tensors[0].device if tensors else "cpu")
-    training = module.training
-    try:
-        with torch.no_grad():
-            shape = tuple(module.eval()(zeros).shape)
-    except Exception as error:  # a caller's module may raise anything
-        first = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        message = f"the module cannot read {len(ins)} channels {ins} on {rows} x {columns} cells: {first}"
-        raise OptionError(message) from error
-    finally:
-        module.train(training)
-    wanted = (1, len(outs), rows * factor, columns * factor)
-    if shape != wanted:
-        message = f"the module turned {tuple(zeros.shape)} into {shape}; wanted {wanted} for {outs} and factor {factor}"
-        raise OptionError(message)
-
-
-def _network_identity(network: torch.nn.Module) -> str:
-    return f"{type(network).__name__} with {sum(p.numel() for p in network.parameters())} parameters"
-
-
-def _rounded(normalizer: Normalizer) -> dict[str, list[float]]:
-    """Statistics that tell data from others, and do not depend on the order in which they were summed."""
-    return {n: [float(f"{float(a):.5g}") for a in normalizer.scaling(n)] for n in normalizer.names}
-
-
-def _is_vector(da: xr.DataArray) -> bool:
-    """Whether a field looks like a component of a vector."""
-    standard = str(da.attrs.get("standard_name", ""))
-    if any(word in standard for word in ("eastward", "northward", "x_wind", "y_wind", "x_velocity", "y_velocity")):
-        return True
-    return any(da.name in pair for pair in cf.WIND_NAMES)

@@ -1,0 +1,325 @@
+"""One training of a super-resolution: from labelled data and settings to a `Model`."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import xarray as xr
+
+from xatmo import cf
+from xatmo.errors import OptionError
+from xatmo.tasks import _constraint, _content, _objectives, _pairs, _superres_networks
+from xatmo.tasks._batches import PairBatches
+from xatmo.typing import XarrayObject
+
+if TYPE_CHECKING:
+    import torch
+
+    from xatmo.model import Channel, Model
+    from xatmo.normalize import Normalizer
+    from xatmo.train import FitResult
+
+DEFAULT_PATCH = 24
+_DESCRIBED = ("loss", "loss_weights", "optimizer", "learning_rate", "weight_decay", "schedule", "normalization")
+
+
+@dataclass(frozen=True)
+class Data:
+    """What came from the caller.
+
+    Attributes
+    ----------
+    train : Dataset or DataArray
+    validation, target, predictors, static
+        See `SuperResolver.fit`.
+    """
+
+    train: XarrayObject
+    validation: Any = None
+    target: XarrayObject | None = None
+    predictors: XarrayObject | None = None
+    static: XarrayObject | None = None
+
+    def pairs(self, config: Mapping[str, Any]) -> _pairs.Pairs:
+        """Bring the training data into one form."""
+        return self._made(config, self.train, self.target, "train")
+
+    def held_out(self, config: Mapping[str, Any], first: _pairs.Pairs) -> _pairs.Pairs | None:
+        """Bring the validation data into that of the training data."""
+        given = self.validation
+        if given is None:
+            return None
+        if self.target is None and not isinstance(given, tuple):
+            coarse, fine = given, None
+        elif self.target is not None and isinstance(given, tuple) and len(given) == 2:
+            coarse, fine = given
+        else:
+            wanted = "with target= wanted a pair (coarse, fine), without it the fine fields"
+            message = f"validation is {type(given).__name__}; {wanted}"
+            raise OptionError(message)
+        return _pairs.like(self._made(config, coarse, fine, "validation"), first, what="validation")
+
+    def _made(
+        self, config: Mapping[str, Any], coarse: XarrayObject, fine: XarrayObject | None, what: str
+    ) -> _pairs.Pairs:
+        return _pairs.make(
+            coarse, config["factor"], target=fine, predictors=self.predictors, static=self.static,
+            covariates=config["covariates"], what=what,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Options:
+    """Keywords of `SuperResolver.fit` that are no data."""
+
+    patch_size: int | Mapping[str, int] | None
+    batch_size: int
+    epochs: int
+    max_steps: int | None
+    valid: float | None
+    devices: int
+    seed: int
+    trainer: Mapping[str, Any]
+    run_dir: str | Path | None
+    resume: bool
+    progress: bool
+
+
+def train(
+    name: str,
+    config: dict[str, Any],
+    module: torch.nn.Module | None,
+    initial: Model | None,
+    data: Data,
+    options: Options,
+) -> Model:
+    """Train, and give the model.
+
+    Parameters
+    ----------
+    name : str
+        Of the task.
+    config : dict
+        Its settings, resolved.
+    module : torch.nn.Module, optional
+        Of the caller's; None: a network of ours.
+    initial : Model, optional
+        Whose weights and normalizers to start from.
+    data : Data
+    options : Options
+    """
+    import torch
+
+    from xatmo.model import Channel
+    from xatmo.train import TrainSettings, whole
+    from xatmo.train import fit as run
+
+    pairs = data.pairs(config)
+    size = _patch(config, options.patch_size, pairs)
+    ins, outs = (tuple(Channel.of(a) for a in ds.data_vars.values()) for ds in (pairs.coarse, pairs.fine))
+    if initial is not None:
+        _superres_networks.require_same_channels(initial, ins, outs)
+    inputs, outputs = _normalizers(config, pairs, initial)
+    seed, devices = whole("seed", options.seed, 0), whole("devices", options.devices)
+    n_static = _n_static(module, pairs)
+    common: dict[str, Any] = {
+        "batch_size": whole("batch_size", options.batch_size), "seed": seed, "valid": options.valid,
+        "area": config["loss_weights"] == "area", "static": n_static > 0, "fixed": config["localised"],
+        "time_window": config["time_window"],
+    }  # fmt: skip
+    source = PairBatches(pairs, size, inputs, outputs, **common)
+    other = data.held_out(config, pairs)
+    held_out = None if other is None else PairBatches(other, size, inputs, outputs, **common, training=False)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network, network_config = _network(config, module, pairs, size, n_static)
+        discriminator = None
+        if config["adversarial"]:
+            judged = _superres_networks.describe_discriminator(config, len(ins), len(outs), n_static=n_static)
+            discriminator = _superres_networks.build_discriminator(judged)
+    if initial is not None:
+        _start(network, initial)
+    constrained, network_config = _constraint.wrap(
+        network, network_config, config["constraint"], ins, outs, inputs, outputs, factor=config["factor"],
+        row_offset=pairs.found.row_offset,
+    )  # fmt: skip
+    per_epoch = source.n_batches(devices)
+    steps = whole("epochs", options.epochs) * per_epoch if options.max_steps is None else options.max_steps
+    settings = TrainSettings(steps, devices=devices, seed=seed, **options.trainer)
+    augmentation = _augmentation(config, pairs)
+    objective = _objectives.make(
+        # Of a diffusion model the parts are trained as they are, and what it draws is constrained.
+        config, network if config["diffusion"] else constrained, _content.bind(config["loss"], outs, outputs),
+        discriminator=discriminator, max_steps=settings.max_steps, devices=devices, augmentation=augmentation,
+        seed=seed,
+    )  # fmt: skip
+    described = source.describe()
+    statistics = {**_rounded(outputs), **_rounded(inputs)}
+    identity: dict[str, Any] = {
+        **config, **described, "augmentation": augmentation, "network": _superres_networks.identity(network),
+        "statistics": statistics,
+    }  # fmt: skip
+    if initial is not None:
+        identity["initial"] = initial.fingerprint
+    result = run(
+        objective, source, settings, validation=held_out, run_dir=options.run_dir, resume=options.resume,
+        progress=options.progress, identity=identity,
+    )  # fmt: skip
+    training: dict[str, Any] = {
+        **described, "period": _pairs.period(pairs),
+        "steps": result.steps, "seconds": round(result.seconds, 1), "precision": result.precision,
+        "seed": seed, "devices": devices, "augmentation": augmentation, **{k: config[k] for k in _DESCRIBED},
+    }  # fmt: skip
+    if config["adversarial"] or config["diffusion"]:
+        training["pretrain_steps"] = _objectives.pretrain_steps(config, settings.max_steps)
+    if initial is not None:
+        training["initial"] = initial.fingerprint
+    made = {"task": name, "settings": dict(config), "network": network_config, "normalized": True,
+            "training": training, "scores": _scores(result)}  # fmt: skip
+    for key in ("constraint", "covariates"):
+        if config[key]:
+            made[key] = config[key]
+    return _model(constrained, made, pairs, size, inputs, outputs, ins, outs, result, n_static)
+
+
+# ---------------------------------------------------------------------- its parts
+def _patch(
+    config: Mapping[str, Any], given: int | Mapping[str, int] | None, pairs: _pairs.Pairs
+) -> dict[Hashable, int]:
+    size = _pairs.check_patch_size(given, pairs, DEFAULT_PATCH)
+    if config["localised"]:
+        whole = {d: pairs.whole_cells[d] for d in pairs.axes.dims}
+        if given is not None and size != whole:
+            message = (
+                f"patch_size={given!r} with localised=True, which has weights for every cell of the whole grid; leave "
+                "patch_size out"
+            )
+            raise OptionError(message)
+        return whole
+    return size
+
+
+def _normalizers(
+    config: Mapping[str, Any], pairs: _pairs.Pairs, initial: Model | None
+) -> tuple[Normalizer, Normalizer]:
+    """One normalizer for both where every output is an input, so that the baseline is right in its units."""
+    from xatmo.normalize import Normalizer
+
+    if initial is not None:
+        if initial.normalizer is None or initial.output_normalizer is None:
+            message = "initial has no normalizer: it takes physical units; wanted a task that was trained by fit"
+            raise OptionError(message)
+        return initial.normalizer, initial.output_normalizer
+    method = config["normalization"]
+    inputs = Normalizer.fit(pairs.coarse, method=method)
+    if all(n in pairs.coarse for n in pairs.fine.data_vars):
+        return inputs, inputs
+    return inputs, Normalizer.fit(pairs.fine, method=method)
+
+
+def _n_static(module: torch.nn.Module | None, pairs: _pairs.Pairs) -> int:
+    """Count the static fields on the fine grid that the network is given."""
+    there = 0 if pairs.fine_static is None else len(pairs.fine_static.data_vars)
+    if module is None:
+        return there
+    wanted = int(getattr(module, "n_static", 0))
+    if wanted and wanted != there:
+        message = f"the module takes {wanted} static fields, and {there} came on the fine grid; pass them as static="
+        raise OptionError(message)
+    return wanted
+
+
+def _network(
+    config: Mapping[str, Any],
+    module: torch.nn.Module | None,
+    pairs: _pairs.Pairs,
+    size: Mapping[Hashable, int],
+    n_static: int,
+) -> tuple[torch.nn.Module, dict[str, Any]]:
+    ins, outs = ([str(n) for n in ds.data_vars] for ds in (pairs.coarse, pairs.fine))
+    factor = config["factor"]
+    if module is not None:
+        frames = () if config["time_window"] is None else (config["time_window"],)
+        sizes = (*frames, *(size[d] for d in pairs.axes.dims))
+        _superres_networks.require_fitting(module, ins, outs, sizes, factor, n_static=n_static)
+        return module, {"kind": "module"}
+    shared = all(n in ins for n in outs)
+    cells = pairs.whole_cells
+    described = _superres_networks.describe(
+        config, len(ins), tuple(ins.index(n) if shared else -1 for n in outs), n_static=n_static,
+        shape=(cells[pairs.axes.lat_dim] * factor, cells[pairs.axes.lon_dim] * factor),
+        row_offset=pairs.found.row_offset, column_offset=pairs.found.column_offset,
+    )  # fmt: skip
+    return _superres_networks.build(described), described.to_dict()
+
+
+def _start(network: torch.nn.Module, initial: Model) -> None:
+    """Start from a fitted model: the whole network, or of a diffusion model the mean that it is drawn around."""
+    part = getattr(network, "mean_network", network)
+    theirs = hasattr(initial.network, "mean_network")
+    _superres_networks.start_from(network if theirs or part is network else part, initial)
+
+
+def _augmentation(config: Mapping[str, Any], pairs: _pairs.Pairs) -> Any:
+    chosen = config["augmentation"]
+    if config["localised"]:
+        if chosen not in ("auto", "none"):
+            message = f"augmentation={chosen!r} with localised=True, whose weights belong to places; wanted 'none'"
+            raise OptionError(message)
+        return "none"
+    if chosen != "auto":
+        return chosen
+    if any(_is_vector(ds[n]) for ds in (pairs.coarse, pairs.fine) for n in ds):
+        return "none"
+    # Rows that lie in two cells lie in others when north and south change places.
+    return "mirror" if config["constraint"] and pairs.found.row_offset else "symmetries"
+
+
+def _scores(result: FitResult) -> dict[str, float]:
+    scores = {"training_loss": float(result.history[-1]["loss"])} if result.history else {}
+    if result.best_validation_loss is not None:
+        scores["validation_loss"] = result.best_validation_loss
+    return scores
+
+
+def _model(
+    network: torch.nn.Module,
+    config: dict[str, Any],
+    pairs: _pairs.Pairs,
+    size: Mapping[Hashable, int],
+    inputs: Normalizer,
+    outputs: Normalizer,
+    ins: tuple[Channel, ...],
+    outs: tuple[Channel, ...],
+    result: FitResult,
+    n_static: int,
+) -> Model:
+    from xatmo.model import Channel, Model
+
+    found, axes = pairs.found, pairs.axes
+    window = config["settings"]["time_window"]
+    patch = {} if window is None else {"time": window}
+    fine = pairs.fine_static if n_static else None
+    return Model(
+        network.eval(), config, ins, outs, inputs, outputs, pairs.static, found.factor,
+        {**patch, "lat": size[axes.lat_dim], "lon": size[axes.lon_dim]},
+        {"coarse": found.coarse.to_dict(), "fine": found.fine.to_dict(), "row_offset": found.row_offset,
+         "column_offset": found.column_offset},
+        result.history, () if fine is None else tuple(Channel.of(a) for a in fine.data_vars.values()), fine,
+    )  # fmt: skip
+
+
+def _rounded(normalizer: Normalizer) -> dict[str, list[float]]:
+    """Statistics that tell data from others, and do not depend on the order in which they were summed."""
+    return {n: [float(f"{float(a):.5g}") for a in normalizer.scaling(n)] for n in normalizer.names}
+
+
+def _is_vector(da: xr.DataArray) -> bool:
+    """Whether a field looks like a component of a vector."""
+    standard = str(da.attrs.get("standard_name", ""))
+    if any(word in standard for word in ("eastward", "northward", "x_wind", "y_wind", "x_velocity", "y_velocity")):
+        return True
+    return any(da.name in pair for pair in cf.WIND_NAMES)

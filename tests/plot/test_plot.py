@@ -142,7 +142,7 @@ def test_coasts_are_drawn_when_there_are_some(monkeypatch: pytest.MonkeyPatch) -
     feature = types.ModuleType("cartopy.feature")
     feature.NaturalEarthFeature = lambda *a: types.SimpleNamespace(geometries=lambda: [line])  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "cartopy.feature", feature)
-    monkeypatch.setattr(sys.modules["xatmo.plot.maps"], "available", lambda module: True)
+    monkeypatch.setattr(sys.modules["xatmo.plot._fields"], "available", lambda module: True)
     ax = plot.map(field())
     assert any(isinstance(c, LineCollection) and len(c.get_segments()) == 3 for c in ax.collections)
     assert ax.get_xlim() == (-2.5, 357.5)

@@ -9,7 +9,9 @@ import xarray as xr
 
 from xatmo import cf
 from xatmo.errors import OptionError, VariableError
-from xatmo.plot import curves, exchange, maps, spectra, waves
+from xatmo.plot import curves, ensembles, evaluation, exchange, lags, maps, ratios, spectra, waves
+from xatmo.plot import places as drawn_places
+from xatmo.plot.animation import Animation, animation
 from xatmo.plot.semivariogram import semivariogram
 from xatmo.typing import XarrayObject
 
@@ -174,6 +176,138 @@ class PlotAccessor:
         """Draw the scores that this Dataset holds. See `xatmo.plot.scores`."""
         obj = self._obj if isinstance(self._obj, xr.Dataset) else self._obj.to_dataset(name=self._obj.name or "score")
         return curves.scores(obj, columns=columns, title=title)
+
+    def members(
+        self,
+        variable: Hashable | None = None,
+        *,
+        truth: xr.DataArray | None = None,
+        ax: Axes | None = None,
+        n: int = 3,
+        title: str | None = None,
+        coastlines: bool = True,
+    ) -> Axes | np.ndarray[Any, Any]:
+        """Draw members, as lines or maps. See `xatmo.plot.members`."""
+        return ensembles.members(
+            self._field(variable, "members"), truth, ax, n=n, title=title, coastlines=coastlines
+        )  # fmt: skip
+
+    def rank_histogram(self, *, ax: Axes | None = None, title: str | None = None) -> Axes:
+        """Draw the ranks of the truth among members that this holds. See `xatmo.plot.rank_histogram`."""
+        return ensembles.rank_histogram(self._obj, ax, title=title)
+
+    def spread_skill(self, *, ax: Axes | None = None, title: str | None = None) -> Axes:
+        """Draw the spread and the error that this Dataset holds. See `xatmo.plot.spread_skill`."""
+        return ensembles.spread_skill(self._dataset("spread_skill"), ax, title=title)
+
+    def power_ratio(self, *, ax: Axes | None = None, factor: float = 1.5, title: str | None = None) -> Axes:
+        """Draw the ratios of power by scale that this holds. See `xatmo.plot.power_ratio`."""
+        return ratios.power_ratio(self._obj, ax, factor=factor, title=title)
+
+    def cities(
+        self,
+        variable: Hashable | None = None,
+        *,
+        ax: Axes | None = None,
+        kind: str = "box",
+        places: Sequence[Any] | None = None,
+        columns: int | None = None,
+        title: str | None = None,
+    ) -> Axes | np.ndarray[Any, Any]:
+        """Draw the values at places that this holds. See `xatmo.plot.cities`."""
+        field = self._field(variable, "cities")
+        return drawn_places.cities(field, ax, kind=kind, places=places, columns=columns, title=title)
+
+    def moments(
+        self,
+        *,
+        orders: Sequence[str] = ("mean", "std"),
+        robust: bool = True,
+        title: str | None = None,
+        coastlines: bool = True,
+    ) -> np.ndarray[Any, Any]:
+        """Draw the moments that this Dataset holds. See `xatmo.plot.moments`."""
+        ds = self._dataset("moments")
+        return evaluation.moments(ds, orders=orders, robust=robust, title=title, coastlines=coastlines)
+
+    def exceedances(
+        self, *, quantity: str = "frequency", title: str | None = None, coastlines: bool = True
+    ) -> np.ndarray[Any, Any]:
+        """Draw how often small scales are missed. See `xatmo.plot.exceedances`."""
+        ds = self._dataset("exceedances")
+        return evaluation.exceedances(ds, quantity=quantity, title=title, coastlines=coastlines)
+
+    def temporal_error(
+        self,
+        *,
+        quantities: Sequence[str] = ("mse", "total_variation_difference"),
+        distribution: bool = True,
+        title: str | None = None,
+    ) -> np.ndarray[Any, Any]:
+        """Draw the errors by time that this Dataset holds. See `xatmo.plot.temporal_error`."""
+        ds = self._dataset("temporal_error")
+        return evaluation.temporal_error(ds, quantities=quantities, distribution=distribution, title=title)
+
+    def confusion(self, *, ax: Axes | None = None, cmap: Any = None, title: str | None = None) -> Axes:
+        """Draw which lag is told for each true lag. See `xatmo.plot.confusion`."""
+        return lags.confusion(self._obj, ax, cmap=cmap, title=title)
+
+    def accuracy_by_lag(
+        self, *, ax: Axes | None = None, metrics: Sequence[str] = ("top1", "top3"), title: str | None = None
+    ) -> Axes:
+        """Draw how often the lag is told, lag by lag. See `xatmo.plot.accuracy_by_lag`."""
+        return lags.accuracy_by_lag(self._dataset("accuracy_by_lag"), ax, metrics=metrics, title=title)
+
+    def accuracy_map(
+        self,
+        *,
+        variables: Sequence[str] = ("accuracy", "near", "entropy"),
+        title: str | None = None,
+        coastlines: bool = True,
+    ) -> np.ndarray[Any, Any]:
+        """Draw where the lag is told. See `xatmo.plot.accuracy_map`."""
+        ds = self._dataset("accuracy_map")
+        return lags.accuracy_map(ds, variables=variables, title=title, coastlines=coastlines)
+
+    def distance_by_lag(
+        self, *, ax: Axes | None = None, others: Sequence[str] = (), bands: bool = True, title: str | None = None
+    ) -> Axes:
+        """Draw the learned distance by lag. See `xatmo.plot.distance_by_lag`."""
+        return lags.distance_by_lag(self._dataset("distance_by_lag"), ax, others=others, bands=bands, title=title)
+
+    def embedding(
+        self,
+        variable: Hashable | None = None,
+        *,
+        ax: Axes | None = None,
+        dim: str = "feature",
+        colour: xr.DataArray | None = None,
+        title: str | None = None,
+    ) -> Axes:
+        """Draw embeddings on their first two components. See `xatmo.plot.embedding`."""
+        return lags.embedding(self._field(variable, "embedding"), ax, dim=dim, colour=colour, title=title)
+
+    def animation(
+        self,
+        *,
+        dim: Hashable = "time",
+        reference: str | None = None,
+        latitude: tuple[float, float] | None = None,
+        longitude: tuple[float, float] | None = None,
+        columns: int | None = None,
+        cmap: Any = None,
+        vmin: float | None = None,
+        vmax: float | None = None,
+        robust: bool = True,
+        title: str | None = None,
+        coastlines: bool = True,
+        dpi: float = 100,
+    ) -> Animation:
+        """Animate this field, or these fields side by side. See `xatmo.plot.animation`."""
+        return animation(
+            self._obj, dim=dim, reference=reference, latitude=latitude, longitude=longitude, columns=columns, cmap=cmap,
+            vmin=vmin, vmax=vmax, robust=robust, title=title, coastlines=coastlines, dpi=dpi,
+        )  # fmt: skip
 
     def _cross(self, other: XarrayObject | None) -> xr.Dataset:
         if other is None:

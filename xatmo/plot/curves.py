@@ -1,4 +1,4 @@
-"""Losses while training, and scores afterwards."""
+"""Scores, as bars and lines."""
 
 from __future__ import annotations
 
@@ -15,68 +15,7 @@ from xatmo.errors import OptionError
 from xatmo.plot import style
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
-
-_COUNTERS = ("step", "epoch", "time", "seconds", "learning_rate", "lr")
-
-
-def learning_curve(history: pd.DataFrame, ax: Axes | None = None, *, title: str | None = None) -> Axes:
-    """Draw the losses of a training run against optimiser steps.
-
-    Parameters
-    ----------
-    history : DataFrame
-        A task's ``history``: ``step``, ``epoch`` and a column for each loss; rows may leave some of them empty.
-        Training losses are lines, those whose name holds ``val`` lines with dots.
-    ax : Axes, optional
-        Where to draw; a new figure unless given.
-    title : str, optional
-
-    Returns
-    -------
-    matplotlib Axes
-        With a logarithmic axis if all losses are positive.
-
-    Raises
-    ------
-    OptionError
-        If there is no column with a loss.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> ax = learning_curve(pd.DataFrame({"step": [1, 2], "epoch": [0, 0], "loss": [1.0, 0.5]}))
-    >>> ax.get_xlabel(), ax.get_yscale()
-    ('optimiser step', 'log')
-    """
-    losses = [c for c in history.columns if str(c) not in _COUNTERS and history[c].dtype.kind in "fiu"]
-    losses = [c for c in losses if history[c].notna().any()]
-    if not losses:
-        message = f"this history has no losses, only {list(map(str, history.columns))}; fit the task first"
-        raise OptionError(message)
-    if ax is None:
-        _, ax = plt.subplots(figsize=(6.4, 4.0), layout="constrained")
-    by = next((c for c in ("step", "epoch") if c in history), None)
-    x = history[by] if by else history.index.to_series()
-    colour = style.colours(losses)
-    smallest = np.inf
-    for name in losses:
-        seen = history[name].notna().to_numpy()
-        y = history[name].to_numpy(dtype=float)[seen]
-        smallest = min(smallest, float(y.min()))
-        kind: dict[str, Any] = {"marker": "o", "ms": 4} if "val" in str(name) or y.size == 1 else {}
-        ax.plot(x.to_numpy()[seen], y, color=colour[name], lw=1.6, label=str(name), **kind)
-    if smallest > 0:
-        ax.set_yscale("log")
-    ax.set_xlabel({"step": "optimiser step", "epoch": "epoch"}.get(str(by), "row"), fontsize=style.LABEL)
-    ax.set_ylabel("loss (normalized units)", fontsize=style.LABEL)
-    ax.tick_params(labelsize=style.TICK, which="both")
-    ax.grid(True, color="0.9", lw=0.7)
-    ax.legend(fontsize=style.TICK, frameon=False)
-    if title is not None:
-        ax.set_title(title, fontsize=style.TITLE)
-    return ax
 
 
 def scores(

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 """Line colours that colour-blind readers can tell apart (Okabe and Ito, 2008)."""
@@ -103,3 +107,42 @@ def colours(names: Sequence[Hashable]) -> Mapping[Hashable, str]:
     special = {n: TRUTH for n in names if str(n).lower() in ("truth", "target", "reference")}
     others = [n for n in names if n not in special]
     return {**special, **{n: COLOURS[i % (len(COLOURS) - 1)] for i, n in enumerate(others)}}
+
+
+def named_lines(obj: xr.DataArray | xr.Dataset | Mapping[str, Any]) -> dict[str, xr.DataArray]:
+    """Names to DataArrays, from one, from a Dataset (by variable) or from a mapping of names to either.
+
+    Examples
+    --------
+    >>> one = xr.DataArray(1.0)
+    >>> list(named_lines({"a": one, "b": xr.Dataset({"t": one})})), list(named_lines(xr.Dataset({"t": one, "u": one})))
+    (['a', 'b'], ['t', 'u'])
+    """
+    if isinstance(obj, xr.DataArray):
+        return {"": obj}
+    if isinstance(obj, xr.Dataset):
+        return {str(n): v for n, v in obj.data_vars.items()}
+    made: dict[str, xr.DataArray] = {}
+    for name, one in obj.items():
+        inside = named_lines(one)
+        made.update({str(name) if len(inside) == 1 else f"{name}, {n}": v for n, v in inside.items()})
+    return made
+
+
+def dates(ax: Axes) -> None:
+    """Label a time axis with few, short dates."""
+    locator = AutoDateLocator(minticks=3, maxticks=6)  # type: ignore[no-untyped-call]
+    ax.xaxis.set_major_locator(locator)
+    ax.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
+
+
+def finish(ax: Axes, title: str | None, *, legend: bool = True, **where: Any) -> Axes:
+    """Give axes their tick labels, grid, legend and title."""
+    ax.tick_params(labelsize=TICK)
+    ax.grid(True, color="0.9", lw=0.7)
+    ax.set_axisbelow(True)
+    if legend and ax.get_legend_handles_labels()[1]:
+        ax.legend(fontsize=TICK, frameon=False, **where)
+    if title is not None:
+        ax.set_title(title, fontsize=TITLE)
+    return ax

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from xatmo.typing import XarrayObject
 # Names under which archives store them, where no standard name says what they are.
 _STARTS = ("forecast_reference_time", "init_time", "initialization_time", "reference_time", "reftime", "init")
 _LEADS = ("forecast_period", "lead_time", "step", "prediction_timedelta", "leadtime", "lead")
-_MONTHS = ("forecastmonth", "forecast_month", "leadtime_month", "fcmonth")
+MONTHS = ("forecastmonth", "forecast_month", "leadtime_month", "fcmonth")
 _MEMBERS = ("number", "member", "realization", "realisation", "ensemble", "ensemble_member")
 _SECONDS = {"second": 1, "s": 1, "minute": 60, "min": 60, "hour": 3600, "hr": 3600, "h": 3600, "day": 86400, "d": 86400}
 
@@ -60,7 +60,7 @@ def find(obj: XarrayObject) -> Valid:
            ['2000-02-01', '2000-02-02']], dtype='datetime64[D]')
     """
     lead = _named(obj, _LEADS, "forecast_period")
-    months = next((c for c in obj.coords if str(c).lower() in _MONTHS), None)
+    months = next((c for c in obj.coords if str(c).lower() in MONTHS), None)
     start = _named(obj, _STARTS, "forecast_reference_time")
     stored = [
         c for c in obj.coords
@@ -76,7 +76,11 @@ def find(obj: XarrayObject) -> Valid:
         return Valid(_months_later(_bare(obj[start]), _bare(obj[months])), start, months)
     if stored:
         widest = max(stored, key=lambda c: (obj[c].ndim, c == "valid_time"))
-        return Valid(_bare(obj[widest]), start, lead)
+        times = _bare(obj[widest])
+        if times.ndim == 2 and start is not None:
+            first = [d for d in obj[start].dims if d in times.dims]
+            times = times.transpose(*first, ...)
+        return Valid(times, start, lead)
     if start is not None and lead is not None and is_time(obj[start]):
         return Valid(_later(_bare(obj[start]), obj[lead]), start, lead)
     single = [c for c in obj.coords if obj[c].ndim == 0 and is_time(obj[c])]
@@ -144,10 +148,7 @@ def _later(start: xr.DataArray, lead: xr.DataArray) -> xr.DataArray:
         seconds = _bare(lead).astype(np.float64) * size
     if start.dtype.kind == "M":
         return start + (seconds * 1e9).round().astype(np.int64).astype("m8[ns]")
-    steps = [datetime.timedelta(seconds=float(s)) for s in np.atleast_1d(seconds.values)]
-    whole = np.empty(len(steps), dtype=object)
-    whole[:] = steps
-    return start + xr.DataArray(whole.reshape(seconds.shape), dims=seconds.dims)
+    return _each(start, seconds, lambda first, s: first + datetime.timedelta(seconds=float(s)))
 
 
 def _months_later(start: xr.DataArray, months: xr.DataArray) -> xr.DataArray:
@@ -157,11 +158,16 @@ def _months_later(start: xr.DataArray, months: xr.DataArray) -> xr.DataArray:
         years, month = divmod(first.month - 1 + int(number) - 1, 12)
         return first.replace(year=first.year + years, month=month + 1, day=1)
 
+    if start.dtype.kind != "M":
+        return _each(start, months, one)
     first, number = xr.broadcast(start, months)
-    if start.dtype.kind == "M":
-        whole = first.values.astype("M8[M]") + (number.values.astype(np.int64) - 1)
-        return xr.DataArray(whole.astype("M8[ns]"), dims=first.dims)
-    pairs = zip(first.values.flat, number.values.flat, strict=True)
+    whole = first.values.astype("M8[M]") + (number.values.astype(np.int64) - 1)
+    return xr.DataArray(whole.astype("M8[ns]"), dims=first.dims)
+
+
+def _each(start: xr.DataArray, lead: xr.DataArray, one: Callable[[Any, Any], Any]) -> xr.DataArray:
+    """Combine dates of cftime with leads, one by one."""
+    first, number = xr.broadcast(start, lead)
     out = np.empty(first.size, dtype=object)
-    out[:] = [one(a, b) for a, b in pairs]
+    out[:] = [one(a, b) for a, b in zip(first.values.flat, number.values.flat, strict=True)]
     return xr.DataArray(out.reshape(first.shape), dims=first.dims)

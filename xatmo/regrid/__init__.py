@@ -1,5 +1,6 @@
 """Fields on other grids: ``regrid`` to any, ``coarsen`` by a whole factor with the fine grid remembered."""
 
+from xatmo.regrid.blocks import onto_blocks
 from xatmo.regrid.coarse import Coarsening, coarsen, coarsening, fine_grid
 from xatmo.regrid.constrain import constrain
 from xatmo.regrid.coverage import coverage
@@ -25,6 +26,7 @@ __all__ = [
     "coverage",
     "fine_grid",
     "mesh_weights",
+    "onto_blocks",
     "read_weights",
     "regrid",
     "weights_between",

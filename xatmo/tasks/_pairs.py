@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import xarray as xr
 
-from xatmo import _labels, cf, units
+from xatmo import _labels, _valid_times, cf, units
 from xatmo.errors import CoordinateError, DimensionError, GridError, OptionError, UnitsError, VariableError
 from xatmo.grids import Grid
-from xatmo.regrid import Coarsening, coarsen, coarsening
-from xatmo.tasks import _windows
+from xatmo.regrid import Coarsening, blocks, coarsen, coarsening
+from xatmo.tasks import _alignment, _windows
 from xatmo.typing import XarrayObject
 
 # Nodes of two files are the same when they are this near, in steps of the grid.
 _SAME = 0.05
+# Coarse steps may differ by this ratio from blocks of the target: a network accepts the same when it is used.
+_STEP_RATIO = 1.3
 # Coarse fields up to this size are computed once and kept; larger ones stay lazy.
 _KEPT_BYTES = 1 << 30
 
@@ -109,9 +112,14 @@ def make(
     predictors: XarrayObject | None = None,
     static: XarrayObject | None = None,
     covariates: Sequence[str] = (),
+    regrid_inputs: str | None = "auto",
     what: str = "train",
 ) -> Pairs:
     """Pair coarse and fine fields.
+
+    Coarse fields of another product are matched with the fine ones in place (`xatmo.regrid.onto_blocks`) and in time
+    (`xatmo.tasks._alignment.align`): hindcasts by valid time, every member with the same target. What finds no partner
+    is in ``notes``, and logged.
 
     Parameters
     ----------
@@ -122,6 +130,10 @@ def make(
         As in `SuperResolver.fit`.
     covariates : sequence of str
         Among `xatmo.covariates.COVARIATES`: channels that follow from time and place.
+    regrid_inputs : str or None
+        How coarse fields that do not lie on the blocks of ``target`` go there: a method of `xatmo.regrid.onto_blocks`.
+        ``"auto"`` also refuses steps that differ by more than 1.3 from ``factor`` steps of ``target``. None: not at
+        all.
     what : str
         What messages call ``train``.
 
@@ -138,14 +150,25 @@ def make(
     UnitsError
         If a variable of both has units that cannot be converted.
     """
+    breaks: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
     if target is None:
         fine = _fields(train, what)
         coarse = _kept(coarsen(_chunked(fine), factor))
         found = coarsening(Grid.of(fine), factor)
     else:
-        fine = _fields(target, "target")
-        coarse = _in_units_of(_fields(train, what), fine)
-        found = _check_pair(coarse, fine, factor)
+        fine, coarse = _fields(target, "target"), _fields(train, what)
+        own = list(coarse.data_vars)
+        if predictors is not None and _same_step(predictors, coarse):  # of the same product: they go the same way
+            coarse = _beside(coarse, _placed(_oriented(as_dataset(predictors)), coarse, "predictors"))
+            predictors = None
+        coarse = _onto_blocks(coarse, fine, factor, regrid_inputs, what)
+        aligned = _alignment.align(_with_bounds(coarse, train), _with_bounds(fine, target), what=what)
+        fine, breaks, notes = aligned.fine[list(fine.data_vars)], aligned.breaks, aligned.notes
+        coarse = _in_units_of(aligned.coarse[list(coarse.data_vars)], fine)
+        found = _check_pair(coarse[own], fine, factor)
+        for note in notes:
+            logging.getLogger(__name__).warning(note)
     axes = cf.horizontal(coarse)
     if predictors is not None:
         coarse = _beside(coarse, _extra(predictors, coarse, found, "predictors"))
@@ -160,7 +183,7 @@ def make(
             raise DimensionError(message)
         coarse = _beside(coarse, extra)
         kept, exact = _on_coarse(static, found).compute(), _on_fine(static, fine, found)
-    return Pairs(coarse, fine, kept, found, axes, exact)
+    return Pairs(coarse, fine, kept, found, axes, exact, breaks, notes)
 
 
 def as_dataset(obj: XarrayObject, what: str = "the input") -> xr.Dataset:
@@ -282,6 +305,40 @@ def _kept(coarse: xr.Dataset) -> xr.Dataset:
     return coarse.compute() if coarse.nbytes <= _KEPT_BYTES else coarse
 
 
+def _with_bounds(ds: xr.Dataset, given: XarrayObject) -> xr.Dataset:
+    """Take the bounds of times along, which are no fields."""
+    if not isinstance(given, xr.Dataset):
+        return ds
+    named = {str(c.attrs.get("bounds") or c.encoding.get("bounds")) for c in ds.coords.values()}
+    there = [n for n in named & set(map(str, given.variables)) if _valid_times.is_time(given[n])]
+    return ds.assign_coords({n: given[n].variable for n in there})
+
+
+def _onto_blocks(coarse: xr.Dataset, fine: xr.Dataset, factor: int, method: str | None, what: str) -> xr.Dataset:
+    """Bring coarse fields onto the blocks of fine ones, unless they are there."""
+    ours, found = Grid.of(coarse), coarsening(Grid.of(fine), factor)
+    same = ours.shape == found.coarse.shape
+    if method is None or (same and blocks.points(coarse, found.coarse) is not None):
+        return coarse
+    apart = blocks.ratio(ours, found)
+    if method == "auto" and not 1 / _STEP_RATIO < apart < _STEP_RATIO:
+        return coarse  # which is refused, saying both steps
+    if not blocks.covers(ours, found):
+        _refuse_area(ours, found, what)
+    return blocks.onto_blocks(_chunked(coarse), found.fine, factor, method=method)
+
+
+def _refuse_area(ours: Grid, found: Coarsening, what: str) -> NoReturn:
+    message = (
+        f"{what} and target do not cover the same area: the cells of {what} are centred on latitude "
+        f"{ours.latitude[0]:g} to {ours.latitude[-1]:g} and longitude {ours.longitude[0]:g} to "
+        f"{ours.longitude[-1]:g}; blocks of target on {found.coarse.latitude[0]:g} to "
+        f"{found.coarse.latitude[-1]:g} and {found.coarse.longitude[0]:g} to {found.coarse.longitude[-1]:g}. "
+        "Select the same area from both"
+    )
+    raise CoordinateError(message)
+
+
 def _check_pair(coarse: xr.Dataset, fine: xr.Dataset, factor: int) -> Coarsening:
     ours, theirs = Grid.of(coarse), Grid.of(fine)
     found = coarsening(theirs, factor)
@@ -296,16 +353,10 @@ def _check_pair(coarse: xr.Dataset, fine: xr.Dataset, factor: int) -> Coarsening
     lon = np.abs((ours.longitude - found.coarse.longitude + 180) % 360 - 180)
     steps = [abs(float(np.diff(a).mean())) for a in (ours.latitude, ours.longitude)]
     if lat.max() > 0.25 * steps[0] or lon.max() > 0.25 * steps[1]:
-        message = (
-            "train and target do not cover the same area: the cells of train are centred on latitude "
-            f"{ours.latitude[0]:g} to {ours.latitude[-1]:g} and longitude {ours.longitude[0]:g} to "
-            f"{ours.longitude[-1]:g}; blocks of target on {found.coarse.latitude[0]:g} to "
-            f"{found.coarse.latitude[-1]:g} and {found.coarse.longitude[0]:g} to {found.coarse.longitude[-1]:g}. "
-            "Select the same area from both"
-        )
-        raise CoordinateError(message)
+        _refuse_area(ours, found, "train")
     a, b = cf.horizontal(coarse), cf.horizontal(fine)
     others = [{d: ds.sizes[d] for d in _first(ds).dims if d not in x.dims} for ds, x in ((coarse, a), (fine, b))]
+    others[0] = _alignment.without_members(coarse, *others)
     if others[0] != others[1]:
         message = f"train has {others[0]} besides latitude and longitude, target {others[1]}; select the same from both"
         raise DimensionError(message)
@@ -378,8 +429,18 @@ def _on_coarse(obj: XarrayObject, found: Coarsening) -> xr.Dataset:
 
 def _extra(obj: XarrayObject, coarse: xr.Dataset, found: Coarsening, what: str) -> xr.Dataset:
     """Give an extra field at the coarse fields' points (and times)."""
-    ds = _on_coarse(obj, found)
+    return _placed(_on_coarse(obj, found), coarse, what)
+
+
+def _same_step(obj: XarrayObject, coarse: xr.Dataset) -> bool:
+    steps = [_step(ds[cf.horizontal(ds).lat].values) for ds in (obj, coarse)]
+    return abs(steps[0] / steps[1] - 1) < _SAME
+
+
+def _placed(ds: xr.Dataset, coarse: xr.Dataset, what: str) -> xr.Dataset:
+    """Select the points (and times) of the coarse fields, under their names."""
     have, want = cf.horizontal(ds), cf.horizontal(coarse)
+    ds = ds[cf.variables_with(ds, have.dims, what=what)]
     rows = _matches(ds[have.lat].values, coarse[want.lat].values, period=None)
     columns = _matches(ds[have.lon].values, coarse[want.lon].values, period=360.0)
     if rows is None or columns is None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -136,7 +137,7 @@ def in_one_chunk(part: xr.DataArray, dim: Hashable) -> xr.DataArray:
 def add_up(
     fields: Sequence[xr.DataArray],
     names: Sequence[str],
-    statistics: Callable[..., Sequence[Floats]],
+    statistics: Callable[..., Iterable[Floats]],
     dims: tuple[Hashable, ...],
     weights: xr.DataArray,
 ) -> Sums:
@@ -150,7 +151,7 @@ def add_up(
     names : sequence of str
         Of the statistics.
     statistics : callable
-        Arrays of the fields' values, broadcast against each other, to one array for each name.
+        Arrays of the fields' values, broadcast against each other, to one array for each name, perhaps one by one.
     dims : tuple of str
         To add up over.
     weights : DataArray
@@ -181,7 +182,7 @@ def _kept_coordinates(fields: Sequence[xr.DataArray], kept: list[Hashable]) -> d
 
 def _block_sums(
     *blocks: Any,
-    statistics: Callable[..., Sequence[Floats]],
+    statistics: Callable[..., Iterable[Floats]],
     layout: tuple[tuple[int, ...], ...],
     over: tuple[int, ...],
     number: int,
@@ -207,7 +208,7 @@ def _block_sums(
     kept = "".join(c for k, c in enumerate(letters) if k not in over)
     rule = f"{letters},{letters}->{kept}"
     out = []
-    for value in (*values, np.ones((1,) * number)):
+    for value in chain(values, (np.ones((1,) * number),)):
         if known is not None:
             value = np.where(known, value, 0.0)
         full = [np.broadcast_to(x, shape_of_all) for x in (value, weight)]

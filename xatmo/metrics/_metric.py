@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -34,6 +34,10 @@ class Pair:
         Dimensions that the score averages over.
     options : mapping
         The metric's own keywords.
+    weights : DataArray
+        Of the points, over some of ``dims``.
+    weighting : "area", DataArray or None
+        What the weights were made from.
     """
 
     prediction: xr.DataArray
@@ -41,6 +45,8 @@ class Pair:
     climatology: xr.DataArray | None
     dims: tuple[Hashable, ...]
     options: Mapping[str, Any]
+    weights: xr.DataArray
+    weighting: Weights = "area"
 
     def fields(self) -> list[xr.DataArray]:
         """Prediction, target, and the climatology if there is one."""
@@ -70,16 +76,19 @@ class Metric:
         Whether the score uses a climatology.
     fields : callable
         ``Pair -> DataArrays`` that the statistics are taken of, for scores that look at more than one point at a time.
+    samples : bool
+        Whether the score is of all values along ``dim`` together and no mean over them, so that parts cannot be added.
     """
 
     name: str
     long_name: str
     means: tuple[str, ...]
-    statistics: Callable[..., Sequence[Floats]]
+    statistics: Callable[..., Iterable[Floats]]
     score: Callable[[Means, Pair], xr.DataArray]
     units: UnitsRule = "same"
     climatology: Literal["none", "optional", "required"] = "none"
     fields: Callable[[Pair], Sequence[xr.DataArray]] = Pair.fields
+    samples: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,20 +108,10 @@ class Prepared:
 
     def finish(self, metric: Metric, means: Means) -> xr.DataArray:
         """Apply the formula and label the result."""
-        out = metric.score(means, self.pair).astype(self.dtype)
-        axes = axes_of(self.like)
-        if self.cyclic and axes is not None and axes.lon_dim in out.dims:
-            out = restore_cyclic(out, self.like, axes)
-        out = restore_order(out, self.like)
-        # Arithmetic and ufuncs may lose what the coordinates say of themselves.
-        described = {c: out[c].assign_attrs(self.like[c].attrs) for c in out.coords if c in self.like.coords}
-        out = out.assign_coords(described)
-        attrs: dict[str, Any] = {"long_name": _long_name(metric, self.like)}
         units = score_units(self.pair.target.attrs.get("units"), metric.units)
-        if units is not None:
-            attrs["units"] = units
-        out.attrs = attrs
-        return out
+        score = metric.score(means, self.pair)
+        long_name = long_name_of(metric.long_name, self.like)
+        return labelled(score, self.like, self.cyclic, long_name=long_name, units=units, dtype=self.dtype)
 
 
 def prepare(
@@ -139,7 +138,7 @@ def prepare(
         base = climatology_for(climatology, aligned, matched)
     dims = reduced_dims(aligned, matched, dim, what=what)
     by = resolve_weights(aligned, dims, weights, what=what)
-    return Prepared(Pair(aligned, matched, base, dims, options or {}), by, like, cyclic, dtype)
+    return Prepared(Pair(aligned, matched, base, dims, options or {}, by, weights), by, like, cyclic, dtype)
 
 
 def evaluate(
@@ -194,6 +193,24 @@ def score_units(units: Any, rule: UnitsRule) -> str | None:
         return f"({units})2"
 
 
-def _long_name(metric: Metric, field: xr.DataArray) -> str:
+def long_name_of(what: str, field: xr.DataArray) -> str:
+    """Long name of a statistic of a field."""
     of = field.attrs.get("long_name") or field.attrs.get("standard_name") or field.name
-    return f"{metric.long_name} of {of}" if of else metric.long_name
+    return f"{what} of {of}" if of else what
+
+
+def labelled(
+    out: xr.DataArray, like: xr.DataArray, cyclic: bool, *, long_name: str, units: str | None, dtype: Any = None
+) -> xr.DataArray:
+    """Give a result the dimension order, cyclic column and coordinates of the field that it came from."""
+    if dtype is not None:
+        out = out.astype(dtype)
+    axes = axes_of(like)
+    if cyclic and axes is not None and axes.lon_dim in out.dims:
+        out = restore_cyclic(out, like, axes)
+    out = restore_order(out, like)
+    # Arithmetic and ufuncs may lose what the coordinates say of themselves.
+    described = {c: out[c].assign_attrs(like[c].attrs) for c in out.coords if c in like.coords}
+    out = out.assign_coords(described)
+    out.attrs = {"long_name": long_name} | ({} if units is None else {"units": units})
+    return out

@@ -20,20 +20,28 @@ _CRITERIA = ("skill", "power", "coherence")
 _AXES = ("degree", "wavenumber")
 
 
-def _checked(pair: Pair) -> tuple[xr.DataArray, xr.DataArray, dict[str, Any]]:
-    """Prediction, target with the prediction's places, and keywords for their spectra."""
+def checked(pair: Pair, what: str = "effective_resolution") -> tuple[xr.DataArray, xr.DataArray, dict[str, Any]]:
+    """Give prediction, target with the prediction's places, and keywords for their spectra.
+
+    Raises
+    ------
+    DimensionError
+        If latitude or longitude is not averaged over.
+    OptionError
+        If the kind of spectrum is unknown.
+    """
     from xatmo.spectral._boxes import region
 
     dims = region(pair.prediction, plane=True).axes.dims
     if not set(dims) <= set(pair.dims):
         message = (
-            f"effective_resolution averages over latitude and longitude, {dims}, but dim has {pair.dims} only; add "
+            f"{what} averages over latitude and longitude, {dims}, but dim has {pair.dims} only; add "
             "them, or leave dim out"
         )
         raise DimensionError(message)
     kind = pair.options.get("kind", "auto")
     if kind not in ("auto", "spherical", "isotropic"):
-        message = f"effective_resolution: kind={kind!r}; wanted 'auto', 'spherical' or 'isotropic'"
+        message = f"{what}: kind={kind!r}; wanted 'auto', 'spherical' or 'isotropic'"
         raise OptionError(message)
     places = {n: c for n, c in pair.prediction.coords.items() if set(c.dims) & set(dims)}
     return pair.prediction, pair.target.assign_coords(places), {"kind": kind, "lmax": pair.options.get("lmax")}
@@ -42,7 +50,7 @@ def _checked(pair: Pair) -> tuple[xr.DataArray, xr.DataArray, dict[str, Any]]:
 def _spectra(pair: Pair) -> list[xr.DataArray]:
     from xatmo import spectral
 
-    prediction, target, settings = _checked(pair)
+    prediction, target, settings = checked(pair)
     first = prediction.rename("prediction")
     if pair.options.get("criterion", "skill") == "skill":
         first = (first.astype(np.float64) - target).rename("error")
@@ -53,7 +61,7 @@ def _spectra(pair: Pair) -> list[xr.DataArray]:
 def _cross_spectra(pair: Pair) -> list[xr.DataArray]:
     from xatmo import spectral
 
-    prediction, target, settings = _checked(pair)
+    prediction, target, settings = checked(pair)
     out = spectral.cross_spectrum(prediction.astype(np.float64), target.astype(np.float64), **settings)
     quadrature = out["quadrature"] if "quadrature" in out else xr.zeros_like(out["cross"])
     return [out["cross"], quadrature, out["power"], out["power_other"]]

@@ -47,6 +47,8 @@ class Cells:
         Fine rows that lie in the next coarse row, too.
     below : array (n_shared,)
         Extent of these inside the next coarse row.
+    own : bool array (nlat,)
+        Whether a fine row lies in one coarse row only.
     block, width : array (nlon,)
         Coarse column of each fine column, and its extent.
     shape : (int, int)
@@ -57,6 +59,7 @@ class Cells:
     area: Floats
     shared: Ints
     below: Floats
+    own: NDArray[np.bool_]
     block: Ints
     width: Floats
     shape: tuple[int, int]
@@ -75,7 +78,9 @@ class Cells:
         block, extent, twice, _ = _memberships(lon)
         if twice.size:  # coarsening() never cuts columns
             raise AssertionError(twice)
-        return cls(upper, area, shared, below, block, extent, (lat.shape[0], lon.shape[0]))
+        own = np.ones(upper.size, dtype=bool)
+        own[shared] = False
+        return cls(upper, area, shared, below, own, block, extent, (lat.shape[0], lon.shape[0]))
 
     def around(self, rows: slice, columns: slice) -> tuple[Cells, slice, slice, slice, slice]:
         """Find what decides a rectangle of fine cells.
@@ -101,25 +106,18 @@ class Cells:
         upper, area = self.upper[fine_rows] - first, self.area[fine_rows].copy()
         at = np.flatnonzero((self.shared >= fine_rows.start) & (self.shared < fine_rows.stop))
         shared, below = self.shared[at] - fine_rows.start, self.below[at]
-        # A row that is shared with a cell outside counts as the other's own.
+        # Of a row that is shared with a cell outside, the part inside counts.
         out = upper[shared] < 0
         area[shared[out]] = below[out]
         upper[shared[out]] = 0
         keep = ~out & (upper[shared] < last - first)
         cells = Cells(
-            upper, area, shared[keep], below[keep], self.block[fine_columns] - left, self.width[fine_columns],
-            (last - first + 1, right - left + 1),
+            upper, area, shared[keep], below[keep], self.own[fine_rows], self.block[fine_columns] - left,
+            self.width[fine_columns], (last - first + 1, right - left + 1),
         )  # fmt: skip
         return cells, fine_rows, fine_columns, slice(first, last + 1), slice(left, right + 1)
 
     # ------------------------------------------------------------------ sums
-    @property
-    def own(self) -> NDArray[np.bool_]:
-        """Whether a fine row lies in one coarse row only, ``(nlat,)``."""
-        found = np.ones(self.upper.size, dtype=bool)
-        found[self.shared] = False
-        return found
-
     def across(self, values: Array) -> Floats:
         """Integrate along longitude, ``(..., nlat, nlon) -> (..., nlat, J)``."""
         starts = np.flatnonzero(np.diff(self.block, prepend=-1))
@@ -164,7 +162,9 @@ def _memberships(matrix: sparse.csr_array) -> tuple[Ints, Floats, Ints, Floats]:
 
 
 # ---------------------------------------------------------------------- the constraints
-def constrain(fine: Array, coarse: Array, cells: Cells, kind: str) -> Array:
+def constrain(
+    fine: Array, coarse: Array, cells: Cells, kind: str, *, cut: tuple[slice, slice] = (slice(None), slice(None))
+) -> Array:
     """Constrain fine values.
 
     Parameters
@@ -175,17 +175,19 @@ def constrain(fine: Array, coarse: Array, cells: Cells, kind: str) -> Array:
         Means to have; leading dimensions broadcast to those of ``fine``. NaN: no constraint.
     cells : Cells
     kind : {"additive", "multiplicative", "softmax"}
+    cut : (slice, slice)
+        Rows and columns wanted.
 
     Returns
     -------
     array (..., nlat, nlon)
-        Of the type of ``fine``; float64 for integers.
+        The part wanted, of the type of ``fine``; float64 for integers.
     """
     dtype = fine.dtype if fine.dtype.kind == "f" else np.dtype(np.float64)
     shape = fine.shape
     flat = fine.reshape(-1, *shape[-2:])
     given = np.broadcast_to(coarse, (*shape[:-2], *cells.shape)).reshape(-1, *cells.shape)
-    out = np.empty(flat.shape, dtype)
+    out = np.empty(flat[(..., *cut)].shape, dtype)
     step = max(1, _AT_ONCE // max(1, flat[:1].size))
     for start in range(0, flat.shape[0], step):
         at = slice(start, start + step)
@@ -197,8 +199,8 @@ def constrain(fine: Array, coarse: Array, cells: Cells, kind: str) -> Array:
         made = _additive(y, x, cells, valid) if kind == "additive" else _scaled(y, x, cells, valid, kind)
         if valid is not None:
             made[lost] = np.nan
-        out[at] = made
-    return out.reshape(shape)
+        out[at] = made[(..., *cut)]
+    return out.reshape(*shape[:-2], *out.shape[1:])
 
 
 def _areas(cells: Cells, valid: Array | None) -> tuple[Floats, Floats, Floats]:
@@ -262,6 +264,7 @@ def _scaled(y: Floats, x: Floats, cells: Cells, valid: Array | None, kind: str) 
     if valid is not None:
         pattern *= valid
     sums = cells.across(pattern)
+    alone = cells.down(sums, None, own)
     budget = area * size
     if shared.size:
         below = pattern_of(y[..., shared, :], above + 1)
@@ -271,7 +274,7 @@ def _scaled(y: Floats, x: Floats, cells: Cells, valid: Array | None, kind: str) 
         empty = total <= EMPTY * budget
         scale = np.where(empty, 0.0, budget / np.where(empty, 1.0, total))
         flat = np.where(empty, size, 0.0)
-        # What each of the two cells would put into the rows between them; with the smaller, neither gets too much.
+        # What each of the two cells would put into the rows between them.
         wishes = (
             pattern[..., shared, :] * cells.spread(scale, above) + cells.spread(flat, above),
             below * cells.spread(scale, above + 1) + cells.spread(flat, above + 1),
@@ -283,12 +286,18 @@ def _scaled(y: Floats, x: Floats, cells: Cells, valid: Array | None, kind: str) 
         upper_wish = np.where(here, wishes[0], np.maximum(row * signs[1], 0.0))
         lower_wish = np.where(there, wishes[1], np.maximum(row * signs[0], 0.0))
         alike = (signs[0] == signs[1]) | ~here | ~there
-        put = np.where(alike, np.minimum(upper_wish, lower_wish), 0.0)
+        # Their mean, but so little that half of what is due to a cell's own rows is left to them.
+        part = 1 - np.where(empty, own_area / np.where(area > 0, area, 1.0), alone / np.where(empty, 1.0, total))
+        most = np.where(bound, (1 + part) / (2 * np.maximum(part, EMPTY)), 1 / EMPTY)
+        weight = cells.area[shared, None] / (cells.area[shared, None] + cells.below[:, None])
+        put = weight * upper_wish + (1 - weight) * lower_wish
+        put = np.minimum(put, upper_wish * cells.spread(most, above))
+        put = np.minimum(put, lower_wish * cells.spread(most, above + 1))
+        put = np.where(alike, put, 0.0)
         if valid is not None:
             put *= valid[..., shared, :]
         budget = np.maximum(budget - _of_shared(cells, cells.across(put)), 0.0)
         between = np.where(here | there, put * np.where(here, signs[0], signs[1]), row)
-    alone = cells.down(sums, None, own)
     empty = alone <= EMPTY * budget
     scale = np.where(empty, 0.0, budget / np.where(empty, 1.0, alone)) * sign
     flat = np.where(empty, budget / np.where(own_area > 0, own_area, 1.0), 0.0) * sign

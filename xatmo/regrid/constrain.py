@@ -87,8 +87,8 @@ def constrain(fine: T, coarse: XarrayObject, *, kind: ConstraintKind | str, fact
     *Rows in two cells.* On a grid with rows on the poles (721 rows by a factor of 4), the edges of coarse cells run
     through fine rows. There :math:`y + P (x - A y)` takes the mean of both corrections in the shared row, and what each
     cell then still lacks in the rows that are its own, so that :math:`A P = 1`. The other two give the shared row the
-    smaller of the two cells' values, which leaves to neither cell's own rows a negative rest. Nothing is iterated, and
-    a value depends on its own and the neighbouring cells only.
+    mean of the two cells' values, but no more than leaves half of what is due to either cell's own rows, which so stay
+    positive. Nothing is iterated, and a value depends on its own and the neighbouring cells only.
 
     The three are those of [1]_, on grids where no row is shared.
 
@@ -169,14 +169,14 @@ class _Place:
 def _placed(fine: XarrayObject, coarse: XarrayObject, axes: cf.Horizontal, factor: int | None) -> _Place:
     there = cf.horizontal(coarse)
     bare, _ = _labels.drop_cyclic(fine[axes.lon], axes)
-    lat, lon = np.asarray(fine[axes.lat].values, np.float64), np.asarray(bare.values, np.float64)
+    grid = Grid.from_latlon(fine[axes.lat].values, bare.values)
+    lat, lon = grid.latitude, grid.longitude
     other, _ = _labels.drop_cyclic(coarse[there.lon], there)
     coarse_lat, coarse_lon = np.asarray(coarse[there.lat].values, np.float64), np.asarray(other.values, np.float64)
     if factor is None:
         told = coarse[there.lat].attrs.get(_FACTOR)
         factor = int(told) if told is not None else max(1, round(_step(coarse_lat) / _step(lat)))
     factor = _check_factor(factor)
-    grid = Grid.from_latlon(lat, lon)
     shifts = range(factor) if grid.periodic and grid.nlon % factor == 0 else range(1)
     found = coarsening(grid, factor)
     for shift in shifts:
@@ -335,4 +335,4 @@ class _Piece:
     cut: tuple[slice, slice]
 
     def __call__(self, fine: NDArray[Any], coarse: NDArray[Any]) -> NDArray[Any]:
-        return _shares.constrain(fine, coarse, self.cells, self.kind)[(..., *self.cut)]
+        return _shares.constrain(fine, coarse, self.cells, self.kind, cut=self.cut)

@@ -159,12 +159,18 @@ class _Shares:
             return _filled(pattern, self.total(strips, None) / self.area, size) * sign[..., None, :, None]
         above = pattern_of(self.y[..., 1:, :1, :, :], slice(None, -1))
         mean = self.total(strips, above.mean(dim=-1)[..., 0, :]) / self.area
+        area, alone = self.alone.sum(dim=-2), (strips * self.alone).sum(dim=-2)
         lower = _filled(pattern, mean, size)[..., 1:, 0, :, :]
         upper = _filled(above, mean[..., :-1, :], size[..., :-1, :])[..., 0, :, :]
-        alike = (sign[..., 1:, :] == sign[..., :-1, :])[..., None]
-        between = torch.where(alike, torch.minimum(upper, lower), 0.0)
-        budget, area = self._rest(self.area * size, between.mean(dim=-1)), self.alone.sum(dim=-2)
-        made = _filled(pattern, (strips * self.alone).sum(dim=-2) / area, budget.clamp(min=0) / area)
+        # Their mean, but so little that half of what is due to a cell's own rows is left to them.
+        empty = mean <= EMPTY * size
+        part = 1 - torch.where(empty, area / self.area, alone / (self.area * torch.where(empty, 1.0, mean)))
+        most = ((1 + part) / (2 * part.clamp(min=EMPTY)))[..., None]
+        between = torch.minimum((lower + upper) / 2, lower * most[..., 1:, :, :])
+        between = torch.minimum(between, upper * most[..., :-1, :, :])
+        between = torch.where((sign[..., 1:, :] == sign[..., :-1, :])[..., None], between, 0.0)
+        budget = self._rest(self.area * size, between.mean(dim=-1))
+        made = _filled(pattern, alone / area, budget.clamp(min=0) / area)
         first = torch.cat([made[..., :1, 0, :, :], between], dim=-3)
         return torch.cat([first[..., None, :, :], made[..., 1:, :, :]], dim=-3) * sign[..., None, :, None]
 

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
 Chunks: TypeAlias = Mapping[Hashable, int | tuple[int, ...]]
 
-TILE_BYTES = 256 * 2**20
-"""Output that one task makes at most, as far as it can be split along time, level and the like."""
+TILE_BYTES = 64 * 2**20
+"""Output that one task makes at most, as far as it can be split along time, level, members and the like."""
+MEMBER = "member"
 
 
 @dataclass(frozen=True)
@@ -61,11 +62,11 @@ class Layout:
     def dims(self, members: int | None) -> tuple[Hashable, ...]:
         """Dimensions of the output: those of the input in its order, extra ones of other inputs and members first."""
         own = self.template.dims
-        return (*(("member",) if members else ()), *(d for d in self.extras if d not in own), *own)
+        return (*((MEMBER,) if members else ()), *(d for d in self.extras if d not in own), *own)
 
     def order(self, members: int | None) -> tuple[int, ...]:
         """Transposition from (member, `inner`) to `dims`."""
-        inner = (*(("member",) if members else ()), *self.inner)
+        inner = (*((MEMBER,) if members else ()), *self.inner)
         return tuple(inner.index(d) for d in self.dims(members))
 
 
@@ -124,10 +125,11 @@ def lazy(
     ]
     edges = _edges(job, layout, arrays, output_chunks, cyclic=cyclic)
     cuts = [list(itertools.pairwise(edges[d])) for d in layout.inner]
+    drawn = list(itertools.pairwise(edges.get(MEMBER, [])))
     n_extras = len(layout.extras)
-    job = replace(job, tasks=math.prod(map(len, cuts)))
+    job = replace(job, tasks=math.prod(map(len, cuts)) * max(1, len(drawn)))
     tiles = [[axis.tile(*r) for r in ranges] for axis, ranges in zip(job.axes, cuts[n_extras:], strict=True)]
-    name = f"xatmo-predict-{tokenize(job, [b.name for b in blocks], cuts)}"
+    name = f"xatmo-predict-{tokenize(job, [b.name for b in blocks], cuts, drawn)}"
     layer: dict[Any, Any] = {f"{name}-job": Task(f"{name}-job", _keep, job)}
     # Sources along one dimension depend on the tile's place along it alone.
     along = [
@@ -155,12 +157,15 @@ def lazy(
                     source = key
                 parts.append(List(TaskRef(source), place))
             pieces.append(List(*parts))
-        at = (0, *index) if job.members is not None else index
-        key = (name, 0, *(at[o] for o in order))
         ranges = [c[k] for c, k in zip(cuts, index, strict=True)]
-        layer[key] = Task(key, _run, TaskRef(f"{name}-job"), ranges[:n_extras], ranges[n_extras:], List(*pieces))
+        for m, members in enumerate(drawn or [None]):
+            at = index if members is None else (m, *index)
+            key = (name, 0, *(at[o] for o in order))
+            layer[key] = Task(
+                key, _run, TaskRef(f"{name}-job"), ranges[:n_extras], ranges[n_extras:], List(*pieces), members
+            )
     inner = [tuple(b - a for a, b in c) for c in cuts]
-    inner = [(job.members,), *inner] if job.members is not None else inner
+    inner = [tuple(b - a for a, b in drawn), *inner] if drawn else inner
     chunks = ((len(job.outputs),), *(inner[o] for o in order))
     graph = HighLevelGraph.from_collections(name, layer, dependencies=blocks)
     meta = np.empty((0,) * len(chunks), job.dtype)
@@ -176,8 +181,8 @@ def _cut(block: Any, cut: tuple[slice, ...]) -> Any:
     return block[cut]
 
 
-def _run(job: TileJob, extras: Any, core: Any, pieces: Any) -> Any:
-    return job.run(extras, core, pieces)
+def _run(job: TileJob, extras: Any, core: Any, pieces: Any, members: Any) -> Any:
+    return job.run(extras, core, pieces, members)
 
 
 def _edges(
@@ -194,12 +199,17 @@ def _edges(
         sizes = layout.template.variable.chunksizes.get(dim) or (axis.cells,)
         scaled = [min(axis.points, axis.factor * e) for e in itertools.accumulate(sizes)]
         edges[dim] = asked.get(dim) or sorted({0, *scaled[:-1], axis.points})
-    most = max(1, TILE_BYTES // (np.dtype(job.dtype).itemsize * len(job.outputs) * (job.members or 1)))
+    n_members = job.members or 1
+    finer = math.prod(axis.factor for axis in job.axes)
+    channels = max(len(job.outputs) * n_members, len(job.inputs) / finer)
+    width = np.dtype(job.dtype).itemsize
+    most = max(1, int(TILE_BYTES / (width * channels)))
 
     def largest(dims: Sequence[Hashable]) -> int:
         return math.prod(max(np.diff(edges[d])) for d in dims)
 
-    for dim in layout.extras:
+    timed = [layout.core["time"]] if "time" in layout.core else []
+    for dim in (*layout.extras, *timed):
         too_big = -(-largest(layout.inner) // most)
         if too_big > 1 and dim not in asked:
             length = max(1, int(max(np.diff(edges[dim]))) // too_big)
@@ -209,6 +219,9 @@ def _edges(
             others = largest([d for d in layout.inner if d != dim])
             room = max(most // others, int(max(np.diff(edges[dim]))))
             edges[dim] = _tiles.split(edges[dim], axis, most=room)
+    if job.members is not None:
+        together = max(1, TILE_BYTES // (width * len(job.outputs) * largest(layout.inner)))
+        edges[MEMBER] = asked.get(MEMBER) or [*range(0, job.members, together), job.members]
     return edges
 
 
@@ -217,11 +230,13 @@ def _asked_edges(
 ) -> dict[Hashable, list[int]]:
     from dask.array.core import normalize_chunks
 
-    points = {d: axis.points for d, axis in zip(layout.core.values(), job.axes, strict=True)}
+    points: dict[Hashable, int] = {d: axis.points for d, axis in zip(layout.core.values(), job.axes, strict=True)}
+    if job.members is not None:
+        points[MEMBER] = job.members
     found = {}
     for dim, wanted in output_chunks.items():
-        if dim not in layout.inner:
-            message = f"output_chunks names {dim!r}; the output has {layout.inner}"
+        if dim not in layout.inner and dim not in points:
+            message = f"output_chunks names {dim!r}; the output has {layout.dims(job.members)}"
             raise DimensionError(message)
         n = points.get(dim) or _size(arrays, dim)
         extra = int(cyclic and dim == layout.core["lon"])  # the repeated column is appended to the last chunk

@@ -121,7 +121,8 @@ def in_place(model: Model, obj: XarrayObject) -> tuple[xr.Dataset | None, xr.Dat
         fields[channel.name] = values.astype(field.dtype if field.dtype.kind == "f" else "float32").assign_attrs(
             {**channel.attrs, **units}
         )
-    fine = xr.Dataset(fields).drop_vars([n for n, c in ds.coords.items() if set(c.dims).isdisjoint(axes.dims)])
+    fine = xr.Dataset(fields)
+    fine = fine.drop_vars([n for n, c in fine.coords.items() if n not in (axes.lat, axes.lon)])
     coarse = None
     if coarse_channels:
         coarse = _coarse(model, fine[[c.name for c in coarse_channels]], axes)

@@ -50,6 +50,9 @@ class Axis:
     margin : int
         Output points at either end of a window that see less than others do. At a border of the field no window sees
         more: there they count in full.
+    causal : bool
+        For time, where frames are seen with those before them: each output is that of the first window which holds it,
+        since that one saw the longest past of it. ``weights`` then do not matter.
     """
 
     cells: int
@@ -62,6 +65,7 @@ class Axis:
     flipped: bool = False
     shift: int = 0
     margin: int = 0
+    causal: bool = False
 
     @cached_property
     def padded(self) -> int:
@@ -76,7 +80,15 @@ class Axis:
         weights = np.concatenate([self._before_division(k) for k in range(self.starts.size)])
         return np.asarray(np.bincount(at.ravel(), weights, minlength=n), dtype=np.float64)
 
+    def first_own(self, window: int) -> int:
+        """Output point of a window, counted within it, from which on no earlier window holds the same."""
+        if not self.causal or window == 0:
+            return 0
+        return int(self.starts[window - 1] + self.patch - self.starts[window]) * self.factor
+
     def _before_division(self, window: int) -> NDArray[np.float64]:
+        if self.causal:
+            return (np.arange(self.weights.size) >= self.first_own(window)).astype(np.float64)
         if self.periodic or not self.margin:
             return self.weights
         weights, start = self.weights.copy(), int(self.starts[window])
@@ -134,6 +146,10 @@ class AxisTile:
     def windows(self) -> Ints:
         """Indices of the windows that touch the tile, increasing."""
         axis, n = self.axis, self.axis.padded * self.axis.factor
+        if axis.causal:
+            ends = (axis.starts + axis.patch) * axis.factor  # of what each one answers
+            first, last = np.searchsorted(ends, [self.low, self.high - 1], side="right")
+            return np.arange(first, last + 1, dtype=np.int64)
         turns = range(-(axis.patch // axis.padded) - 1, 2) if axis.periodic else range(1)
         found = []
         for low, high in _runs(np.sort(self.points)):
@@ -187,14 +203,18 @@ class AxisTile:
     def outputs(self, window: int) -> list[Segment]:
         """Ranges of the window (output points) and of the tile, in canonical order, that it adds to."""
         axis, n = self.axis, self.axis.padded * self.axis.factor
-        place = np.full(n, -2, dtype=np.int64) if n < 1 << 16 else None
         points = np.sort(self.points)
         at = (axis.starts[window] * axis.factor + np.arange(axis.patch * axis.factor)) % n
-        if place is not None:
-            place[points] = np.arange(points.size)
-            return _segments(place[at])
         found = np.minimum(np.searchsorted(points, at), points.size - 1)
-        return _segments(np.where(points[found] == at, found, -2))
+        place = np.where(points[found] == at, found, -2)
+        place[: axis.first_own(window)] = -2
+        return _segments(place)
+
+    def fine(self, window: int) -> list[Segment]:
+        """Ranges of the window and of the whole canonical axis, in output points, padding included."""
+        axis = self.axis
+        at = axis.starts[window] * axis.factor + np.arange(axis.patch * axis.factor)
+        return _segments(at % (axis.padded * axis.factor))
 
     @cached_property
     def to_file(self) -> slice | Ints:
@@ -241,7 +261,8 @@ def split(bounds: Sequence[int], axis: Axis, *, most: int) -> list[int]:
         Some of the edges: tiles of at least eight windows, as far as ``most`` allows.
     """
     stride = int(axis.starts[1] - axis.starts[0]) if axis.starts.size > 1 else axis.patch
-    wanted = min(8 * max(stride, 1) * axis.factor, most)
+    # With a window for each frame, none is evaluated twice.
+    wanted = 1 if axis.causal and stride == 1 else min(8 * max(stride, 1) * axis.factor, most)
     kept = [bounds[0]]
     for edge, following in itertools.pairwise(bounds[1:]):
         if edge - kept[-1] >= wanted or following - kept[-1] > most:

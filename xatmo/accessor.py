@@ -283,6 +283,7 @@ class _Accessor(Generic[T]):
         batch_size: int | None = None,
         device: str = "auto",
         members: int | None = None,
+        seed: int = 0,
         nan: str = "raise",
         output_chunks: Mapping[Hashable, int | tuple[int, ...]] | None = None,
     ) -> T:
@@ -291,7 +292,7 @@ class _Accessor(Generic[T]):
 
         return inference.apply(
             self._obj, model, patch_size=patch_size, overlap=overlap, window=window, batch_size=batch_size,
-            device=device, members=members, nan=nan, output_chunks=output_chunks,
+            device=device, members=members, seed=seed, nan=nan, output_chunks=output_chunks,
         )  # fmt: skip
 
     def superresolve(
@@ -303,6 +304,7 @@ class _Accessor(Generic[T]):
         batch_size: int | None = None,
         device: str = "auto",
         members: int | None = None,
+        seed: int = 0,
         patch_size: Mapping[Hashable, int] | None = None,
         nan: str = "raise",
         output_chunks: Mapping[Hashable, int | tuple[int, ...]] | None = None,
@@ -312,7 +314,7 @@ class _Accessor(Generic[T]):
 
         return inference.superresolve(
             self._obj, model, overlap=overlap, window=window, batch_size=batch_size, device=device, members=members,
-            patch_size=patch_size, nan=nan, output_chunks=output_chunks,
+            seed=seed, patch_size=patch_size, nan=nan, output_chunks=output_chunks,
         )  # fmt: skip
 
     # ------------------------------------------------------------------ scores and plots

@@ -15,10 +15,11 @@ import numpy as np
 import torch
 import xarray as xr
 
-from xatmo import _channels, _graph, _labels, _refined, _tiles, cf
+from xatmo import _channels, _graph, _labels, _placing, _refined, _tiles, cf
 from xatmo._graph import Chunks, Layout
 from xatmo.errors import DimensionError, OptionError
 from xatmo.model import Channel, Model
+from xatmo.nn.positional import NOWHERE
 from xatmo.nn.superres.constraints import Constrained
 from xatmo.nn.tiled import Input, SharedNetwork, TileJob
 from xatmo.regrid.constrain import constrain_field
@@ -44,6 +45,7 @@ def apply(
     batch_size: int | None = None,
     device: str = "auto",
     members: int | None = None,
+    seed: int = 0,
     nan: str = "raise",
     output_chunks: Chunks | None = None,
 ) -> T:
@@ -66,8 +68,8 @@ def apply(
     made = _resolve(obj, model)
     return predict(
         obj, made, patch_size=patch_size, overlap=overlap, window=window, batch_size=batch_size, device=device,
-        members=members, nan=nan, output_chunks=output_chunks,
-        call=_call("apply", made, patch_size=patch_size, overlap=overlap, window=window, members=members),
+        members=members, seed=seed, nan=nan, output_chunks=output_chunks,
+        call=_call("apply", made, patch_size=patch_size, overlap=overlap, window=window, members=members, seed=seed),
     )  # fmt: skip
 
 
@@ -80,6 +82,7 @@ def superresolve(
     batch_size: int | None = None,
     device: str = "auto",
     members: int | None = None,
+    seed: int = 0,
     patch_size: Mapping[Hashable, int] | None = None,
     nan: str = "raise",
     output_chunks: Chunks | None = None,
@@ -114,15 +117,19 @@ def superresolve(
         message = f"superresolve got a model with factor {made.factor}, which does not refine; use .atmo.apply(model)"
         raise OptionError(message)
     _refined.require_training_step(obj, made)
-    call = _call("superresolve", made, patch_size=patch_size, overlap=overlap, window=window, members=members)
-    if patch_size is None and made.halo and made.patch_size:
+    call = _call(
+        "superresolve", made, patch_size=patch_size, overlap=overlap, window=window, members=members, seed=seed
+    )
+    if patch_size is None and made.halo and made.local and made.patch_size:
         large = min(256, max(96, 8 * made.halo))
         patch_size = {d: p if d == "time" else max(p, large) for d, p in made.patch_size.items()}
-        if overlap is None:
-            overlap = {d: 2 * made.halo for d in ("lat", "lon") if patch_size.get(d, 0) > 2 * made.halo}
+        overlap = {
+            **{d: 2 * made.halo for d in ("lat", "lon") if patch_size.get(d, 0) > 2 * made.halo},
+            **_sizes("overlap", overlap),
+        }
     return predict(
         obj, made, patch_size=patch_size, overlap=overlap, window=window, batch_size=batch_size, device=device,
-        members=members, nan=nan, output_chunks=output_chunks, call=call,
+        members=members, seed=seed, nan=nan, output_chunks=output_chunks, call=call,
     )  # fmt: skip
 
 
@@ -136,6 +143,7 @@ def predict(
     batch_size: int | None = None,
     device: str = "auto",
     members: int | None = None,
+    seed: int = 0,
     nan: str = "raise",
     output_chunks: Chunks | None = None,
     call: str | None = None,
@@ -146,6 +154,10 @@ def predict(
     it, where :math:`f_k` is what the network makes of window :math:`k`, and the weights :math:`w_k` fall towards the
     window's edges. Windows are laid once for the whole field, from north to south and eastward from 0 degrees (wrapping
     where the grid goes around), so the numbers depend neither on chunks nor on the order in which a file stores them.
+
+    A network with a time window sees each frame with those before it: every frame of the record is the last one of a
+    window, but for the first, which have as many before them as there are. A record shorter than the window goes
+    through as it is. Fine static fields that a network takes are cut for each window: see `Model.with_static`.
 
     Parameters
     ----------
@@ -158,7 +170,10 @@ def predict(
         size of the dimension. Default: the training patch, with the network's halo around it where it tells one.
     overlap : mapping, optional
         Input cells that neighbours share: where not given, twice the network's halo beside windows of the default size,
-        and at most a quarter of the patch beside others.
+        and at most a quarter of the patch beside others; half of it for a network with attention over its whole window.
+        Along time a network that looks back gets all frames but one again, so that each is seen with its whole past: as
+        many passes as the window has frames. ``overlap={"time": 2}`` is cheaper, and shows each frame with two before
+        it at least.
     window : {"hann", "triangular", "uniform"}
         Blending weights. Outputs that stand within the network's halo of a window's edge count only where no window has
         a better view, as far as the overlap allows. With an overlap of two halos the result is that of one window over
@@ -168,7 +183,12 @@ def predict(
     device : str
         ``"auto"`` (CUDA where the task runs, if it is there, else CPU) or a torch device.
     members : int, optional
-        Draws from a stochastic network, along a new dimension ``member``; seeded by member, window and frame.
+        Draws from a stochastic network (noise that it reads, or dropout), along a new dimension ``member``. Noise is a
+        function of seed, member, time and place, so that windows that overlap see the same, and so does a part of the
+        record: members have no seams, and more of them leave the earlier as they were. A network that draws by itself
+        is seeded by member, window and frame. None: the network's mean, or without one its first member.
+    seed : int
+        Of the draws; at least 0.
     nan : {"raise", "mask"}
         Missing input raises at compute; or it counts as the mean, and the output over it is missing too.
     output_chunks : mapping, optional
@@ -196,10 +216,12 @@ def predict(
     MissingValueError
         At compute, if the input or the network's output is not finite.
     """
-    _check_options(model, nan=nan, device=device, members=members, batch_size=batch_size)
-    call = call or _call("predict", model, patch_size=patch_size, overlap=overlap, window=window, members=members)
+    _check_options(model, nan=nan, device=device, members=members, batch_size=batch_size, seed=seed)
+    call = call or _call(
+        "predict", model, patch_size=patch_size, overlap=overlap, window=window, members=members, seed=seed
+    )
     options = _Options(
-        _sizes("patch_size", patch_size), _sizes("overlap", overlap), window, batch_size, device, members, nan
+        _sizes("patch_size", patch_size), _sizes("overlap", overlap), window, batch_size, device, members, seed, nan
     )  # fmt: skip
     if isinstance(obj, xr.DataArray):
         if len(model.outputs) != 1:
@@ -227,17 +249,27 @@ class _Options:
     batch_size: int | None
     device: str
     members: int | None
+    seed: int
     nan: str
 
 
-def _check_options(model: Model, *, nan: str, device: str, members: int | None, batch_size: int | None) -> None:
+def _check_options(
+    model: Model, *, nan: str, device: str, members: int | None, batch_size: int | None, seed: int
+) -> None:
     message = None
-    if nan not in ("raise", "mask"):
+    if model.config.get("network", {}).get("kind") == "representation":
+        message = (
+            f"the model is of the task {model.config.get('task')}, which gives features of windows and no fields; use "
+            ".atmo.embed(model) for features, .atmo.distance(other, model) for distances"
+        )
+    elif nan not in ("raise", "mask"):
         message = f"nan={nan!r} came; wanted 'raise' or 'mask'"
     elif batch_size is not None and batch_size < 1:
         message = f"batch_size={batch_size!r} came; wanted at least 1, or None"
     elif members is not None and members < 1:
         message = f"members={members!r} came; wanted at least 1, or None"
+    elif isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        message = f"seed={seed!r} came; wanted a whole number of at least 0"
     elif members is not None and not getattr(model.network, "stochastic", False):
         message = (
             f"members={members} came, but {type(model.network).__name__} gives one answer to one input; leave members "
@@ -271,6 +303,8 @@ def _constraint(model: Model) -> str | None:
 def _call(function: str, model: Model, **options: Any) -> str:
     task = model.config.get("task")
     name = task if isinstance(task, str) else type(model.network).__name__
+    if not getattr(model.network, "stochastic", False):
+        options.pop("seed", None)
     shown = {k: {str(d): n for d, n in v.items()} if isinstance(v, Mapping) else v for k, v in options.items()}
     constraint = model.config.get("constraint")
     return cf.describe_call(function, model=name, fingerprint=model.fingerprint, constraint=constraint, **shown)
@@ -347,12 +381,16 @@ def _fields(
             sources, _channels.scalings(model.normalizer, model.inputs, bare, layout.extras), strict=True
         )
     )
+    laid = _axes(bare, layout, refined, model, options)
     job = TileJob(
-        SharedNetwork(model.network), _axes(bare, layout, refined, model, options),
-        tuple(bare.sizes[d] for d in layout.extras), inputs,
+        SharedNetwork(model.network), laid, tuple(bare.sizes[d] for d in layout.extras), inputs,
         tuple(_channels.scalings(model.output_normalizer, model.outputs, bare, layout.extras)),
         layout.order(options.members),
         "float64" if double else "float32", options.nan, options.device, options.batch_size, options.members,
+        fine=_placing.fine_static(model, refined, laid),
+        positions=_placing.positions(bare, layout, refined, laid)
+        if getattr(model.network, "stochastic", False) else NOWHERE,
+        seed=int(options.seed),
     )  # fmt: skip
     arrays = [bare[s.variable] for s in sources]
     if output_chunks is not None or any(a.chunks is not None for a in arrays):
@@ -386,9 +424,14 @@ def _axes(
     """Lay the windows, in canonical order."""
     from xatmo.patches import plan
 
+    if model.localised:
+        _placing.require_own_grid(model, refined)
+        refined = _placing.as_trained(model, ds, refined)
     patches = _by_axis("patch_size", options.patch_size, layout)
     overlaps = _by_axis("overlap", options.overlap, layout)
+    _placing.require_frames(model, patches)
     shape = {"lat": (refined.latitude.size, model.factor), "lon": (refined.longitude.size, model.factor)}
+    known = model.halo if model.local else 0  # where all of a window counts, none has a full view of the field
     sizes: dict[Hashable, int] = {}
     patch: dict[Hashable, int] = {}
     overlap: dict[Hashable, int] = {}
@@ -397,31 +440,54 @@ def _axes(
         points, factor = shape.get(axis, (cells, 1))
         around = axis == "lon" and refined.periodic
         sizes[axis] = _tiles.padded_cells(cells, points, factor, periodic=around)
-        halo = 0 if axis == "time" else model.halo
+        halo = 0 if axis == "time" else known
         # The halo around a training patch: each of its points has a full view, so the windows leave no trace.
         trained = model.patch_size[axis] + 2 * halo if axis in model.patch_size else WHOLE
-        wanted = patches.get(axis, trained)
+        wanted = sizes[axis] if model.localised and axis != "time" else patches.get(axis, trained)
         patch[axis] = min(wanted, sizes[axis])
-        usual = min(patch[axis] // 4, 2 * halo) if halo else patch[axis] // 4
+        if axis == "time" and model.past is not None:
+            shared = overlaps.get(axis, model.past)
+            # Of a short record, and by default, at most what there is; what a caller has too much is refused by `plan`.
+            fits = axis in overlaps and patch[axis] == wanted
+            overlap[axis] = shared if fits else min(shared, patch[axis] - 1)
+            continue
+        usual = min(patch[axis] // 4, 2 * halo) if halo else patch[axis] // (4 if model.local else 2)
         if halo and axis not in patches and 2 * halo < patch[axis]:
             usual = 2 * halo
         overlap[axis] = overlaps.get(axis, usual)
         if patch[axis] < wanted:  # a window that covers all there is: neighbours matter only around the globe
             overlap[axis] = min(overlap[axis], patch[axis] * 3 // 4 if halo else patch[axis] // 2)
+        if axis != "time":
+            patch[axis], overlap[axis] = _aligned(
+                patch[axis], overlap[axis], sizes[axis], model.alignment, periodic=around
+            )
     laid = plan(sizes, patch, overlap=overlap, periodic=["lon"] if refined.periodic else [])
     axes = []
     for axis, dim in layout.core.items():
         points, factor = shape.get(axis, (ds.sizes[dim], 1))
-        margin = _margin(overlap[axis], 0 if axis == "time" else model.halo)
-        weights = _profile(options.window, patch[axis], overlap[axis], margin, factor)
+        margin = _margin(overlap[axis], 0 if axis == "time" else known)
+        causal = axis == "time" and model.past is not None
+        weights = (
+            np.ones(patch[axis]) if causal else _profile(options.window, patch[axis], overlap[axis], margin, factor)
+        )
         axes.append(
             _tiles.Axis(
                 ds.sizes[dim], points, factor, laid.starts[axis], patch[axis], weights,
                 periodic=axis == "lon" and refined.periodic, flipped=axis == "lat" and refined.flipped,
-                shift=refined.shift if axis == "lon" else 0, margin=margin * factor,
+                shift=refined.shift if axis == "lon" else 0, margin=margin * factor, causal=causal,
             )
         )  # fmt: skip
     return tuple(axes)
+
+
+def _aligned(patch: int, overlap: int, cells: int, step: int, *, periodic: bool) -> tuple[int, int]:
+    """Let windows begin a multiple of ``step`` apart, by longer windows that share a little more."""
+    if step == 1 or overlap >= patch:  # which is refused later
+        return patch, overlap
+    if not periodic:
+        patch += (cells - patch) % step
+    stride = max(step, (patch - overlap) // step * step)
+    return patch, patch - min(stride, patch)
 
 
 def _by_axis(what: str, given: Mapping[Hashable, int], layout: Layout) -> dict[str, int]:

@@ -39,6 +39,7 @@ BUILDERS: dict[str, str | None] = {
     "srgan": "xatmo.nn.superres.srgan:build",
     "diffusion": "xatmo.nn.diffusion:build",
     "representation": "xatmo.nn.representation:build",
+    "inpainting": "xatmo.nn.representation:build_inpainting",
     "module": None,
 }
 

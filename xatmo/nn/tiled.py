@@ -23,6 +23,8 @@ from numpy.typing import NDArray
 
 from xatmo import _tiles
 from xatmo.errors import MissingValueError, OptionError
+from xatmo.nn.asking import Asker, Item, manner
+from xatmo.nn.positional import NOWHERE, Positions
 
 Array = NDArray[Any]
 Range = tuple[int, int]
@@ -43,7 +45,6 @@ materialised: Counter[str] = Counter()
 
 _ready: OrderedDict[tuple[str, str], torch.nn.Module] = OrderedDict()
 _lock = threading.RLock()
-_random_lock = threading.Lock()
 _device_lock = threading.Lock()  # one batch at a time on a GPU, while other threads cut and blend
 _thread_lock = threading.Lock()
 _busy = [0, 0]  # tasks that share the cores now, and the number of threads that torch had before them
@@ -181,6 +182,12 @@ class TileJob:
         Transposes (member, extra dimensions, patched dimensions) to the output's dimension order.
     dtype : str
         Of the network's tensors: ``"float32"`` or ``"float64"``.
+    members : int, optional
+        Draws; None: the one answer, without a dimension for members.
+    fine : array (n_static, lat, lon), optional
+        Normalized static fields on the output points, in canonical order, padding included.
+    positions, seed
+        What draws follow from.
     """
 
     network: SharedNetwork
@@ -195,8 +202,13 @@ class TileJob:
     batch_size: int | None = None
     members: int | None = None
     tasks: int = 1
+    fine: Array | None = None
+    positions: Positions = NOWHERE
+    seed: int = 0
 
-    def run(self, extras: Sequence[Range], core: Sequence[Range], pieces: Sequence[Pieces]) -> Array:
+    def run(
+        self, extras: Sequence[Range], core: Sequence[Range], pieces: Sequence[Pieces], members: Range | None = None
+    ) -> Array:
         """Compute one tile.
 
         Parameters
@@ -205,6 +217,8 @@ class TileJob:
             Ranges of the extra dimensions and of the output points along the patched ones, in file order.
         pieces : sequence
             For each channel the input blocks under the tile and its halo.
+        members : (int, int), optional
+            Which members; by default all.
 
         Returns
         -------
@@ -213,7 +227,7 @@ class TileJob:
         """
         tiles = [axis.tile(*r) for axis, r in zip(self.axes, core, strict=True)]
         region, missing = self._region(extras, tiles, pieces)
-        out = self._blend(extras, tiles, region)
+        out = self._blend(extras, tiles, region, members or (0, self.members or 1))
         for c, scaling in enumerate(self.outputs):
             if scaling is not None:
                 for m in range(out.shape[1]):
@@ -294,10 +308,10 @@ class TileJob:
         return missing
 
     # ------------------------------------------------------------------ windows
-    def _blend(self, extras: Sequence[Range], tiles: Sequence[_tiles.AxisTile], region: Array) -> Array:
+    def _blend(self, extras: Sequence[Range], tiles: Sequence[_tiles.AxisTile], region: Array, members: Range) -> Array:
         """Weighted sum over windows, ``(channel_out, member, *extras, *tile)`` in canonical order."""
         frames = [b - a for a, b in extras]
-        n_frames, n_members = math.prod(frames), self.members or 1
+        n_frames, n_members = math.prod(frames), members[1] - members[0]
         source = region.reshape(len(self.inputs), n_frames, *region.shape[1 + len(frames) :])
         points = [t.high - t.low for t in tiles]
         out = np.zeros((len(self.outputs), n_members, n_frames, *points), dtype=self.dtype)
@@ -308,21 +322,28 @@ class TileJob:
         ]
         device = resolve_device(self.device)
         network = self.network.on(device)
-        stochastic = self.members is not None
-        batch = 1 if stochastic else min(self._batch(device), n_frames * math.prod(len(a) for a in per_axis))
+        ask = Asker(
+            network, manner(network, members=self.members is not None), tiles, device, self.dtype, self.seed, self.fine,
+            self.positions,
+        )  # fmt: skip
+        whole = n_frames * n_members * math.prod(len(a) for a in per_axis)
+        batch = 1 if ask.one_by_one else min(self._batch(device), whole)
         buffer = torch.empty((batch, len(self.inputs), *patch), dtype=getattr(torch, self.dtype))
         array = buffer.numpy()
+        low = [a for a, _ in extras]
+        places = [tuple(map(sum, zip(low, k, strict=True))) for k in np.ndindex(*frames)]
         work = itertools.product(itertools.product(*per_axis), range(n_frames), range(n_members))
         with torch.inference_mode(), _fair_threads(self.tasks):
             while todo := list(itertools.islice(work, batch)):
-                for b, (window, frame, _) in enumerate(todo):
+                items = []
+                for b, (window, frame, member) in enumerate(todo):
                     for segments in itertools.product(*(a[1] for a in window)):
                         to, at = zip(*segments, strict=True)
                         array[(b, slice(None), *to)] = source[(slice(None), frame, *at)]
+                    items.append(Item(tuple(a[0] for a in window), places[frame], members[0] + member))
                 given = buffer[: len(todo)]
                 with contextlib.nullcontext() if device == "cpu" else _device_lock:
-                    on_device = given.to(device)
-                    made = self._draw(network, on_device, extras, todo[0]) if stochastic else network(on_device)
+                    made = ask(given.to(device), items)
                     fine = self._checked(made, len(todo)).to("cpu", buffer.dtype).numpy()
                 for b, (window, frame, member) in enumerate(todo):
                     weights = self._product(window)
@@ -343,19 +364,6 @@ class TileJob:
             return self.batch_size
         points = math.prod(axis.patch * axis.factor for axis in self.axes)
         return max(1, (CPU_BATCH_POINTS if device == "cpu" else CUDA_BATCH_POINTS) // points)
-
-    def _draw(self, network: torch.nn.Module, given: torch.Tensor, extras: Sequence[Range], item: Any) -> torch.Tensor:
-        """One sample, seeded by member, window and frame of the whole field, so that tiles and chunks do not matter."""
-        window, frame, member = item
-        lengths = [b - a for a, b in extras]
-        local = np.unravel_index(frame, lengths) if lengths else ()
-        at = [int(i) + a for i, (a, _) in zip(local, extras, strict=True)]
-        seed = np.random.SeedSequence([member, *(w[0] for w in window), *at]).generate_state(1, np.uint32)[0]
-        devices = [given.device] if given.device.type == "cuda" else []
-        with _random_lock, torch.random.fork_rng(devices=devices):
-            torch.manual_seed(int(seed))
-            drawn: torch.Tensor = network(given)
-        return drawn
 
     def _checked(self, made: Any, batch: int) -> torch.Tensor:
         wanted = (batch, len(self.outputs), *(axis.patch * axis.factor for axis in self.axes))

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from xatmo.errors import OptionError
+from xatmo.nn.blocks import draws
 
 _state = threading.local()  # threads share a network, and one may draw while another wants the answer without draws
 
@@ -68,6 +69,10 @@ class Dropout(nn.Module):
         """Draw the factors and multiply."""
         raise NotImplementedError
 
+    def _keep(self, x: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
+        kept = draws.uniform(x, shape) >= self.rate
+        return x * kept.to(x.dtype).div_(1 - self.rate)
+
     def extra_repr(self) -> str:
         """Rate and mode."""
         return f"{self.rate}, mc={self.mc}"
@@ -85,6 +90,8 @@ class VanillaDropout(Dropout):
 
     def drop(self, x: torch.Tensor) -> torch.Tensor:
         """Draw the factors and multiply."""
+        if draws.is_placed():
+            return self._keep(x, tuple(x.shape))
         dropped: torch.Tensor = nn.functional.dropout(x, self.rate, training=True)
         return dropped
 
@@ -103,8 +110,7 @@ class SpatialDropout(Dropout):
 
     def drop(self, x: torch.Tensor) -> torch.Tensor:
         """Draw the factors and multiply."""
-        kept = torch.rand(*x.shape[:2], *(1,) * (x.ndim - 2), device=x.device) >= self.rate
-        return x * kept.to(x.dtype).div_(1 - self.rate)
+        return self._keep(x, (*x.shape[:2], *(1,) * (x.ndim - 2)))
 
 
 class GaussianDropout(Dropout):
@@ -123,7 +129,7 @@ class GaussianDropout(Dropout):
     def drop(self, x: torch.Tensor) -> torch.Tensor:
         """Draw the factors and multiply."""
         width: float = (self.rate / (1 - self.rate)) ** 0.5
-        return x * (1 + width * torch.randn_like(x))
+        return x * (1 + width * draws.normal(x))
 
 
 class DropPath(Dropout):
@@ -140,8 +146,7 @@ class DropPath(Dropout):
 
     def drop(self, x: torch.Tensor) -> torch.Tensor:
         """Draw the factors and multiply."""
-        kept = torch.rand(x.shape[0], *(1,) * (x.ndim - 1), device=x.device) >= self.rate
-        return x * kept.to(x.dtype).div_(1 - self.rate)
+        return self._keep(x, (x.shape[0], *(1,) * (x.ndim - 1)))
 
 
 DROPOUTS: dict[str, type[Dropout]] = {

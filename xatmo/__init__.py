@@ -15,13 +15,14 @@ if TYPE_CHECKING:
     from xatmo import assimilation, datasets, errors, metrics, plot, streaming
     from xatmo.catalog import open_catalog
     from xatmo.normalize import Normalizer
-    from xatmo.tasks import AtmoDist, SuperResolver, load
+    from xatmo.tasks import AtmoDist, Inpainter, SuperResolver, load
 
 __version__ = "0.1.0"
 
 __all__ = [
     "AtmoDist",
     "Grid",
+    "Inpainter",
     "Normalizer",
     "SuperResolver",
     "__version__",
@@ -38,6 +39,7 @@ __all__ = [
 # Looked up on first use, so that importing xatmo costs next to nothing and loads none of the heavy packages.
 _LAZY = {
     "AtmoDist": "xatmo.tasks",
+    "Inpainter": "xatmo.tasks",
     "Normalizer": "xatmo.normalize",
     "SuperResolver": "xatmo.tasks",
     "load": "xatmo.tasks",

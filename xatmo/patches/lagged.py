@@ -41,7 +41,7 @@ class Pairing:
     patch : (int, int)
         Rows and columns of a window.
     max_lag, lag_step : int
-        Lags are 1 to ``max_lag``, in units of ``lag_step`` times.
+        Lags are 1 to ``max_lag``, in units of ``lag_step`` times; 0 where the lag is always 0.
     anchors : array of int
         Times of first windows: the time of the largest lag after each is there.
     rows : (int, int)
@@ -81,7 +81,7 @@ class Pairing:
         (array([0, 1, 0, 0]), array([1, 3, 4, 8]))
         """
         anchors = np.repeat(self.anchors, n)
-        lag = rng.integers(1, self.max_lag, anchors.size, endpoint=True)
+        lag = rng.integers(min(1, self.max_lag), self.max_lag, anchors.size, endpoint=True)
         row = rng.integers(*self.rows, anchors.size)
         column = rng.integers(0, self.columns, anchors.size)
         return np.stack([anchors, lag, row, column], axis=1)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from xatmo.tasks.atmodist import AtmoDist
 from xatmo.tasks.base import Task
+from xatmo.tasks.inpainter import Inpainter
 from xatmo.tasks.superresolver import SuperResolver
 
 if TYPE_CHECKING:
@@ -14,9 +15,9 @@ if TYPE_CHECKING:
 
     from xatmo.model import Model
 
-__all__ = ["AtmoDist", "Model", "SuperResolver", "Task", "as_model", "load"]
+__all__ = ["AtmoDist", "Inpainter", "Model", "SuperResolver", "Task", "as_model", "load"]
 
-_TASKS: dict[str, type[Task]] = {"AtmoDist": AtmoDist, "SuperResolver": SuperResolver}
+_TASKS: dict[str, type[Task]] = {"AtmoDist": AtmoDist, "Inpainter": Inpainter, "SuperResolver": SuperResolver}
 
 
 def load(path: str | Path, *, module: torch.nn.Module | None = None) -> Task:

@@ -10,6 +10,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
+from xatmo.errors import OptionError
 from xatmo.patches.lagged import sizes_of
 from xatmo.tasks._lagged import ORDER, LaggedBatches
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from xatmo.model import Model
 
 Array = NDArray[Any]
+
+_CALIBRATION_PAIRS = 2048
 
 
 def lag_coords(max_lag: int, seconds: float) -> dict[str, Any]:
@@ -183,6 +186,33 @@ def metric_by_lag(
             found[name] = ("lag", mean, {"long_name": text, "units": "1"})
             found[f"{name}_std"] = ("lag", np.sqrt(square), {"long_name": f"standard deviation: {text}", "units": "1"})
     return xr.Dataset(found, lag_coords(n, seconds))
+
+
+def scaled_metric(
+    model: Model, source: LaggedBatches, layer: str | None, seconds: float, n_pairs: int, *, device: str
+) -> xr.Dataset:
+    """`metric_by_lag`, with the scale that brings features nearest to fields; the model keeps it."""
+    from xatmo.nn.representation import least_squares_scale
+    from xatmo.nn.representation.windows import encoder_of
+
+    name = encoder_of(model.network).require(layer)
+    out = metric_by_lag(model, source, name, seconds, n_pairs, device=device)
+    scale = least_squares_scale(out["content"].values.tolist(), out["l2"].values.tolist())
+    model.config.setdefault("content_scale", {})[name] = scale
+    scaled = (out["content"] * scale).assign_attrs(long_name="scaled distance in features", units="1")
+    return out.assign(scaled_content=scaled).assign_attrs(layer=name, scale=scale)
+
+
+def calibrate(model: Model, source: LaggedBatches, seconds: float, accelerator: str) -> None:
+    """Find the scale of the last layer, where the network has layers and their features differ."""
+    if not hasattr(model.network, "encoder"):
+        return
+    quiet = source.plain()
+    try:
+        scaled_metric(model, quiet, None, seconds, min(_CALIBRATION_PAIRS, 4 * quiet.n_pairs),
+                      device="cpu" if accelerator == "cpu" else "auto")  # fmt: skip
+    except OptionError:
+        return  # features that do not differ have no scale
 
 
 def _standardised(model: Model) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -295,6 +296,12 @@ class LaggedBatches:
         self.warmup, self.control = warmup, control
         self._scaling = Scaling(normalizer)
         self.windows = LaggedWindows(data.fields, data.dims, pairing, memory=memory)
+
+    def plain(self) -> LaggedBatches:
+        """Give a source of the same pairs without a warm start or shuffled labels; it shares what was read."""
+        other = copy.copy(self)
+        other.warmup, other.control = None, False
+        return other
 
     # ------------------------------------------------------------------ what the trainer asks
     @property

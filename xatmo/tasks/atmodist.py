@@ -12,7 +12,7 @@ import xarray as xr
 from xatmo.errors import ConfigError, OptionError
 from xatmo.tasks import _lag_scores, _lagged, _pairs
 from xatmo.tasks._lagged import LaggedBatches, LaggedFields
-from xatmo.tasks.base import Task
+from xatmo.tasks._scored import ScoredByLag
 from xatmo.typing import XarrayObject
 
 if TYPE_CHECKING:
@@ -24,11 +24,10 @@ if TYPE_CHECKING:
 
 DEFAULT_PATCH = 64
 NORMALIZATIONS = ("standard", "minmax", "robust", "log1p")
-_OF_OUR_NETWORKS = ("encoder", "stem", "head_channels", "dropout", "norm_momentum")
-_CALIBRATION_PAIRS = 2048
+_OF_OUR_NETWORKS = ("encoder", "stem", "head", "head_channels", "dropout", "norm_momentum")
 
 
-class AtmoDist(Task):
+class AtmoDist(ScoredByLag):
     r"""Learn to tell how many steps of time lie between two patches of the same place.
 
     One encoder maps both patches to features, a head names the lag (`xatmo.nn.representation`). What the encoder has to
@@ -42,10 +41,14 @@ class AtmoDist(Task):
     max_lag : int
         Lags to tell apart, in steps: 1 to ``max_lag``.
     encoder : {"small", "tiny", "resnet18", "resnet50"}
-        ``"small"`` is that of AtmoDist: 24 basic blocks, 16 to 128 channels. ``"tiny"`` has 8 of them: three times as
-        quick, for small patches and few data.
+        ``"small"`` is that of AtmoDist: 24 basic blocks, 16 to 128 channels. ``"tiny"`` has 4 of them: several times as
+        quick, for small patches, few data, or minutes on a processor.
     stem : {"auto", "pooled", "strided", "plain"}
         First layers; ``"auto"`` leaves at least four cells of the last map: see `RepresentationConfig`.
+    head : {"pyramid", "differences", "stacked"}
+        What compares the features of both patches. ``"stacked"`` is that of AtmoDist, the last maps side by side; with
+        ``"differences"`` of them beside, or with the maps of every stage compared, lags are learned several times
+        sooner. See `RepresentationConfig`.
     head_channels : int
     dropout : float
         Before the last layer.
@@ -81,7 +84,7 @@ class AtmoDist(Task):
 
     Notes
     -----
-    The published training is ``AtmoDist(23, optimizer="sgd", learning_rate=0.1, schedule="plateau",
+    The published training is ``AtmoDist(23, head="stacked", optimizer="sgd", learning_rate=0.1, schedule="plateau",
     plateau_delta=0.04, lowest_rate=1e-5, weight_decay=2e-4, clip="variable", gradient_clip=5.0)`` with
     ``fit(ds, variables=["d", "vo"], patch_size=160, lag_step="3h", n_patches=20, batch_size=128, epochs=60,
     warmup_subset=256000, warmup_epochs=20)``.
@@ -105,6 +108,7 @@ class AtmoDist(Task):
         *,
         encoder: str = "small",
         stem: str = "auto",
+        head: str = "pyramid",
         head_channels: int = 128,
         dropout: float = 0.0,
         norm_momentum: float = 0.01,
@@ -112,7 +116,7 @@ class AtmoDist(Task):
         label_smoothing: float = 0.0,
         label_spread: float = 0.0,
         optimizer: str = "adamw",
-        learning_rate: float = 1e-3,
+        learning_rate: float = 3e-3,
         weight_decay: float = 0.01,
         schedule: str = "one-cycle",
         momentum: float = 0.9,
@@ -134,7 +138,7 @@ class AtmoDist(Task):
                 raise OptionError(message)
         self._config: dict[str, Any] = {
             "max_lag": whole("max_lag", max_lag, 2), "encoder": encoder, "stem": stem,
-            "head_channels": whole("head_channels", head_channels), "dropout": real("dropout", dropout),
+            "head": head, "head_channels": whole("head_channels", head_channels), "dropout": real("dropout", dropout),
             "norm_momentum": real("norm_momentum", norm_momentum, positive=True), "normalization": normalization,
             "label_smoothing": label_smoothing, "label_spread": real("label_spread", label_spread),
             "optimizer": optimizer, "learning_rate": real("learning_rate", learning_rate, positive=True),
@@ -153,11 +157,6 @@ class AtmoDist(Task):
     def config(self) -> dict[str, Any]:
         """Settings with which the task was made."""
         return dict(self._config)
-
-    @property
-    def max_lag(self) -> int:
-        """Lags that are told apart."""
-        return int(self._config["max_lag"])
 
     # ------------------------------------------------------------------ other ways to make one
     @classmethod
@@ -263,7 +262,7 @@ class AtmoDist(Task):
             after this epoch, counted from 1. A run with ``save_epochs`` in a ``run_dir``, once finished, may be asked
             again for another epoch, without training.
         save_epochs : bool
-            Whether to keep the weights of every epoch in ``run_dir``.
+            Whether to keep the weights of every epoch in ``run_dir``, for `evaluate_epochs` and `use_epoch`.
         batch_size : int
             Pairs per step and device.
         epochs : int
@@ -296,6 +295,9 @@ class AtmoDist(Task):
         """
         import torch
 
+        if save_epochs and run_dir is None:
+            message = "save_epochs=True came without run_dir; wanted the directory that shall keep the weights"
+            raise OptionError(message)
         from xatmo.model import Channel
         from xatmo.normalize import Normalizer
         from xatmo.train import TrainSettings, whole
@@ -358,188 +360,11 @@ class AtmoDist(Task):
                   "training": training, "scores": scores, "content_scale": {}}  # fmt: skip
         self._model = self._made(network, config, channels, normalizer, data, patch)
         self._model.history = result.history
-        self._calibrate(source, held_out, accelerator)
+        self._run_dir = None if run_dir is None else Path(run_dir)
+        _lag_scores.calibrate(self._model, source if held_out is None else held_out, self._seconds, accelerator)
         return self
 
-    # ------------------------------------------------------------------ scores
-    def evaluate(
-        self,
-        ds: XarrayObject,
-        *,
-        n_patches: int = 8,
-        latitudes: tuple[float, float] | None = None,
-        batch_size: int = 64,
-        seed: int = 0,
-        control: bool = False,
-        device: str = "auto",
-    ) -> xr.Dataset:
-        """Score on pairs drawn from ``ds``, the same for the same seed. This computes.
-
-        Parameters
-        ----------
-        ds : Dataset or DataArray
-            With the variables of the training, matched by name and converted, on any times and any grid.
-        n_patches : int
-            Pairs at each time.
-        latitudes : (float, float), optional
-            Degrees between which patches are centred; those of the training by default.
-        batch_size, seed : int
-        control : bool
-            Score against shuffled lags instead: what comes out is chance.
-        device : str
-
-        Returns
-        -------
-        Dataset
-            ``top1``, ``top3`` (fraction of pairs whose lag is the likeliest, or among three), ``mae`` (mean absolute
-            error of the likeliest lag, in steps), ``cross_entropy``; the same by ``lag`` as ``top1_by_lag`` ...;
-            ``confusion (lag, predicted_lag)``, each row normalized by the true lag; ``n_pairs``. Coordinate
-            ``lag_time`` is the duration.
-        """
-        source = self._source(
-            ds, "evaluate", n_patches=n_patches, latitudes=latitudes, batch_size=batch_size, seed=seed, control=control
-        )
-        return _lag_scores.evaluate(self.model, source, self._seconds, device=device)
-
-    def accuracy_map(
-        self,
-        ds: XarrayObject,
-        *,
-        lag: int,
-        stride: int | None = None,
-        n_times: int | None = None,
-        latitudes: tuple[float, float] = (-90.0, 90.0),
-        batch_size: int = 64,
-        device: str = "auto",
-    ) -> xr.Dataset:
-        """Map of the scores at one lag: a window slides over the globe. This computes.
-
-        Parameters
-        ----------
-        ds : Dataset or DataArray
-            Select a season for the map of a season.
-        lag : int
-            In steps, 1 to ``max_lag``.
-        stride : int, optional
-            Cells from one window to the next; an eighth of a patch by default.
-        n_times : int, optional
-            Evenly spread times to look at; all by default.
-        latitudes : (float, float)
-        batch_size : int
-        device : str
-
-        Returns
-        -------
-        Dataset (latitude, longitude)
-            ``accuracy``, ``near`` (at most one step wrong) and ``entropy`` (nats), at the centres of the windows.
-        """
-        from xatmo.train import whole
-
-        if whole("lag", lag) > self.max_lag:
-            message = f"lag={lag}; wanted 1 to {self.max_lag} steps"
-            raise OptionError(message)
-        stride = max(1, min(self.model.patch_size.values()) // 8) if stride is None else whole("stride", stride)
-        n_times = None if n_times is None else whole("n_times", n_times)
-        source = self._source(ds, "accuracy_map", n_patches=1, latitudes=latitudes, batch_size=batch_size, seed=0)
-        return _lag_scores.accuracy_map(self.model, source, int(lag), stride, n_times, device=device)
-
-    def metric_by_lag(
-        self,
-        ds: XarrayObject,
-        *,
-        layer: str | None = None,
-        n_pairs: int = 4096,
-        latitudes: tuple[float, float] | None = None,
-        batch_size: int = 64,
-        seed: int = 0,
-        device: str = "auto",
-    ) -> xr.Dataset:
-        r"""How the distance in features grows with lag, beside distances between the fields themselves. This computes.
-
-        The scale :math:`\alpha` brings ``content`` nearest to ``l2``, by least squares over the upper half of the lags.
-        It is kept with the model, for this layer, and used by ``.atmo.distance`` and ``loss="atmodist:PATH"``; save
-        the task afterwards.
-
-        Parameters
-        ----------
-        ds : Dataset or DataArray
-        layer : str, optional
-            Of the encoder; the last by default.
-        n_pairs : int
-            Least number of pairs.
-        latitudes, batch_size, seed, device
-            See `evaluate`.
-
-        Returns
-        -------
-        Dataset (lag)
-            Mean and standard deviation (``_std``) of ``content``, ``l1``, ``l2``, ``psnr`` (50 - PSNR) and ``ssim``
-            ((1 - SSIM) / 2); fields in standard deviations, without the logarithm of ``"log1p"``. ``scaled_content``
-            is ``content`` times the attribute ``scale``.
-        """
-        from xatmo.train import whole
-
-        source = self._source(ds, "metric_by_lag", n_patches=8, latitudes=latitudes, batch_size=batch_size, seed=seed)
-        return self._metric(source, layer, whole("n_pairs", n_pairs), device)
-
     # ------------------------------------------------------------------ its parts
-    @property
-    def _seconds(self) -> float:
-        return float(self.model.config["training"]["step_seconds"])
-
-    def _source(
-        self,
-        ds: XarrayObject,
-        what: str,
-        *,
-        n_patches: int,
-        latitudes: tuple[float, float] | None,
-        batch_size: int,
-        seed: int,
-        control: bool = False,
-    ) -> LaggedBatches:
-        from xatmo.train import whole
-
-        model = self.model
-        data = _lagged.matching(_pairs.as_dataset(ds, what), model.inputs, what)
-        band = _lagged.band(model.config["training"]["latitudes"] if latitudes is None else latitudes)
-        patch = (model.patch_size["lat"], model.patch_size["lon"])
-        pairing = data.pairing(patch, self.max_lag, data.steps_of(self._seconds), band)
-        if model.normalizer is None:  # pragma: no cover  (every fit makes one)
-            message = "this model has no normalizer; train it with fit"
-            raise ConfigError(message)
-        return LaggedBatches(
-            data, pairing, [c.name for c in model.inputs], model.normalizer, n_patches=whole("n_patches", n_patches),
-            batch_size=whole("batch_size", batch_size), seed=whole("seed", seed, 0), training=False, control=control,
-        )  # fmt: skip
-
-    def _metric(self, source: LaggedBatches, layer: str | None, n_pairs: int, device: str) -> xr.Dataset:
-        from xatmo.nn.representation import least_squares_scale
-        from xatmo.nn.representation.windows import encoder_of
-
-        name = encoder_of(self.model.network).require(layer)
-        out = _lag_scores.metric_by_lag(self.model, source, name, self._seconds, n_pairs, device=device)
-        scale = least_squares_scale(out["content"].values.tolist(), out["l2"].values.tolist())
-        self.model.config.setdefault("content_scale", {})[name] = scale
-        scaled = (out["content"] * scale).assign_attrs(long_name="scaled distance in features", units="1")
-        return out.assign(scaled_content=scaled).assign_attrs(layer=name, scale=scale)
-
-    def _calibrate(self, source: LaggedBatches, held_out: LaggedBatches | None, accelerator: str) -> None:
-        """Find the scale of the last layer, where the network has layers and their features differ."""
-        if not hasattr(self.model.network, "encoder"):
-            return
-        chosen = source if held_out is None else held_out
-        quiet = LaggedBatches(
-            chosen.data, chosen.pairing, chosen.channels, self.model.normalizer,  # type: ignore[arg-type]
-            n_patches=chosen.n_patches, batch_size=chosen.batch_size, seed=chosen.seed,
-        )  # fmt: skip
-        quiet.windows = chosen.windows
-        try:
-            self._metric(quiet, None, min(_CALIBRATION_PAIRS, 4 * quiet.n_pairs),
-                         "cpu" if accelerator == "cpu" else "auto")  # fmt: skip
-        except OptionError:
-            return  # features that do not differ have no scale
-
     def _network(self, n_inputs: int, patch: tuple[int, int]) -> tuple[torch.nn.Module, dict[str, Any]]:
         if self._module is not None:
             _lagged.require_fitting(self._module, n_inputs, patch, self.max_lag)

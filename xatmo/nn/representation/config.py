@@ -12,6 +12,8 @@ ENCODERS = ("small", "tiny", "resnet18", "resnet50")
 STEMS: dict[str, int] = {"pooled": 4, "strided": 2, "plain": 1}
 """How many times smaller each kind of stem makes a map."""
 
+HEADS = ("differences", "pyramid", "stacked")
+
 FEWEST_CELLS = 4
 """Cells that ``stem="auto"`` leaves along the shorter side of the last map, where it can."""
 
@@ -33,6 +35,9 @@ class RepresentationConfig:
         First layers: ``"pooled"`` is an 8 x 8 convolution of stride 2 and a 3 x 3 maximum of stride 2; ``"strided"`` is
         the convolution alone; ``"plain"`` a 3 x 3 convolution of stride 1. The last map is 32, 16 or 8 times smaller
         than the patch. ``"auto"`` takes the first that leaves at least four cells, else ``"plain"``.
+    head : {"differences", "pyramid", "stacked"}
+        What is compared: the last maps of both patches, side by side (``"stacked"``, as in AtmoDist) or with their
+        difference and its absolute value, or the maps of every stage. See `xatmo.nn.representation.heads`.
     norm_momentum : float
         Part of a batch in the running statistics of the batch normalization, once they have settled.
     norm_eps : float
@@ -47,6 +52,7 @@ class RepresentationConfig:
     patch_size: tuple[int, int]
     encoder: str = "small"
     stem: str = "auto"
+    head: str = "pyramid"
     norm_momentum: float = 0.01
     norm_eps: float = 1.001e-5
     head_channels: int = 128
@@ -57,6 +63,7 @@ class RepresentationConfig:
         object.__setattr__(self, "patch_size", tuple(int(n) for n in self.patch_size))
         for name, value, known in (
             ("encoder", self.encoder, ENCODERS), ("stem", self.stem, ("auto", *STEMS)),
+            ("head", self.head, HEADS),
         ):  # fmt: skip
             if value not in known:
                 message = f"{name}={value!r} is not available; possible are {list(known)}"

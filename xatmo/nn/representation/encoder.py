@@ -25,8 +25,8 @@ class Architecture:
 ARCHITECTURES: dict[str, Architecture] = {
     # The encoder of AtmoDist (Hoffmann and Lessig 2023, Environmental Data Science).
     "small": Architecture(16, (16, 32, 64, 128), (6, 6, 6, 6), BasicBlock),
-    # The same with a third of its depth.
-    "tiny": Architecture(16, (16, 32, 64, 128), (2, 2, 2, 2), BasicBlock),
+    # The same with a sixth of its depth.
+    "tiny": Architecture(16, (16, 32, 64, 128), (1, 1, 1, 1), BasicBlock),
     # He et al. 2016, arXiv:1512.03385.
     "resnet18": Architecture(64, (64, 128, 256, 512), (2, 2, 2, 2), BasicBlock),
     "resnet50": Architecture(64, (64, 128, 256, 512), (3, 4, 6, 3), Bottleneck),
@@ -49,6 +49,8 @@ class Encoder(nn.Module):
         Cells of a patch for one of the last map.
     n_features : int
         Channels of the last map.
+    widths : tuple of int
+        Channels of each stage's map.
 
     Examples
     --------
@@ -76,6 +78,7 @@ class Encoder(nn.Module):
                 width = channels * made.block.expansion
             stages.append(nn.Sequential(*blocks))
         self.stages = nn.ModuleList(stages)
+        self.widths = tuple(channels * made.block.expansion for channels in made.widths)
         self.n_features, self.stride = width, 8 * STEMS[kind]
 
     @property
@@ -86,6 +89,15 @@ class Encoder(nn.Module):
             blocks = len(list(stage.children()))
             found += [f"stage{number}.{k}" for k in range(blocks - 1)] + [f"stage{number}"]
         return tuple(found)
+
+    def maps(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """Give the map after every stage, ``(batch, channel, lat, lon)``."""
+        x = self.features(x, "stem")
+        found = []
+        for stage in self.stages:
+            x = stage(x)
+            found.append(x)
+        return found
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """``(batch, n_inputs, lat, lon) -> (batch, n_features, lat / stride, lon / stride)``, sizes rounded up."""

@@ -5,23 +5,62 @@ Each is a function of labelled fields; `verify` gives several at once, with boun
 
 from __future__ import annotations
 
+from xatmo.metrics.calibration import rank_histogram, reliability
+from xatmo.metrics.distributions import PERCENTILES, histogram, percentiles, wasserstein
+from xatmo.metrics.embeddings import earth_movers_distance, frechet_distance, project, rv_coefficient
+from xatmo.metrics.exceedance import high_pass_exceedance
+from xatmo.metrics.moments import moments
+from xatmo.metrics.multiscale import ms_ssim
+from xatmo.metrics.places import cities, city_table
 from xatmo.metrics.pointwise import acc, bias, correlation, mae, mse, psnr, rmse, skill, std_ratio
+from xatmo.metrics.power import log_spectral_distance, normalized_spectral_error, power_ratio, semivariogram_ratio
+from xatmo.metrics.probabilistic import brier_score, crps, energy_score, spread_skill
+from xatmo.metrics.relative import normalized_bias, nrmse, spearman
 from xatmo.metrics.spectral import effective_resolution
 from xatmo.metrics.structural import ssim
+from xatmo.metrics.temporal import temporal_error, total_variation
 from xatmo.metrics.verification import METRICS, verify
 
 __all__ = [
     "METRICS",
+    "PERCENTILES",
     "acc",
     "bias",
+    "brier_score",
+    "cities",
+    "city_table",
     "correlation",
+    "crps",
+    "earth_movers_distance",
     "effective_resolution",
+    "energy_score",
+    "frechet_distance",
+    "high_pass_exceedance",
+    "histogram",
+    "log_spectral_distance",
     "mae",
+    "moments",
+    "ms_ssim",
     "mse",
+    "normalized_bias",
+    "normalized_spectral_error",
+    "nrmse",
+    "percentiles",
+    "power_ratio",
+    "project",
     "psnr",
+    "rank_histogram",
+    "reliability",
     "rmse",
+    "rv_coefficient",
+    "semivariogram_ratio",
     "skill",
+    "spearman",
+    "spread_skill",
     "ssim",
     "std_ratio",
+    "temporal_error",
+    "total_variation",
     "verify",
+    "wasserstein",
 ]

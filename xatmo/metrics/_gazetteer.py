@@ -75,7 +75,7 @@ def draw(
 
 
 def _named(table: pd.DataFrame) -> pd.DataFrame:
-    """Number the places that share a name."""
+    """Give places that share a name a number each."""
     repeated = table.groupby("name").cumcount().to_numpy()
     names = [f"{name} ({k + 1})" if k else str(name) for name, k in zip(table["name"], repeated, strict=True)]
     out: pd.DataFrame = table.assign(name=names)

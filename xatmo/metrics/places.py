@@ -208,7 +208,7 @@ def city_table(
         found = wasserstein(field, truth, dim=[*along, *inner], weights=None)
         label = found.name if isinstance(found, xr.DataArray) and found.name is not None else "field"
         lazy[str(name)] = found if isinstance(found, xr.Dataset) else found.to_dataset(name=label)
-    (distances,) = compute(lazy)
+    (distances,) = compute(lazy)  # type: ignore[no-untyped-call]
     return _counted(distances, tolerance)
 
 

@@ -95,18 +95,18 @@ def _maps(pair: Pair) -> list[xr.DataArray]:
     return [values]
 
 
-def _image_dims(pair: Pair) -> tuple[Hashable, Hashable, bool]:
+def _image_dims(pair: Pair, what: str = "ssim") -> tuple[Hashable, Hashable, bool]:
     field = pair.target
     given: Sequence[Hashable] | None = pair.options.get("image_dims")
     if given is not None:
         if len(given) != 2 or not set(given) <= set(field.dims):
-            message = f"ssim: image_dims={tuple(given)!r}; wanted two of the dimensions {field.dims}"
+            message = f"{what}: image_dims={tuple(given)!r}; wanted two of the dimensions {field.dims}"
             raise DimensionError(message)
         return given[0], given[1], False
     axes = axes_of(pair.prediction)
     if axes is None:
         message = (
-            f"ssim needs images, but latitude and longitude were not found on {field.dims}; name the two dimensions: "
+            f"{what} needs images, but latitude and longitude were not found on {field.dims}; name the two dimensions: "
             "image_dims=('y', 'x')"
         )
         raise DimensionError(message)

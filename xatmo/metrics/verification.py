@@ -13,7 +13,7 @@ import xarray as xr
 from xatmo import cf
 from xatmo._labels import restore_order
 from xatmo.errors import DimensionError, OptionError
-from xatmo.metrics import pointwise, spectral, structural
+from xatmo.metrics import distributions, multiscale, pointwise, power, probabilistic, relative, spectral, structural
 from xatmo.metrics._aggregate import Weights, in_one_chunk
 from xatmo.metrics._metric import Metric, Prepared, prepare
 from xatmo.metrics._pairs import Dims, fields
@@ -26,16 +26,17 @@ METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
         pointwise.RMSE, pointwise.MSE, pointwise.MAE, pointwise.BIAS, pointwise.CORRELATION, pointwise.ACC,
-        pointwise.STD_RATIO, pointwise.SKILL, pointwise.PSNR, structural.SSIM, spectral.EFFECTIVE_RESOLUTION,
+        pointwise.STD_RATIO, pointwise.SKILL, pointwise.PSNR, relative.NRMSE, relative.NORMALIZED_BIAS,
+        relative.SPEARMAN, structural.SSIM, multiscale.MS_SSIM, spectral.EFFECTIVE_RESOLUTION, power.POWER_RATIO,
+        power.NORMALIZED_SPECTRAL_ERROR, power.LOG_SPECTRAL_DISTANCE, power.SEMIVARIOGRAM_RATIO,
+        distributions.WASSERSTEIN, probabilistic.CRPS, probabilistic.ENERGY_SCORE, probabilistic.BRIER_SCORE,
+        probabilistic.SPREAD_SKILL,
     )
 }  # fmt: skip
 """Scores that `verify` knows by name."""
 
-_FUNCTIONS = {
-    **{name: getattr(pointwise, name) for name in METRICS if hasattr(pointwise, name)},
-    "ssim": structural.ssim,
-    "effective_resolution": spectral.effective_resolution,
-}
+_ROOMS = (pointwise, relative, structural, multiscale, spectral, power, distributions, probabilistic)
+_FUNCTIONS = {name: getattr(room, name) for name in METRICS for room in _ROOMS if hasattr(room, name)}
 
 
 @dataclass(frozen=True)
@@ -164,6 +165,9 @@ def verify(
                     raise OptionError(message)
                 scores[label] = cast(Score, entry)(first, second, dim=dim)
                 continue
+            if metric.name == "wasserstein" and not options.pop("paired", True):
+                message = "wasserstein(paired=False) joins no labels; call it by itself, not in verify"
+                raise OptionError(message)
             settings = {"dim": dim, "weights": weights} | {
                 k: options.pop(k) for k in ("dim", "weights") if k in options
             }
@@ -195,6 +199,8 @@ def _resolve(entry: Any) -> tuple[str, Metric | None, dict[str, Any]]:
             if name == "ssim" and options.get("gaussian"):
                 options["sigma"] = 1.5 if options["gaussian"] is True else float(options["gaussian"])
             options.pop("gaussian", None)
+            if name == "effective_resolution" and options.get("criterion") == "coherence":
+                return name, spectral._BY_COHERENCE, options
             return name, METRICS[name], options
     return getattr(function, "__name__", type(function).__name__), None, options
 
@@ -206,6 +212,12 @@ def _score(label: str, metric: Metric, ready: Prepared, resampling: Bootstrap | 
     if along not in ready.pair.dims:
         message = f"bootstrap: {along!r} is not averaged over; dim has {ready.pair.dims}. Wanted one of these"
         raise DimensionError(message)
+    if metric.samples:
+        message = (
+            f"bootstrap needs scores that are sums; {metric.name!r} is of all values along {ready.pair.dims} together. "
+            "Score it without bootstrap"
+        )
+        raise OptionError(message)
     sums = ready.sums(metric, keep=(along,))
     size = ready.pair.target.sizes[along] if along in ready.pair.target.dims else ready.pair.prediction.sizes[along]
     whole = sums.resampled(along, xr.DataArray(np.ones((1, size)), dims=("resample", along)))

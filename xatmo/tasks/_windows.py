@@ -48,7 +48,7 @@ def runs(times: NDArray[Any], breaks: Collection[int] = ()) -> tuple[Run, ...]:
     inside[[b - 1 for b in breaks if 0 < b < n]] = False
     if not inside.any():
         return tuple((i, i + 1) for i in range(n))
-    usual = float(np.median(steps[inside]))
+    usual = float(np.quantile(steps[inside], 0.5, method="lower"))  # one of two steps, not their mean
     bad = inside & (steps < _SHORT * usual) if usual > 0 else inside & (steps <= 0)
     if bad.any():
         at = int(np.flatnonzero(bad)[0])

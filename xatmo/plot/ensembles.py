@@ -29,8 +29,8 @@ def rank_histogram(
     Parameters
     ----------
     ranks : Dataset, DataArray or mapping
-        What `xatmo.metrics.rank_histogram` gave: counts or frequencies along ``rank``, one more than there are members;
-        or names to that. Other dimensions are added up.
+        What `xatmo.metrics.rank_histogram` gave: ``frequency`` or ``count`` along ``rank``, one more than there are
+        members; or names to that. Other dimensions are added up.
     ax : Axes, optional
         Where to draw; a new figure unless given.
     title : str, optional
@@ -55,7 +55,7 @@ def rank_histogram(
     >>> [float(bar.get_height()) for bar in ax.patches]
     [1.2, 0.8, 0.8, 1.2]
     """
-    lines = style.named_lines(ranks)
+    lines = _ranks(ranks)
     if not lines:
         message = "rank_histogram got nothing to draw; wanted what metrics.rank_histogram gives, or names to that"
         raise OptionError(message)
@@ -254,6 +254,21 @@ def _is_field(da: xr.DataArray) -> bool:
     except (CoordinateError, GridError):
         return False
     return True
+
+
+def _ranks(obj: XarrayObject | Mapping[str, XarrayObject]) -> dict[str, xr.DataArray]:
+    """Frequencies by name; of a Dataset with several variables all of them."""
+    if isinstance(obj, xr.DataArray):
+        return {"": obj}
+    if isinstance(obj, xr.Dataset):
+        along = [str(n) for n, v in obj.data_vars.items() if RANK in v.dims]
+        found = [n for n in along if n.endswith("frequency")] or along
+        return {n.removesuffix("frequency").rstrip("_") if len(found) > 1 else "": obj[n] for n in found}
+    made: dict[str, xr.DataArray] = {}
+    for name, one in obj.items():
+        inside = _ranks(one)
+        made.update({name if len(inside) == 1 else f"{name}, {n}": v for n, v in inside.items()})
+    return made
 
 
 def _spread_and_error(ds: xr.Dataset, name: str) -> tuple[xr.DataArray, xr.DataArray]:

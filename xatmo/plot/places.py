@@ -101,7 +101,7 @@ def city_table(table: pd.DataFrame, ax: Axes | None = None, *, title: str | None
     ----------
     table : DataFrame
         What `xatmo.metrics.city_table` gave: columns ``better``, ``equal`` and ``worse``, counts; one row for each
-        comparison.
+        comparison. Where the index names ``model`` and ``reference``, each pair is drawn once.
     ax : Axes, optional
         Where to draw; a new figure unless given.
     title : str, optional
@@ -133,7 +133,9 @@ def city_table(table: pd.DataFrame, ax: Axes | None = None, *, title: str | None
         message = "the table has no row; wanted one for each comparison, as metrics.city_table gives it"
         raise OptionError(message)
     if ax is None:
-        _, ax = plt.subplots(figsize=(7.2, 0.42 * len(table) + 1.1), layout="constrained")
+        _, ax = plt.subplots(figsize=(7.2, 0.42 * len(_rows(table)) + 1.1), layout="constrained")
+    labels = _rows(table)
+    table = table.iloc[list(labels)]
     for i, (_, row) in enumerate(table.iterrows()):
         total = max(float(sum(row[c] for c in _VERDICTS)), 1e-300)
         left = 0.0
@@ -143,7 +145,7 @@ def city_table(table: pd.DataFrame, ax: Axes | None = None, *, title: str | None
             if count > 0:
                 ax.text(left + count / total / 2, i, f"{count:g}", ha="center", va="center", fontsize=style.LABEL)
             left += count / total
-    ax.set_yticks(range(len(table)), [_row(index, table.index.names) for index in table.index])
+    ax.set_yticks(range(len(table)), list(labels.values()))
     ax.set_ylim(len(table) - 0.5, -0.5)
     ax.set_xlim(0, 1)
     ax.set_xticks([])
@@ -186,8 +188,8 @@ def _boxes(
     style.finish(ax, title, legend=False)
     ax.grid(False, axis="x")
     if handles:
-        ax.legend(handles=handles, fontsize=style.TICK, frameon=False, ncols=len(handles), loc="lower left",
-                  bbox_to_anchor=(0.0, 1.0), borderaxespad=0.2)  # fmt: skip
+        ax.legend(handles=handles, fontsize=style.TICK, frameon=False, ncols=len(handles), loc="lower right",
+                  bbox_to_anchor=(1.0, 1.0), borderaxespad=0.2)  # fmt: skip
     return ax
 
 
@@ -302,8 +304,21 @@ def _density(sample: Floats, x: Floats) -> Floats:
     return np.asarray(gaussian_kde(sample)(x))
 
 
-def _row(index: Any, names: Sequence[Any]) -> str:
-    parts = [str(i) for i in (index if isinstance(index, tuple) else (index,))]
-    if len(parts) == 2 and "reference" in names:
-        return f"{parts[0]} against {parts[1]}"
-    return ", ".join(parts)
+def _rows(table: pd.DataFrame) -> dict[int, str]:
+    """Rows to draw and what to call them; the mirror image of a comparison says nothing new."""
+    names = list(table.index.names)
+    if "model" not in names or "reference" not in names:
+        return {i: ", ".join(map(str, x if isinstance(x, tuple) else (x,))) for i, x in enumerate(table.index)}
+    rest = [n for n in names if n not in ("model", "reference") and table.index.get_level_values(n).nunique() > 1]
+    seen: set[Any] = set()
+    found: dict[int, str] = {}
+    for i, index in enumerate(table.index):
+        at = dict(zip(names, index, strict=True))
+        key = (
+            frozenset((at["model"], at["reference"])),
+            *(v for n, v in at.items() if n not in ("model", "reference")),
+        )
+        if key not in seen:
+            seen.add(key)
+            found[i] = ": ".join([*(str(at[n]) for n in rest), f"{at['model']} against {at['reference']}"])
+    return found

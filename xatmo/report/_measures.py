@@ -1,0 +1,194 @@
+"""What is computed of each run: scores with bounds, spectra, moments, errors in time, places and one map."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from xatmo import cf, metrics
+from xatmo.errors import CoordinateError, XatmoError
+
+MEMBER = "member"
+METRICS = ("rmse", "mae", "bias", "correlation", "std_ratio", "ssim", "effective_resolution")
+OF_MEMBERS = ("crps", "spread_skill")
+# Which value of a score is best: the lowest, the highest, or the nearest to a number.
+BEST: Mapping[str, str | float] = {
+    **dict.fromkeys(("rmse", "mse", "mae", "crps", "effective_resolution", "wasserstein", "energy_score"), "low"),
+    **dict.fromkeys(("correlation", "acc", "skill", "psnr", "ssim", "crps_skill"), "high"),
+    "bias": 0.0, "std_ratio": 1.0, "spread_skill": 1.0,
+}  # fmt: skip
+_RESAMPLES = 500
+_FEW = 6  # times with which bounds say nothing
+
+
+@dataclass
+class Measured:
+    """Results of one run for one variable; what could not be had is told in ``notes``."""
+
+    scores: xr.Dataset = field(default_factory=xr.Dataset)
+    parts: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def time_of(da: xr.DataArray) -> Hashable | None:
+    """Dimension of time, or None."""
+    try:
+        dim: Hashable = da[cf.time(da)].dims[0]
+    except (CoordinateError, IndexError):
+        return None
+    return dim
+
+
+def resampling(da: xr.DataArray, given: Mapping[str, Any] | str | None) -> dict[str, Any] | None:
+    """How to find bounds: as given; ``"auto"``: by blocks of neighbouring times, where there are enough of them."""
+    if not isinstance(given, str):
+        return None if given is None else dict(given)
+    dim = time_of(da)
+    if dim is None or da.sizes[dim] < _FEW:
+        return None
+    return {"dim": dim, "block": max(1, round(da.sizes[dim] ** (1 / 3))), "n": _RESAMPLES}
+
+
+def whole(da: xr.DataArray) -> xr.DataArray:
+    """Lazy fields with latitude and longitude in one chunk each, which spectra need."""
+    if da.chunks is None:
+        return da
+    return da.chunk(dict.fromkeys(cf.horizontal(da).dims, -1))
+
+
+def choose(da: xr.DataArray, time: Any) -> xr.DataArray:
+    """One field for maps: at a label or a position in time, the first along other dimensions."""
+    axes = cf.horizontal(da)
+    dim = time_of(da)
+    if dim is not None and dim in da.dims:
+        if isinstance(time, int | np.integer):
+            da = da.isel({dim: int(time)})
+        else:
+            da = da.sel({dim: time}, method="nearest") if not isinstance(time, str) else da.sel({dim: time})
+            da = da.isel({dim: 0}) if dim in da.dims else da
+    return da.isel({d: 0 for d in da.dims if d not in axes.dims})
+
+
+def mean_spectrum(da: xr.DataArray) -> xr.DataArray:
+    """Power by degree or wavenumber, the mean over all else."""
+    from xatmo import spectral
+
+    found = spectral.energy_spectrum(da)
+    dim = next(d for d in ("degree", "wavenumber") if d in found.dims)
+    return found.mean([d for d in found.dims if d != dim], keep_attrs=True)
+
+
+def measure(
+    prediction: xr.DataArray | None,
+    target: xr.DataArray,
+    *,
+    names: Sequence[Any],
+    bootstrap: Mapping[str, Any] | None,
+    time: Any,
+    places: Any,
+) -> Measured:
+    """Compute all of one run in one pass over its data; ``None``: of the target itself.
+
+    What fails is left out, with a note that says why; scores that fail are an error.
+    """
+    wanted: dict[str, Callable[[], Any]] = {}
+    members = prediction is not None and MEMBER in prediction.dims
+    field_ = whole(target if prediction is None else prediction)
+    mean = field_.mean(MEMBER, keep_attrs=True) if members else field_
+    made = Measured()
+    dim = time_of(target)
+    if prediction is not None:
+        scored = metrics.verify(mean, target, metrics=list(names), bootstrap=bootstrap)
+        known = [n for n in OF_MEMBERS if n in metrics.METRICS]
+        if members and known:
+            scored = scored.merge(metrics.verify(field_, target, metrics=known, bootstrap=bootstrap))
+        made.scores = scored
+        if dim is not None and target.sizes[dim] > 1:
+            wanted["moments"] = lambda: metrics.moments(mean, target, dim=dim, order=2)
+            wanted["temporal"] = lambda: metrics.temporal_error(mean, target, window=_window(target, dim))
+        if members:
+            wanted["ranks"] = lambda: metrics.rank_histogram(field_, target)
+            wanted["spread"] = lambda: metrics.spread_skill(field_, target, dim=_horizontal(target))
+    wanted["spectrum"] = lambda: mean_spectrum(field_)
+    wanted["map"] = lambda: choose(field_, time)
+    if places is not None:
+        wanted["places"] = lambda: places(field_.isel({MEMBER: 0}) if members else field_)
+    for part, make in wanted.items():
+        try:
+            made.parts[part] = make()
+        except XatmoError as error:
+            made.notes.append(f"{part}: {error}")
+    return _computed(made)
+
+
+def _computed(made: Measured) -> Measured:
+    """One pass over the data; where a part cannot be computed, each for itself."""
+    import dask.base
+
+    compute: Any = dask.base.compute
+    keys = list(made.parts)
+    try:
+        scores, *values = compute(made.scores, *(made.parts[k] for k in keys))
+        return Measured(scores, dict(zip(keys, values, strict=True)), made.notes)
+    except XatmoError:
+        parts, notes = {}, list(made.notes)
+        for key in keys:
+            try:
+                (parts[key],) = compute(made.parts[key])
+            except XatmoError as error:
+                notes.append(f"{key}: {error}")
+        (scores,) = compute(made.scores)
+        return Measured(scores, parts, notes)
+
+
+def _horizontal(da: xr.DataArray) -> list[Hashable]:
+    return list(cf.horizontal(da).dims)
+
+
+def _window(target: xr.DataArray, dim: Hashable) -> str | None:
+    """Choose 30 days where the record is long enough, else over a tenth of it, else none."""
+    index = target.indexes.get(dim)
+    if not isinstance(index, pd.DatetimeIndex) or len(index) < 12:
+        return None
+    steps = np.diff(index.values).astype("timedelta64[s]").astype(float)
+    if not steps.size or np.ptp(steps) > 1e-3 * steps[0] or steps[0] <= 0:
+        return None
+    seconds = min(30 * 86400.0, max(3 * float(steps[0]), 0.1 * float(steps.sum())))
+    return f"{round(seconds)}s"
+
+
+def rows_of(scores: xr.Dataset, run: str, variable: str) -> list[dict[str, Any]]:
+    """Scores as rows of a table: run, variable, score, value, lower, upper, units."""
+    rows = []
+    for name, value in scores.data_vars.items():
+        text = str(name)
+        if value.ndim or any(text.endswith(e) and text.removesuffix(e) in scores for e in ("_lower", "_upper")):
+            continue
+        bounds = {e: float(scores[f"{text}_{e}"]) if f"{text}_{e}" in scores else np.nan for e in ("lower", "upper")}
+        rows.append({"variable": variable, "run": run, "score": text, "value": float(value), **bounds,
+                     "units": str(value.attrs.get("units", ""))})  # fmt: skip
+    return rows
+
+
+def best(score: str, values: Mapping[str, float]) -> set[str]:
+    """Find the runs with the best value of a score; none where nobody knows which is better, or all are alike.
+
+    Examples
+    --------
+    >>> best("rmse", {"a": 1.0, "b": 0.5}), best("bias", {"a": -0.1, "b": 0.5}), best("beauty", {"a": 1.0})
+    ({'b'}, {'a'}, set())
+    """
+    rule = BEST.get(score)
+    known = {n: v for n, v in values.items() if np.isfinite(v)}
+    if rule is None or len(known) < 2:
+        return set()
+    sign = {"low": 1.0, "high": -1.0}
+    off = {n: sign[rule] * v if isinstance(rule, str) else abs(v - rule) for n, v in known.items()}
+    lowest = min(off.values())
+    found = {n for n, v in off.items() if np.isclose(v, lowest, rtol=1e-9, atol=0)}
+    return found if len(found) < len(known) else set()

@@ -4,7 +4,7 @@ A catalog is a YAML file in the form that Intake reads (``sources`` with ``drive
 parameters are resolved and checked here, because an Intake source opened with a parameter that it does not know, or
 with a value that is not allowed, silently gives the default data. The data are opened by the entry's Intake driver.
 
-Two catalogs come with xatmo: ``"era5"`` and ``"natl60"``.
+Three catalogs come with xatmo: ``"era5"``, ``"natl60"`` and ``"seas5"``.
 """
 
 from __future__ import annotations
@@ -312,7 +312,7 @@ def open_catalog(name_or_path: str | Path) -> Catalog:
     Parameters
     ----------
     name_or_path : str or path
-        ``"era5"``, ``"natl60"``, or the path of a catalog.
+        ``"era5"``, ``"natl60"``, ``"seas5"``, or the path of a catalog.
 
     Returns
     -------
@@ -347,7 +347,7 @@ def shipped_catalogs() -> dict[str, Path]:
     Examples
     --------
     >>> sorted(shipped_catalogs())
-    ['era5', 'natl60']
+    ['era5', 'natl60', 'seas5']
     """
     package = Path(__file__).resolve().parent
     for folder in (package / "catalogs", package.parent / "catalogs"):
@@ -365,6 +365,8 @@ def _open(entry: str, source: Source, arguments: dict[str, Any]) -> xr.Dataset:
     if driver is None:
         message = f"entry {entry!r} has driver {source.driver!r}, which Intake does not know; install its plugin"
         raise CatalogError(message)
+    if not any(c in source.url for c in "*?["):  # one file: nothing to combine, and no reader takes the word
+        arguments = {k: v for k, v in arguments.items() if k not in ("combine", "concat_dim")}
     try:
         ds = driver(source.url, **arguments).to_dask()
     except Exception as error:  # drivers and file systems raise every kind there is

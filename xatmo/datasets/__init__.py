@@ -10,6 +10,7 @@ from xatmo.datasets.jet import jet_latitude
 from xatmo.datasets.ocean import sea_level
 from xatmo.datasets.orbits import MISSIONS, Orbit
 from xatmo.datasets.sampling import grid_tracks, observe
+from xatmo.datasets.seasonal import Seasonal, seasonal
 from xatmo.datasets.shallow_water import shallow_water
 from xatmo.datasets.tracks import nadir_tracks
 
@@ -20,6 +21,7 @@ __all__ = [
     "LayerDamping",
     "Orbit",
     "Relaxation",
+    "Seasonal",
     "barotropic",
     "grid_tracks",
     "jet_latitude",
@@ -27,5 +29,6 @@ __all__ = [
     "observe",
     "open_atmodist",
     "sea_level",
+    "seasonal",
     "shallow_water",
 ]

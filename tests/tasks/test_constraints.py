@@ -164,3 +164,11 @@ def test_a_trained_task(kind: str, settings: dict[str, Any], tmp_path: Any) -> N
     np.testing.assert_array_equal(made.values, coarse.atmo.superresolve(task).values)
     again = xatmo.load(tmp_path / "model")
     assert again.config["constraint"] == kind
+
+
+def test_a_module_of_the_callers() -> None:
+    coarse = regrid.coarsen(humidity(GRIDS["no poles"]), 4)
+    module = torch.nn.Upsample(scale_factor=4, mode="bilinear")
+    for kind in (None, *KINDS):
+        task = xatmo.SuperResolver.from_module(module, factor=4, inputs=["q"], constraint=kind)
+        assert (off(coarse.atmo.superresolve(task), coarse) < 1e-5) == (kind is not None)

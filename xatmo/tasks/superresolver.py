@@ -317,6 +317,8 @@ class SuperResolver(Task):
                 size = dict.fromkeys(("lat", "lon"), patch_size)
             config = {"task": cls.name, "settings": task.config, "network": {"kind": "module"},
                       "normalized": normalizer is not None}  # fmt: skip
+            if task.config["constraint"]:
+                config["constraint"] = task.config["constraint"]
             task._model = Model(
                 module,
                 config,

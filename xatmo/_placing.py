@@ -118,7 +118,8 @@ def require_own_grid(model: Model, refined: Refined) -> None:
     ------
     GridError
     """
-    rows, columns = model.network.config.shape
+    config: Any = model.network.config
+    rows, columns = config.shape
     if (refined.latitude.size, refined.longitude.size) != (rows, columns):
         message = (
             f"the output has {refined.latitude.size} x {refined.longitude.size} points; the network is localised, with "

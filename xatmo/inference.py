@@ -457,7 +457,9 @@ def _axes(
         overlap[axis] = overlaps.get(axis, usual)
         if patch[axis] < wanted:  # a window that covers all there is: neighbours matter only around the globe
             overlap[axis] = min(overlap[axis], patch[axis] * 3 // 4 if halo else patch[axis] // 2)
-        if axis != "time":
+        if axis != "time" and model.localised:
+            overlap[axis] = 0
+        elif axis != "time":
             patch[axis], overlap[axis] = _aligned(
                 patch[axis], overlap[axis], sizes[axis], model.alignment, periodic=around
             )

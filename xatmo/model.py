@@ -143,22 +143,21 @@ class Model:
 
         Networks of ours with a time window look at the whole of it; SRGAN makes each frame by itself.
         """
-        told = getattr(self.network, "past", None)
+        told: Any = getattr(self.network, "past", None)
         if told is not None or "time" not in self.patch_size:
             return None if told is None else int(told)
         kind = self.config.get("network", {}).get("kind")
-        return {"superresolver": self.patch_size["time"] - 1, "diffusion": self.patch_size["time"] - 1, "srgan": 0}.get(
-            str(kind)
-        )
+        whole = self.patch_size["time"] - 1
+        return {"superresolver": whole, "diffusion": whole, "srgan": 0}.get(str(kind))
 
     @property
     def alignment(self) -> int:
         """Input cells: windows agree only where they begin a multiple of it apart, since the network pools cells."""
-        told = getattr(self.network, "alignment", None)
+        told: Any = getattr(self.network, "alignment", None)
         if told is not None:
             return int(told)
-        levels = [int(m.n_levels) for m in self.network.modules() if hasattr(m, "n_levels")]
-        step = 2 ** max(levels, default=0)  # on the fine grid
+        levels: list[Any] = [m.n_levels for m in self.network.modules() if hasattr(m, "n_levels")]
+        step = 1 << int(max(levels, default=0))  # on the fine grid
         return step // math.gcd(step, self.factor)
 
     @property

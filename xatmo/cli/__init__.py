@@ -1,4 +1,4 @@
-"""The command line: ``xatmo demo``, ``config``, ``train``, ``apply``, ``synthesize``, ``evaluate``, ``catalog``.
+"""The command line: ``xatmo demo``, ``config``, ``train``, ``apply``, ``evaluate``, ``compare`` and others.
 
 Each command says what it did, and shows progress on long work. What is wrong with the input ends it with one line and
 an exit status that is not zero; ``--debug`` shows the traceback instead.
@@ -239,8 +239,50 @@ def evaluate(
 
 
 @app.command()
+def compare(
+    runs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN...",
+            help="predictions (netCDF, Zarr, GRIB), saved models, or folders of trainings; NAME=PATH gives a name",
+            show_default=False,
+        ),
+    ],
+    html: Annotated[Path, typer.Option(help="the page to write")],
+    target: Annotated[Path | None, typer.Option(help="the truth, on the grid of the predictions")] = None,
+    coarse: Annotated[Path | None, typer.Option(help="what saved models are applied to")] = None,
+    metrics: Annotated[str | None, typer.Option(help="names of scores, joined by commas")] = None,
+    variable: Variable = None,
+    time: Annotated[str, typer.Option(help="the time that maps show: a position, or a label as 2006-01-01T12")] = "-1",
+    baseline: Annotated[
+        str, typer.Option(help="interpolation of --coarse to compare with: bicubic, bilinear, nearest, none")
+    ] = "bicubic",
+    cities: Annotated[
+        str | None, typer.Option(help="places: a CSV file with name, latitude, longitude; random ones unless given")
+    ] = None,
+    members: Annotated[int | None, typer.Option(help="members to draw from stochastic models")] = None,
+    bounds: Annotated[bool, typer.Option("--bounds/--no-bounds", help="bootstrap bounds of the scores")] = True,
+    tables: Annotated[Path | None, typer.Option(help="folder for scores.csv and settings.csv")] = None,
+    title: Annotated[str, typer.Option(help="of the page")] = "Comparison of runs",
+    batch_size: Annotated[int | None, typer.Option(help="patches at a time")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the page")] = False,
+) -> None:
+    """Compare predictions and models with the truth and with each other, on one page that needs nothing else."""
+    from xatmo.cli import comparing
+
+    wanted = comparing.Wanted(
+        tuple(runs), html, target=target, coarse=coarse, metrics=metrics, variable=variable, time=time,
+        baseline=baseline, cities=cities, members=members, bounds=bounds, tables=tables, title=title,
+        batch_size=batch_size, device=device, overwrite=overwrite,
+    )  # fmt: skip
+    for path in comparing.compare(wanted, note=typer.echo):
+        typer.echo(f"wrote {path}")
+
+
+@app.command()
 def catalog(
-    name: Annotated[str | None, typer.Argument(help="era5, natl60, or a YAML file", show_default=False)] = None,
+    name: Annotated[str | None, typer.Argument(help="era5, natl60, seas5, or a YAML file", show_default=False)] = None,
     entry: Annotated[str | None, typer.Argument(help="one of its entries", show_default=False)] = None,
 ) -> None:
     """List the catalogs, the entries of one, or what an entry holds and how to open it."""

@@ -187,7 +187,7 @@ def _write_netcdf(ds: xr.Dataset, path: Path) -> None:
     handle, name = tempfile.mkstemp(suffix=path.suffix, prefix=f".{path.stem}-", dir=path.parent)
     os.close(handle)
     try:
-        with _watch_tasks(f"writing {path.name}"):
+        with watch_tasks(f"writing {path.name}"):
             ds.to_netcdf(name, engine="netcdf4")
         os.chmod(name, 0o666 & ~_umask())
         os.replace(name, path)
@@ -204,7 +204,7 @@ def _chunks(ds: xr.Dataset) -> dict[Hashable, tuple[int, ...]]:
 
 
 @contextmanager
-def _watch_tasks(what: str) -> Iterator[None]:
+def watch_tasks(what: str) -> Iterator[None]:
     """Show the progress of the Dask tasks that run inside."""
     from dask.callbacks import Callback
     from rich.progress import Progress

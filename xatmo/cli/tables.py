@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pandas as pd
 import xarray as xr
 from rich.console import Console
 from rich.markup import escape
@@ -62,3 +63,17 @@ def catalog(name: str | None, entry: str | None) -> None:
     console.print(table)
     given = "".join(f", {p.name}=..." for p in about["parameters"].values() if p.default is None)
     console.print(f'xatmo.open_catalog("{name}").open("{entry}"{given})', markup=False)
+
+
+def compared(scores: pd.DataFrame) -> None:
+    """Print what `xatmo.report.compare` found: one row for each run, one column for each score."""
+    console = Console()
+    for variable, part in scores.groupby("variable", sort=False):
+        wide = part.pivot(index="run", columns="score", values="value")
+        wide = wide.reindex(index=list(dict.fromkeys(part["run"])), columns=list(dict.fromkeys(part["score"])))
+        units = part.drop_duplicates("score").set_index("score")["units"]
+        shown = [f"{n} ({units[n]})" if units[n] not in ("", "1") else str(n) for n in wide.columns]
+        table = Table("run", *map(escape, shown), title=escape(str(variable)))
+        for name, row in wide.iterrows():
+            table.add_row(escape(str(name)), *[f"{value:.4g}" for value in row])
+        console.print(table)

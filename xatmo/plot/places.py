@@ -306,7 +306,7 @@ def _density(sample: Floats, x: Floats) -> Floats:
 
 def _rows(table: pd.DataFrame) -> dict[int, str]:
     """Rows to draw and what to call them; the mirror image of a comparison says nothing new."""
-    names = list(table.index.names)
+    names: list[Any] = list(table.index.names)
     if "model" not in names or "reference" not in names:
         return {i: ", ".join(map(str, x if isinstance(x, tuple) else (x,))) for i, x in enumerate(table.index)}
     rest = [n for n in names if n not in ("model", "reference") and table.index.get_level_values(n).nunique() > 1]
@@ -314,11 +314,9 @@ def _rows(table: pd.DataFrame) -> dict[int, str]:
     found: dict[int, str] = {}
     for i, index in enumerate(table.index):
         at = dict(zip(names, index, strict=True))
-        key = (
-            frozenset((at["model"], at["reference"])),
-            *(v for n, v in at.items() if n not in ("model", "reference")),
-        )
+        pair = at.pop("model"), at.pop("reference")
+        key = (frozenset(pair), *at.values())
         if key not in seen:
             seen.add(key)
-            found[i] = ": ".join([*(str(at[n]) for n in rest), f"{at['model']} against {at['reference']}"])
+            found[i] = ": ".join([*(str(at[n]) for n in rest), " against ".join(map(str, pair))])
     return found

@@ -96,16 +96,16 @@ def of_variable(measured: Mapping[str, Measured], truth: Measured, coarse: xr.Da
     moments = {n: p["moments"] for n, p in runs.items() if "moments" in p}
     for order, title in (("mean", "Mean in time"), ("std", "Standard deviation in time")):
         if moments:
-            draw = functools.partial(plot.moments, moments, orders=[order])
-            album.add(title, "Difference: run minus truth.", draw)
+            album.add(title, "Difference: run minus truth.", functools.partial(plot.moments, moments, orders=[order]))
     errors = {n: p["temporal"] for n, p in runs.items() if "temporal" in p}
     if errors:
         text = "Pale: at each time; bold: running mean. Total variation below 0: too smooth."
         album.add("Error in time", text, lambda: plot.temporal_error(errors))
-    for key, title, draw, text in (
+    kinds: tuple[tuple[str, str, Callable[..., Any], str], ...] = (
         ("ranks", "Ranks of the truth among the members", plot.rank_histogram, "Even ranks are reliable."),
         ("spread", "Spread and error", plot.spread_skill, "Spread of the members beside the error of their mean."),
-    ):
+    )
+    for key, title, draw, text in kinds:
         found = {n: p[key] for n, p in runs.items() if key in p}
         if found:
             album.add(title, text, functools.partial(draw, found))

@@ -1,0 +1,183 @@
+"""``xatmo compare``: what was asked for, opened; and the page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import pandas as pd
+import xarray as xr
+
+from xatmo import report
+from xatmo.cli import files, tables
+from xatmo.errors import OptionError
+
+Note = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The words of the command.
+
+    Attributes
+    ----------
+    runs : tuple of str
+        Paths, perhaps with ``NAME=`` before them.
+    html : Path
+    target, coarse : Path or None
+    metrics, variable : str or None
+    time : str
+    baseline : str
+    cities : str or None
+    members : int or None
+    bounds : bool
+    tables : Path or None
+    title : str
+    batch_size : int or None
+    device : str
+    overwrite : bool
+    """
+
+    runs: tuple[str, ...]
+    html: Path
+    target: Path | None = None
+    coarse: Path | None = None
+    metrics: str | None = None
+    variable: str | None = None
+    time: str = "-1"
+    baseline: str = "bicubic"
+    cities: str | None = None
+    members: int | None = None
+    bounds: bool = True
+    tables: Path | None = None
+    title: str = "Comparison of runs"
+    batch_size: int | None = None
+    device: str = "auto"
+    overwrite: bool = False
+
+
+def compare(wanted: Wanted, *, note: Note) -> list[Path]:
+    """Compare, print the scores, and write page and tables.
+
+    Raises
+    ------
+    OptionError
+        If two runs have the same name, or a word has no usable value.
+    FileNotFoundError, FileExistsError
+        If something is not there, or is and may not be replaced.
+    XatmoError
+        As in `xatmo.report.compare`.
+    """
+    matplotlib.use("Agg")  # files only: works without a display
+    if wanted.html.exists() and not wanted.overwrite:
+        message = f"{wanted.html} exists; pass --overwrite to replace it"
+        raise FileExistsError(message)
+    named = named_runs(wanted.runs)
+    truth = _opened(wanted.target, wanted.variable)
+    coarse = _opened(wanted.coarse, None)
+    options: dict[str, Any] = {} if wanted.metrics is None else {"metrics": _words(wanted.metrics)}
+    if wanted.cities is not None:
+        options["cities"] = Path(wanted.cities) if Path(wanted.cities).suffix else wanted.cities
+    runs = {name: _run(path, wanted, coarse) for name, path in named.items()}
+    found = report.compare(
+        runs, truth, coarse=coarse, html=wanted.html, variables=None if wanted.variable is None else [wanted.variable],
+        bootstrap="auto" if wanted.bounds else None, time=_time(wanted.time),
+        baseline=None if wanted.baseline == "none" else wanted.baseline, members=wanted.members, title=wanted.title,
+        device=wanted.device, batch_size=wanted.batch_size, step=_step(note), **options,
+    )  # fmt: skip
+    for text in found.notes:
+        note(f"left out: {text}")
+    if len(found.scores):
+        tables.compared(found.scores)
+    return [wanted.html, *(found.save_tables(wanted.tables) if wanted.tables is not None else [])]
+
+
+def named_runs(words: tuple[str, ...]) -> dict[str, Path]:
+    """Names and paths: ``NAME=PATH``, or the last part of a path, with as many before it as tell the runs apart.
+
+    Raises
+    ------
+    OptionError
+        If two runs have the same name.
+    FileNotFoundError
+        If nothing is at a path.
+
+    Examples
+    --------
+    >>> named_runs(("here=.",))
+    {'here': PosixPath('.')}
+    """
+    split = [word.partition("=") if "=" in word and not Path(word).exists() else ("", "", word) for word in words]
+    paths = [Path(path) for _, _, path in split]
+    for path in paths:
+        if not path.exists():
+            raise FileNotFoundError(2, "no such file or folder", str(path))
+    found: dict[str, Path] = {}
+    for (given, _, _), path in zip(split, paths, strict=True):
+        name = given or _short(path, paths)
+        if name in found:
+            message = f"two runs are called {name!r}, {found[name]} and {path}; name them: NAME=PATH"
+            raise OptionError(message)
+        found[name] = path
+    return found
+
+
+def _short(path: Path, paths: list[Path]) -> str:
+    parts = path.absolute().parts
+    for n in range(1, len(parts)):
+        name = "/".join((*parts[-n:-1], path.stem))
+        alike = [p for p in paths if "/".join((*p.absolute().parts[-n:-1], p.stem)) == name]
+        if len(alike) == 1:
+            return name
+    return str(path)
+
+
+def _run(path: Path, wanted: Wanted, coarse: xr.Dataset | None) -> Any:
+    """Give a prediction, opened in pieces; or the path of a model or a training, which the report opens itself."""
+    if path.is_dir() and any((path / name).is_file() for name in ("config.json", "run.json", "history.csv")):
+        if wanted.target is not None and coarse is None and (path / "config.json").is_file():
+            message = f"{path} is a saved model; give the coarse fields that it shall refine: --coarse FILE"
+            raise OptionError(message)
+        return path
+    return _opened(path, wanted.variable)
+
+
+def _opened(path: Path | None, variable: str | None) -> xr.Dataset | None:
+    if path is None:
+        return None
+    ds = files.open_fields(path)
+    if variable is not None:
+        ds = files.one_variable(ds, variable, path).to_dataset(name=variable)
+    return files.in_pieces(ds)
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _time(text: str) -> Any:
+    try:
+        return int(text)
+    except ValueError:
+        pass
+    try:
+        return pd.Timestamp(text)
+    except ValueError as error:
+        message = f"--time {text!r} is neither a position nor a date such as 2006-01-01T12"
+        raise OptionError(message) from error
+
+
+def _step(note: Note) -> Callable[[str], Any]:
+    """Say what is being done, and show how far it is."""
+
+    @contextmanager
+    def doing(text: str) -> Iterator[None]:
+        note(text)
+        with files.watch_tasks(text):
+            yield
+
+    return doing

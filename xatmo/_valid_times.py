@@ -74,7 +74,9 @@ def find(obj: XarrayObject) -> Valid:
             start, stored = own, [c for c in stored if c != own]
     if start is not None and months is not None and is_time(obj[start]):
         return Valid(_months_later(_bare(obj[start]), _bare(obj[months])), start, months)
-    if stored:
+    # Valid times of many files opened together are lazy; the axes that they follow from are not.
+    both = start is not None and lead is not None and is_time(obj[start]) and obj[lead].dtype.kind == "m"
+    if stored and not (both and all(obj[c].chunks is not None for c in stored)):
         widest = max(stored, key=lambda c: (obj[c].ndim, c == "valid_time"))
         times = _bare(obj[widest])
         if times.ndim == 2 and start is not None:

@@ -399,7 +399,7 @@ def test_a_module_shows_itself() -> None:
     task = SuperResolver.from_module(torch.nn.Upsample(scale_factor=2), factor=2, inputs="t2m", patch_size=np.int64(4))
     assert [c.name for c in task.model.inputs] == ["t2m"]
     assert task.model.patch_size == {"lat": 4, "lon": 4}
-    assert repr(task).startswith("<SuperResolver module=Upsample, factor=2, adversarial=False")
+    assert repr(task).startswith("<SuperResolver module=Upsample, factor=2, loss='mae'")
     assert "n_blocks" not in repr(task)
 
 
@@ -458,12 +458,12 @@ def test_cells_can_count_by_area() -> None:
     [
         ({"factor": 1}, "factor=1; wanted a whole number of at least 2"),
         ({"factor": 2.0}, "factor=2.0"),
-        ({"backbone": "unet"}, r"backbone='unet' is not available; possible are \['residual'\]"),
-        ({"upsampling": "resize"}, r"upsampling='resize' is not available; possible are \['subpixel'\]"),
-        ({"adversarial": True}, r"adversarial=True is not available; possible are \[False\]"),
-        ({"time_window": 4}, r"time_window=4 is not available; possible are \[None\]"),
-        ({"constraint": "softmax"}, r"constraint='softmax' is not available; possible are \[None\]"),
-        ({"loss": "dssim"}, "loss 'dssim' is not available"),
+        ({"backbone": "magic"}, r"backbone='magic' is not available; possible are \['convnext', 'dense', 'plain', 'res"),
+        ({"upsampling": "magic"}, r"upsampling='magic' is not available; possible are \['deconvolution', 'interpol"),
+        ({"adversarial": None}, r"adversarial=None is not available; possible are \[False, True\]"),
+        ({"time_window": 1}, "time_window=1; wanted a whole number of at least 2"),
+        ({"constraint": "hard"}, r"constraint='hard' is not available; possible are \[None, 'additive', 'multiplic"),
+        ({"loss": "psnr"}, "loss 'psnr' is not available"),
         ({"loss_weights": "latitude"}, r"loss_weights='latitude' is not available; possible are \[None, 'area'\]"),
         ({"normalization": "zscore"}, "normalization='zscore' is not available"),
         ({"augmentation": "cutout"}, "augmentation='cutout' is not available"),

@@ -16,6 +16,9 @@ NETWORK: tuple[str, ...] = (
 ADVERSARIAL: tuple[str, ...] = ("discriminator", "adversarial_weight", "criterion", "gate", "penalty", "keep")
 """Settings that only adversarial training reads."""
 
+DIFFUSION: tuple[str, ...] = ("noise_mean", "noise_std", "spectral_weight", "keep", "validation_loss")
+"""Names that ``diffusion_settings`` may hold beside those of `xatmo.nn.diffusion.DiffusionConfig`."""
+
 OPTIMIZER: tuple[str, ...] = (
     "betas", "momentum", "warmup", "drops", "drop_factor", "plateau_patience", "plateau_delta", "lowest_rate",
 )  # fmt: skip
@@ -45,7 +48,7 @@ def resolve(given: Mapping[str, Any]) -> dict[str, Any]:
     defaults = _network_defaults(config) | _training_defaults(config)
     defaults["loss"] = "mse" if config["diffusion"] else "mae"
     for name, value in defaults.items():
-        if config[name] is None or (name == "baseline" and config[name] == "auto"):
+        if config[name] == "auto" if name == "baseline" else config[name] is None:
             config[name] = value
     config["covariates"] = _covariates(config["covariates"])
     _check_where_it_is_used(config)
@@ -115,6 +118,10 @@ def _check_choices(config: dict[str, Any]) -> None:
     if isinstance(config["discriminator"], str):
         config["discriminator"] = {"kind": config["discriminator"]}
     _check_names("optimizer_settings", config["optimizer_settings"], OPTIMIZER)
+    if config["diffusion_settings"] is not None:
+        from xatmo.nn.diffusion import DiffusionConfig
+
+        _check_names("diffusion_settings", config["diffusion_settings"], (*DiffusionConfig.settings(), *DIFFUSION))
     srgan = config["backbone"] == "srgan"
     _check_names("network_settings", config["network_settings"], _SRGAN_ONLY if srgan else ("fine_channels",))
     if srgan:

@@ -65,7 +65,7 @@ def test_lazy_and_the_same_for_any_chunks(name, no_compute):
         lazy = as_dataset(ALL[name](p.chunk(cut | members), t.chunk(cut)))
         mixed = as_dataset(ALL[name](p, t.chunk(cut)))
     assert all(v.chunks is not None or n in ("left", "right") for n, v in lazy.items())
-    for found in (lazy, mixed):
+    for found in (lazy.compute(), mixed.compute()):
         xr.testing.assert_allclose(found, whole, rtol=1e-9, atol=1e-12)
         assert {n: v.attrs for n, v in found.items()} == {n: v.attrs for n, v in whole.items()}
 

@@ -458,7 +458,7 @@ def test_cells_can_count_by_area() -> None:
     [
         ({"factor": 1}, "factor=1; wanted a whole number of at least 2"),
         ({"factor": 2.0}, "factor=2.0"),
-        ({"backbone": "magic"}, r"backbone='magic' is not available; possible are \['convnext', 'dense', 'plain', 'res"),
+        ({"backbone": "magic"}, r"backbone='magic' is not available; possible are \['convnext', 'dense', 'plain', "),
         ({"upsampling": "magic"}, r"upsampling='magic' is not available; possible are \['deconvolution', 'interpol"),
         ({"adversarial": None}, r"adversarial=None is not available; possible are \[False, True\]"),
         ({"time_window": 1}, "time_window=1; wanted a whole number of at least 2"),

@@ -315,7 +315,7 @@ def _steps(field: xr.DataArray, time: Hashable, window: Any) -> int:
             f"{max(apart) / 3600:g} hours. Give window=None, or resample first"
         )
         raise CoordinateError(message)
-    steps = 2 * round((span / step - 1) / 2) + 1
+    steps = 2 * int(np.floor(span / step / 2)) + 1
     if span <= 0 or steps > len(times):
         message = (
             f"window={window!r} makes {max(steps, 0)} steps of {step / 3600:g} hours, of {len(times)}; wanted a "

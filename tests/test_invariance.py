@@ -74,6 +74,7 @@ METHODS: dict[str, Callable[[xr.Dataset], xr.Dataset]] = {
     "regrid bicubic": lambda ds: ds[["t"]].atmo.regrid(COARSE, method="bicubic"),
     "regrid nearest": lambda ds: ds[["t"]].atmo.regrid(COARSE, method="nearest"),
     "coarsen": lambda ds: ds[["t"]].atmo.coarsen(4),
+    "constrain": lambda ds: ds[["t"]].atmo.constrain(1.1 * smooth_field()["t"].atmo.coarsen(6), kind="multiplicative"),
     "vorticity, divergence": lambda ds: ds.atmo.vorticity_divergence(),
     "wind again": lambda ds: ds.atmo.vorticity_divergence().atmo.wind(),
     "helmholtz": lambda ds: ds.atmo.helmholtz(),

@@ -30,6 +30,7 @@ ON_DATASETS: dict[str, Callable[[xr.Dataset], xr.Dataset]] = {
     "bilinear": lambda ds: ds.atmo.regrid(Grid.gaussian(8), method="bilinear"),
     "mean": lambda ds: ds.atmo.coarsen(3),
     "coarsen spectral": lambda ds: ds.atmo.coarsen(3, method="spectral"),
+    "constrain": lambda ds: ds.atmo.constrain(ds.atmo.coarsen(3), kind="additive"),
     "normalize": lambda ds: ds.atmo.normalize(ds.atmo.fit_normalizer()),
 }
 
@@ -66,7 +67,7 @@ def test_ranges_of_the_values_go_when_values_change(name: str, field: xr.DataArr
     assert field.attrs == before
 
 
-@pytest.mark.parametrize("name", [n for n in ON_DATASETS if n not in ("truncate", "filter", "normalize")])
+@pytest.mark.parametrize("name", [n for n in ON_DATASETS if n not in ("truncate", "filter", "constrain", "normalize")])
 def test_what_says_where_the_field_lay_goes_with_the_grid(name: str, field: xr.DataArray) -> None:
     field.encoding = {"coordinates": "latitude longitude height", "chunksizes": (1, 19, 36), "zlib": True}
     out = ON_DATASETS[name](field.to_dataset())

@@ -246,6 +246,43 @@ def test_schedules(schedule: str, more: dict[str, Any]) -> None:
         SuperResolver(2, optimizer_settings={"colour": 1})
 
 
+def test_a_learned_loss_on_time_windows_is_that_of_their_frames(tmp_path: Path) -> None:
+    from xatmo.tasks import AtmoDist, _content
+
+    fine, _ = regional(2, n_time=8)
+    fit: dict[str, Any] = {"max_steps": 1, "patch_size": 8, "accelerator": "cpu", "progress": False}
+    AtmoDist(2, encoder="tiny", head_channels=4).fit(fine, **fit).save(tmp_path / "ad")
+    loss = f"mae + 0.5 atmodist:{tmp_path / 'ad'}"
+    size = {"lat": 4, "lon": 4}
+    task = SuperResolver(2, **TINY, loss=loss, time_window=2).fit(fine, **{**QUICK, "patch_size": size})
+    (learned,) = (name for name in task.history if name.startswith("atmodist"))
+    np.testing.assert_allclose(task.history["loss"], task.history["mae"] + 0.5 * task.history[learned], rtol=1e-4)
+    content = _content.bind(loss, task.model.outputs, task.model.normalizer)
+    windows = torch.randn(2, 2, 1, 3, 8, 8)
+    frames = windows.transpose(2, 3).flatten(1, 2)
+    torch.testing.assert_close(content(windows[0], windows[1], None), content(frames[0], frames[1], None))
+
+
+def test_the_command_line_trains_adversarially(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from xatmo.cli import main
+
+    regional(2)[0].to_netcdf(tmp_path / "fine.nc")
+    (tmp_path / "run.yaml").write_text(
+        f"data: {{input: {tmp_path / 'fine.nc'}}}\n"
+        "task: {factor: 2, channels: 2, n_blocks: 1, adversarial: true, learning_rate: [1e-3, 1e-4], pretrain: 1,\n"
+        "       discriminator: {kind: conditional, channels: 2, n_blocks: 1}, time_window: 2, noise: 1}\n"
+        "training: {max_steps: 2, patch_size: {lat: 3, lon: 4}, accelerator: cpu, batch_size: 1, progress: false}\n"
+        f"output: {tmp_path / 'made'}\n"
+    )
+    for _ in range(2):  # the second time it finds a finished run
+        with pytest.raises(SystemExit) as stopped:
+            main(["train", "SuperResolver", str(tmp_path / "run.yaml")])
+        assert not stopped.value.code, capsys.readouterr().err
+    task = xatmo.load(tmp_path / "made")
+    assert task.config["learning_rate"] == [1e-3, 1e-4]
+    assert task.history["adversarial"].isna().tolist() == [True, False]
+
+
 # ---------------------------------------------------------------------- refusals
 @pytest.mark.parametrize(
     ("change", "text"),

@@ -55,13 +55,14 @@ class SuperResolver(Task):
         What ties the area-weighted mean over a coarse cell to the input, in physical units, always: by a shift, by a
         factor (for what is not negative), or by shares. None: nothing.
     channels, n_blocks : int, optional
-        Width and depth of the backbone.
+        Width and depth of the backbone; None: 48 and 4, or those of the network that is named.
     baseline : {"auto", "bicubic", "bilinear", None}
         The interpolation that the network corrects; None: it makes the field itself.
     norm : {None, "batch", "layer"}
         Normalization of feature maps.
     activation : str, optional
-        Between layers: a key of `xatmo.nn.blocks.ACTIVATIONS`, such as ``"relu"``, ``"gelu"``, ``"leaky_relu"``.
+        Between layers: a key of `xatmo.nn.blocks.ACTIVATIONS`, such as ``"relu"``, ``"gelu"``, ``"leaky_relu"``; None:
+        ``"gelu"``, or that of the network that is named.
     output_activation : str, optional
         Of the outputs, in normalized units.
     dropout : float

@@ -76,12 +76,12 @@ def test_running_statistics_settle_and_then_forget_slowly() -> None:
 # ---------------------------------------------------------------------- networks
 def test_the_published_network() -> None:
     """Numbers worked out by hand from the published description: 2.75 M with the 6304 running statistics."""
-    net = small(2, 23, (160, 160))
+    net = small(2, 23, (160, 160), head="stacked")
     trained = sum(p.numel() for p in net.parameters())
     statistics = sum(b.numel() for n, b in net.named_buffers() if n.endswith(("mean", "var")))
     assert (trained, statistics) == (2_741_296, 6_304)
     assert net.encoder.stride == 32
-    assert net.head.scores.in_features == 1152
+    assert net.head.scores.linear.in_features == 1152
     norms = [m for m in net.modules() if isinstance(m, nn.BatchNorm2d)]
     assert {(m.eps, m.momentum) for m in norms} == {(1.001e-5, 0.01)}
 
@@ -126,11 +126,25 @@ def test_layers_by_name() -> None:
 
 
 def test_order_counts_and_both_patches_share_the_encoder() -> None:
-    net = small().eval()
-    pair = torch.randn(3, 2, 1, 16, 16)
-    first, second = net.encoder(pair[:, 0]), net.encoder(pair[:, 1])
-    torch.testing.assert_close(net(pair), net.head(first, second), rtol=1e-4, atol=1e-4)
-    assert not torch.allclose(net(pair), net(pair.flip(1)))
+    for head in ("stacked", "differences", "pyramid"):
+        net = small(head=head).eval()
+        pair = torch.randn(3, 2, 1, 16, 16)
+        first, second = net.encoder.maps(pair[:, 0]), net.encoder.maps(pair[:, 1])
+        torch.testing.assert_close(first[-1], net.encoder(pair[:, 0]))
+        torch.testing.assert_close(net(pair), net.head(first, second), rtol=1e-4, atol=1e-4)
+        assert not torch.allclose(net(pair), net(pair.flip(1)))
+
+
+def test_what_each_head_compares() -> None:
+    """Differences: twice the inputs of stacked maps. Pyramid: the maps of every stage reach the scores."""
+    widths = {head: small(head=head).head for head in ("stacked", "differences")}
+    inputs = {head: next(made.convolutions.parameters()).shape[1] for head, made in widths.items()}
+    assert inputs == {"stacked": 256, "differences": 512}
+    net = small(head="pyramid", head_channels=8).eval()
+    maps = [m.detach().requires_grad_() for m in net.encoder.maps(torch.randn(1, 1, 16, 16))]
+    others = net.encoder.maps(torch.randn(1, 1, 16, 16))
+    net.head(maps, others).sum().backward()
+    assert all(float(m.grad.abs().sum()) > 0 for m in maps)  # type: ignore[union-attr]
 
 
 def test_other_sizes_than_the_training_patch() -> None:
@@ -152,6 +166,7 @@ def test_saved_settings() -> None:
     [
         ({"encoder": "vgg"}, "encoder='vgg' is not available; possible are"),
         ({"stem": "big"}, "stem='big' is not available"),
+        ({"head": "both"}, "head='both' is not available; possible are"),
         ({"n_classes": 1}, "n_classes=1; wanted a whole number of at least 2"),
         ({"patch": (4, 32)}, r"patch_size=\(4, 32\); wanted rows and columns, at least 8"),
         ({"dropout": 1.0}, "dropout=1.0; wanted a number from 0 to below 1"),

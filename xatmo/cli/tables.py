@@ -66,14 +66,16 @@ def catalog(name: str | None, entry: str | None) -> None:
 
 
 def compared(scores: pd.DataFrame) -> None:
-    """Print what `xatmo.report.compare` found: one row for each run, one column for each score."""
+    """Print what `xatmo.report.compare` found: one row for each score, one column for each run."""
     console = Console()
     for variable, part in scores.groupby("variable", sort=False):
-        wide = part.pivot(index="run", columns="score", values="value")
-        wide = wide.reindex(index=list(dict.fromkeys(part["run"])), columns=list(dict.fromkeys(part["score"])))
-        units = part.drop_duplicates("score").set_index("score")["units"]
-        shown = [f"{n} ({units[n]})" if units[n] not in ("", "1") else str(n) for n in wide.columns]
-        table = Table("run", *map(escape, shown), title=escape(str(variable)))
-        for name, row in wide.iterrows():
-            table.add_row(escape(str(name)), *[f"{value:.4g}" for value in row])
+        runs = list(dict.fromkeys(part["run"]))
+        table = Table("score", title=escape(str(variable)))
+        for name in runs:
+            table.add_column(escape(str(name)), justify="right")
+        for score, rows in part.groupby("score", sort=False):
+            units = rows["units"].iloc[0]
+            values = rows.set_index("run")["value"]
+            text = f"{score} ({units})" if units not in ("", "1") else str(score)
+            table.add_row(escape(text), *[f"{values[n]:.4g}" if n in values.index else "" for n in runs])
         console.print(table)

@@ -105,7 +105,7 @@ def learning_curve(
             ax.plot(x[seen], y[seen], color=paint, lw=1.6 if thin else 1.1, label=label, **kind)
             if validated and seen.sum() > 1:
                 at = int(np.nanargmin(y))
-                ax.plot(x[at], y[at], "o", ms=9, mfc="none", mec=paint, mew=1.4, zorder=5)
+                ax.plot(x[at], y[at], "o", color=paint, ms=9, mfc="none", mec=paint, mew=1.4, zorder=5)
                 best = True
         phases += [(name, kind_, *span) for kind_, span in _phases(run, x).items()]
     handles, labels = ax.get_legend_handles_labels()

@@ -1,0 +1,203 @@
+"""Reports: runs of every kind on one page, whose numbers are those of verify, and which needs nothing else."""
+
+from __future__ import annotations
+
+import re
+from contextlib import contextmanager
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import dask
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+import xatmo
+from xatmo.errors import CoordinateError, OptionError, VariableError
+from xatmo.report import compare
+
+
+def truth(times: int = 8, nlat: int = 12) -> xr.DataArray:
+    grid = xatmo.Grid.regular(nlat, 2 * nlat, poles=False)
+    coords = {"time": pd.date_range("2001-01-01", periods=times), **grid.coords()}
+    values = np.random.default_rng(0).normal(size=(times, *grid.shape)).astype("f4")
+    attrs = {"units": "K", "long_name": "2 m temperature"}
+    return xr.DataArray(values, coords, ("time", "latitude", "longitude"), "t2m", attrs)
+
+
+def shifted(da: xr.DataArray, by: float) -> xr.DataArray:
+    return (da + by).assign_attrs(da.attrs)
+
+
+class Page(HTMLParser):
+    """Checks that tags close in order, and collects what a page would fetch, its anchors and its tables."""
+
+    void = ("meta", "link", "img", "input", "br")
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.sources: list[str] = []
+        self.ids: set[str] = set()
+        self.links: set[str] = set()
+        self.rows: list[list[str]] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        self.sources += [given[k] for k in ("src", "href") if given.get(k)]
+        self.links |= {v[1:] for v in [given.get("href") or ""] if v.startswith("#")}
+        self.ids |= {given["id"]} if given.get("id") else set()
+        if tag == "img":
+            assert given.get("alt")
+        if tag == "tr":
+            self.rows.append([])
+        if tag not in self.void:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.rows and data.strip() and any(t in self.open for t in ("td", "th")):
+            self.rows[-1].append(data.strip())
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trained")
+    task = xatmo.SuperResolver(factor=2, channels=4, n_blocks=0)
+    task.fit(truth(), validation=truth(2), max_steps=3, patch_size=4, batch_size=2, accelerator="cpu", progress=False,
+             run_dir=folder / "run")  # fmt: skip
+    task.save(folder / "model")
+    return folder
+
+
+def test_page_of_predictions_models_and_trainings(trained: Path, tmp_path: Path) -> None:
+    fine = truth()
+    coarse = fine.atmo.coarsen(2).chunk(time=4)
+    shifted(fine, 1).to_netcdf(tmp_path / "warm.nc")
+    said: list[str] = []
+
+    @contextmanager
+    def step(text: str) -> Any:
+        said.append(text)
+        yield
+
+    runs = {"model": trained / "model", "warm <b>": tmp_path / "warm.nc", "run": trained / "run"}
+    found = compare(runs, fine, coarse=coarse, html=tmp_path / "page.html", step=step)
+    assert found.notes == []
+    assert "t2m: model" in said
+    page = Page((tmp_path / "page.html").read_text(encoding="utf-8"))
+    assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
+    assert [s for s in page.sources if not s.startswith(("data:", "#"))] == []
+    assert "url(" not in found.html
+    assert page.links <= page.ids
+    assert "warm <b>" not in found.html  # names are text
+    for title in ("Maps", "Differences", "Spectra", "Power ratio", "Mean in time", "Error in time", "Values at places",
+                  "Better or worse at places", "Learning curves", "Losses of model"):  # fmt: skip
+        assert f"<h3>{title}</h3>" in found.html, title
+    # the numbers are those of verify
+    direct = coarse.atmo.superresolve(trained / "model").atmo.verify(fine, metrics=["rmse", "ssim"])
+    by = found.scores.set_index(["run", "score"])
+    np.testing.assert_allclose(by.loc[("model", "rmse"), "value"], direct.rmse, rtol=1e-5)
+    np.testing.assert_allclose(by.loc[("model", "ssim"), "value"], direct.ssim, rtol=1e-5)
+    warm = by.loc[("warm <b>", "bias")]
+    assert warm["value"] == pytest.approx(1, abs=1e-5)
+    assert warm["lower"] <= warm["value"] + 1e-6
+    assert warm["units"] == "K"
+    assert set(found.scores["run"]) == {"model", "warm <b>", "bicubic"}
+    assert list(found.settings.columns) == ["model", "run"]
+    assert found.settings.loc["settings.channels", "model"] == 4
+    paths = found.save_tables(tmp_path / "tables")
+    back = pd.read_csv(paths[0])
+    np.testing.assert_allclose(back["value"], found.scores["value"])
+    assert "setting" in pd.read_csv(paths[1]).columns
+
+
+def test_the_best_of_each_score_is_marked_and_ensembles_are_scored_as_such() -> None:
+    fine = truth(times=6, nlat=8)
+    rng = np.random.default_rng(1)
+    members = xr.concat([shifted(fine, 0.0) + rng.normal(size=fine.shape) for _ in range(3)], "member")
+    members.attrs = fine.attrs
+    found = compare(
+        {"members": members, "warm": shifted(fine, 3)}, fine, metrics=["rmse", "std_ratio"], cities=False,
+        bootstrap={"dim": "time", "block": 2, "n": 20}, time="2001-01-02",
+    )  # fmt: skip
+    scores = found.scores.set_index(["run", "score"])["value"]
+    assert scores[("warm", "rmse")] == pytest.approx(3, rel=1e-5)
+    assert np.isfinite(scores[("members", "crps")])
+    best = re.findall(r'class="best">([^<]*)', found.html)
+    assert best == [f"{scores[('members', 'rmse')]:.4g}", f"{scores[('warm', 'std_ratio')]:.4g}"]
+    assert "Ranks of the truth among the members" in found.html
+    assert "2001-01-02" in found.html
+    assert "resamples of blocks of 2 along time" in found.html
+
+
+def test_what_cannot_be_drawn_is_told_and_the_rest_is_there() -> None:
+    fine = truth(times=4, nlat=8).where(lambda da: da.latitude > -60)
+    found = compare({"warm": shifted(fine, 1)}, fine, metrics=["bias"], cities={"Here": (10.0, 20.0)}, bootstrap=None)
+    assert found.scores["value"].tolist() == [pytest.approx(1, abs=1e-5)]
+    assert any("spectrum" in note for note in found.notes)
+    assert "Maps" in found.html
+    assert "Not computed or drawn" in found.html
+
+
+def test_predictions_are_computed_once_and_by_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    fine = truth(times=6, nlat=8)
+    seen: list[int] = []
+
+    def block(values: np.ndarray, block_info: dict) -> np.ndarray:
+        seen.append(block_info[0]["array-location"][0][0])
+        return values
+
+    data = fine.chunk(time=2).data.map_blocks(block, dtype="f4", meta=np.empty((0, 0, 0), "f4"))
+    lazy = shifted(fine, 1).copy(data=data)
+    with dask.config.set(scheduler="synchronous"):
+        compare({"lazy": lazy}, fine, metrics=["rmse", "bias"])
+    assert sorted(seen) == [0, 2, 4]
+
+
+def test_trainings_alone_are_compared_by_their_settings(trained: Path) -> None:
+    history = pd.DataFrame({"step": [1, 2], "loss": [2.0, 1.0]})
+    other = xatmo.load(trained / "model")
+    found = compare({"run": trained / "run", "task": other}, training={"task": history})
+    assert "Learning curves" in found.html
+    assert "What differs" in found.html
+    assert found.scores.empty
+    compare({"p": truth()}, truth(), metrics=["bias"], training={"p": {"layers": 3}}, cities=False)
+
+
+def test_two_variables_have_a_section_each() -> None:
+    ds = xr.Dataset({"a": truth(2, 8).rename("a"), "b": truth(2, 8).rename("b") * 2, "n": 3.0})
+    found = compare({"same": ds}, ds, metrics=["rmse"], cities=False)
+    assert found.scores["variable"].tolist() == ["a", "b"]
+    assert compare({"same": ds}, ds, metrics=["rmse"], variables=["b"], cities=False).scores["variable"].tolist() == [
+        "b"
+    ]
+    with pytest.raises(VariableError, match="variable 'n' is not in the target and all predictions"):
+        compare({"same": ds}, ds, variables=["n"])
+
+
+def test_what_cannot_be_compared_says_so(trained: Path, tmp_path: Path) -> None:
+    fine = truth(2, 8)
+    with pytest.raises(OptionError, match="compare got no runs"):
+        compare({}, fine)
+    with pytest.raises(OptionError, match="cannot write a page to page.txt; wanted a name that ends in .html"):
+        compare({"a": fine}, fine, html="page.txt")
+    with pytest.raises(FileNotFoundError):
+        compare({"a": fine}, fine, html=tmp_path / "nowhere" / "page.html")
+    with pytest.raises(OptionError, match=r"training names \['b'\], which are no runs; the runs are \['a'\]"):
+        compare({"a": fine}, fine, training={"b": trained})
+    with pytest.raises(OptionError, match="there is nothing to compare: no prediction with a target"):
+        compare({"a": fine})
+    with pytest.raises(VariableError, match="no variable is in the target, .* and in all predictions"):
+        compare({"a": xr.Dataset({"x": fine})}, fine)
+    with pytest.raises(CoordinateError, match=r"run 'a': .*'time' has 1 points in the prediction"):
+        compare({"a": fine[:1]}, fine)
+    with pytest.raises(OptionError, match="run 'a': no training at .*; wanted a saved model"):
+        compare({"a": fine}, fine, training={"a": tmp_path / "nothing"})

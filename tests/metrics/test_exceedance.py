@@ -71,9 +71,9 @@ def test_refusals():
         metrics.high_pass_exceedance(p, t, thresholds=-1, lmin=3)
     with pytest.raises(OptionError, match="none; wanted lmin <= lmax"):
         metrics.high_pass_exceedance(p, t, thresholds=1, lmin=400)
+    gap = t.copy()
+    gap[0, 3, 3] = np.nan
     with pytest.raises(MissingValueError, match="met 1 missing"):
-        gap = t.copy()
-        gap[0, 3, 3] = np.nan
         metrics.high_pass_exceedance(p, gap, thresholds=1, lmin=3)
     b = box()
     with pytest.raises(OptionError, match="the box resolves no wave as short"):

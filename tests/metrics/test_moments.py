@@ -18,7 +18,9 @@ def test_moments_agree_with_scipy():
         np.testing.assert_allclose(found[f"{name}_mean"], field.mean("time"), atol=1e-12)
         np.testing.assert_allclose(found[f"{name}_std"], field.std("time"), rtol=1e-12)
         np.testing.assert_allclose(found[f"{name}_skewness"], scipy.stats.skew(field, axis=0), rtol=1e-9, atol=1e-11)
-        np.testing.assert_allclose(found[f"{name}_kurtosis"], scipy.stats.kurtosis(field, axis=0), rtol=1e-9, atol=1e-10)
+        np.testing.assert_allclose(
+            found[f"{name}_kurtosis"], scipy.stats.kurtosis(field, axis=0), rtol=1e-9, atol=1e-10
+        )
     gap = found.prediction_mean - found.target_mean
     np.testing.assert_allclose(found.mean_difference, gap, atol=1e-15)
     assert found.mean_difference_sum_of_squares.item() == pytest.approx(float((gap**2).sum()))

@@ -40,9 +40,10 @@ def wind(seed: int, n: int = 2) -> xr.Dataset:
     noise = xr.DataArray(
         rng.normal(size=(n, *grid.shape)), {**grid.coords(), "time": np.arange(n)}, ("time", "latitude", "longitude")
     )
-    ds = xr.Dataset({"vo": noise.atmo.filter(lmin=1, lmax=14), "d": 0.5 * noise.roll(longitude=3).atmo.filter(lmin=1, lmax=14)})
-    ds = ds.map(lambda x: x.assign_attrs(units="s-1"))
-    return ds
+    ds = xr.Dataset(
+        {"vo": noise.atmo.filter(lmin=1, lmax=14), "d": 0.5 * noise.roll(longitude=3).atmo.filter(lmin=1, lmax=14)}
+    )
+    return ds.map(lambda x: x.assign_attrs(units="s-1"))
 
 
 def test_winds_are_compared_as_vectors():

@@ -241,5 +241,3 @@ def test_a_missing_member_leaves_the_point_out():
     for name in ("rank_histogram", "spread_skill"):
         a, b = getattr(metrics, name)(gap, t), getattr(metrics, name)(p.isel(kept), t.isel(kept))
         xr.testing.assert_allclose(a, b)
-
-

@@ -35,7 +35,9 @@ def test_total_variation_of_known_fields():
 
 def test_total_variation_in_cells_of_a_slope_and_of_a_checkerboard():
     t = box()
-    slope = (3.0 * xr.DataArray(np.arange(16), dims="lat") + 4.0 * xr.DataArray(np.arange(20), dims="lon") + 0 * t).transpose(*t.dims)
+    slope = (
+        3.0 * xr.DataArray(np.arange(16), dims="lat") + 4.0 * xr.DataArray(np.arange(20), dims="lon") + 0 * t
+    ).transpose(*t.dims)
     found = metrics.total_variation(slope.assign_attrs(t.attrs), spacing="cells", weights=None)
     np.testing.assert_allclose(found, 5.0, rtol=1e-12)
     assert found.dims == ("time",)

@@ -86,7 +86,9 @@ def _areas(field: xr.DataArray, dims: tuple[Hashable, ...], *, what: str) -> xr.
             "Assign them, or pass weights=None"
         )
         raise CoordinateError(message)
-    if sum(d not in field.coords for d in dims) >= 2 and any(field[c].ndim == 2 for c in field.coords):
+    if sum(d not in field.coords for d in dims) >= 2 and any(
+        field[c].ndim == 2 and set(field[c].dims) <= set(dims) for c in field.coords
+    ):
         cf.horizontal(field)  # curvilinear: raises GridError, by name
     return xr.DataArray(1.0)
 

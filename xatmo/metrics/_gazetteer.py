@@ -183,8 +183,8 @@ def _checked(given: pd.DataFrame) -> pd.DataFrame:
         if bad.any():
             first = int(np.argmax(bad))
             message = (
-                f"cities: {column} of {out['name'].iloc[first]!r} is {out[column].iloc[first]!r}; wanted degrees from "
-                f"{low} to {high}"
+                f"cities: {column} of {out['name'].iloc[first]!r} is {str(out[column].iloc[first])!r}; wanted degrees "
+                f"from {low} to {high}"
             )
             raise CoordinateError(message)
         out[column] = values

@@ -72,14 +72,18 @@ def ms_ssim_of(
     first : int
         Column from which blocks are counted.
     """
-    p, t = (np.asarray(x, dtype=np.float64) for x in (prediction, target))
-    w = np.broadcast_to(np.asarray(areas, dtype=np.float64), p.shape[-2:])
+    p: Floats
+    t: Floats
+    w: Floats
+    p, t, w = (np.asarray(x, dtype=np.float64) for x in (prediction, target, areas))
+    w = np.broadcast_to(w, p.shape[-2:])
     if flip:
         p, t, w = (x[..., ::-1, :] for x in (p, t, w))
-    p, t, w = (np.asarray(np.roll(x, -first, axis=-1)) for x in (p, t, w))
+    rolled: list[Floats] = [np.roll(x, -first, axis=-1) for x in (p, t, w)]
     span = np.asarray(data_range, dtype=np.float64)[..., None, None]
     c1, c2 = (0.01 * span) ** 2, (0.03 * span) ** 2
     reach = _WINDOW // 2
+    p, t, w = rolled
     out: Any = 1.0
     for scale, power in enumerate(weights):
         if scale:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from xatmo import cf
 from xatmo._labels import changed_values, drop_cyclic, map_fields
 from xatmo.errors import CoordinateError, DimensionError, OptionError
-from xatmo.grids import Grid
+from xatmo.grids import Grid, coordinate_values
 from xatmo.metrics import _gazetteer
 from xatmo.metrics._pairs import Dims
 from xatmo.metrics.distributions import wasserstein
@@ -109,7 +109,7 @@ def cities(
         if patch != 1 or method != "nearest":
             message = f"cities: patch={patch}, method={method!r} on {grid!r}; wanted patch=1, method='nearest'"
             raise OptionError(message)
-        where: dict[Hashable, xr.DataArray] = {axes.lat_dim: xr.DataArray(_on_rings(grid, table), dims=PLACE)}
+        where: dict[Hashable, xr.DataArray] = {axes.lat_dim: xr.DataArray(_on_rings(bare, axes, table), dims=PLACE)}
         weights = None
     else:
         where, weights = _cells(grid, table, axes, 2 if method == "bilinear" else int(patch), method == "bilinear")
@@ -206,7 +206,7 @@ def city_table(
         inner = [d for d in ("row", "column") if d in field.dims]
         along = [dim] if isinstance(dim, str) or not isinstance(dim, tuple | list) else list(dim)
         found = wasserstein(field, truth, dim=[*along, *inner], weights=None)
-        label = found.name if isinstance(found, xr.DataArray) and found.name is not None else "field"
+        label = next((x.name for x in (truth, found) if getattr(x, "name", None) is not None), "field")
         lazy[str(name)] = found if isinstance(found, xr.Dataset) else found.to_dataset(name=label)
     (distances,) = compute(lazy)  # type: ignore[no-untyped-call]
     return _counted(distances, tolerance)
@@ -309,10 +309,11 @@ def _inward(cells: Any, count: int) -> Indices:
     return np.asarray(cells + shift[:, None])
 
 
-def _on_rings(grid: Any, table: pd.DataFrame) -> Indices:
+def _on_rings(obj: XarrayObject, axes: cf.Horizontal, table: pd.DataFrame) -> Indices:
     from scipy.spatial import cKDTree
 
-    tree = cKDTree(_gazetteer.vectors(grid.latitude, grid.longitude))
+    points = (coordinate_values(obj.coords.variables[name]) for name in (axes.lat, axes.lon))
+    tree = cKDTree(_gazetteer.vectors(*points))
     _, nearest = tree.query(_gazetteer.vectors(table["latitude"], table["longitude"]))
     return np.asarray(nearest)
 

@@ -102,3 +102,13 @@ def test_what_the_network_gives_is_checked() -> None:
         OptionError, match=r"the network gave \(\d+, 1, 10, 10\) for windows of \[12, 12\] cells; wanted"
     ):
         inference.predict(field(), model(nn.Conv2d(1, 1, 3)))
+
+
+def test_models_that_give_no_fields_name_the_call_that_serves() -> None:
+    made = model(Conv())
+    made.config = {"task": "AtmoDist", "network": {"kind": "representation"}}
+    for call in (field().atmo.apply, field().atmo.superresolve):
+        with pytest.raises(
+            OptionError, match=r"of the task AtmoDist, which gives features .* use .atmo.embed\(model\)"
+        ):
+            call(made)

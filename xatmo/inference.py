@@ -113,6 +113,7 @@ def superresolve(
     ((36, 72), array([87.5, 82.5, 77.5]), array([-2.5,  2.5,  7.5]))
     """
     made = _resolve(obj, model)
+    _require_fields(made)
     if made.factor < 2:
         message = f"superresolve got a model with factor {made.factor}, which does not refine; use .atmo.apply(model)"
         raise OptionError(message)
@@ -256,13 +257,9 @@ class _Options:
 def _check_options(
     model: Model, *, nan: str, device: str, members: int | None, batch_size: int | None, seed: int
 ) -> None:
+    _require_fields(model)
     message = None
-    if model.config.get("network", {}).get("kind") == "representation":
-        message = (
-            f"the model is of the task {model.config.get('task')}, which gives features of windows and no fields; use "
-            ".atmo.embed(model) for features, .atmo.distance(other, model) for distances"
-        )
-    elif nan not in ("raise", "mask"):
+    if nan not in ("raise", "mask"):
         message = f"nan={nan!r} came; wanted 'raise' or 'mask'"
     elif batch_size is not None and batch_size < 1:
         message = f"batch_size={batch_size!r} came; wanted at least 1, or None"
@@ -282,6 +279,15 @@ def _check_options(
     except (RuntimeError, TypeError) as error:
         message = f"device={device!r} came; wanted 'auto', 'cpu', 'cuda', 'cuda:1' ..."
         raise OptionError(message) from error
+
+
+def _require_fields(model: Model) -> None:
+    if model.config.get("network", {}).get("kind") == "representation":
+        message = (
+            f"the model is of the task {model.config.get('task')}, which gives features of windows and no fields; use "
+            ".atmo.embed(model) for features, .atmo.distance(other, model) for distances"
+        )
+        raise OptionError(message)
 
 
 def _sizes(what: str, given: object) -> dict[Hashable, int]:

@@ -480,14 +480,23 @@ def test_what_features_refuse(fitted: AtmoDist) -> None:
 
 
 # ---------------------------------------------------------------------- as a loss
-def test_a_learned_loss_for_superresolution(fitted: AtmoDist, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("factor", "extra"),
+    [(2, ""), pytest.param(3, " + 0.1 spectral_power", marks=pytest.mark.slow)],
+)
+def test_a_learned_loss_for_superresolution(fitted: AtmoDist, factor: int, extra: str, tmp_path: Path) -> None:
+    """Two channels at once, and a third that the encoder does not read; beside other losses."""
     fitted.save(tmp_path / "ad")
     ds = waves(3)
-    sr = xatmo.SuperResolver(factor=2, channels=4, n_blocks=1, loss=f"mae + 0.5 atmodist:{tmp_path / 'ad'}")
-    sr.fit(ds, max_steps=2, patch_size=8, batch_size=2, accelerator="cpu", progress=False)
+    ds = ds.assign(z=(ds.vo * 3 + 1e-5).assign_attrs(units="m"))
+    sr = xatmo.SuperResolver(
+        factor=factor, channels=4, n_blocks=1, loss=f"mae + 0.5 atmodist:{tmp_path / 'ad'}@stage4{extra}"
+    )
+    sr.fit(ds, max_steps=2, patch_size=6, batch_size=2, accelerator="cpu", progress=False)
     assert np.isfinite(sr.history.loss).all()
     (name,) = (c for c in sr.history if c.startswith("atmodist"))
-    np.testing.assert_allclose(sr.history.loss, sr.history.mae + 0.5 * sr.history[name], rtol=1e-4)
+    rest = 0.1 * sr.history.spectral_power if extra else 0.0
+    np.testing.assert_allclose(sr.history.loss, sr.history.mae + 0.5 * sr.history[name] + rest, rtol=1e-4)
 
 
 def test_a_loss_matches_channels_by_name_and_unit(fitted: AtmoDist, tmp_path: Path) -> None:

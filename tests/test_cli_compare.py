@@ -55,30 +55,24 @@ def test_compare_writes_page_and_tables_and_prints_scores(run: Run, folder: Path
     html, tables = folder / "page.html", folder / "tables"
     words = [folder / "warm.zarr", f"cooked={folder / 'hot.zarr'}", folder / "model", "--target", folder / "fine.nc",
              "--coarse", folder / "coarse.nc", "--html", html, "--metrics", "rmse,bias", "--no-bounds",
+             "--no-figures",
              "--tables", tables, "--time", "2001-01-03"]  # fmt: skip
     status, out, err = run(*words)
     assert (status, err) == (0, "")
-    for text in (
-        "t2m: warm",
-        "cooked",
-        "model",
-        "bicubic",
-        "rmse (K)",
-        f"wrote {html}",
-        f"wrote {tables / 'scores.csv'}",
-    ):
+    wrote = [f"wrote {path}" for path in (html, tables / "scores.csv", tables / "settings.csv")]
+    for text in ("t2m: warm", "cooked", "model", "bicubic", "rmse (K)", *wrote):
         assert text in out
     scores = pd.read_csv(tables / "scores.csv").set_index(["run", "score"])["value"]
     assert scores[("warm", "bias")] == pytest.approx(1, abs=1e-4)
     assert scores[("cooked", "rmse")] == pytest.approx(2, abs=1e-4)
-    assert "2001-01-03" in html.read_text(encoding="utf-8")
+    assert "<h3>Scores</h3>" in html.read_text(encoding="utf-8")
     status, _, err = run(*words)
     assert status == 1
     assert "page.html exists; pass --overwrite to replace it" in err
 
 
 def test_trainings_alone_need_no_target(run: Run, folder: Path) -> None:
-    status, out, _ = run(folder / "model", "--html", folder / "training.html")
+    status, out, _ = run(folder / "model", "--html", folder / "training.html", "--no-figures")
     assert status == 0
     assert "wrote" in out
     assert "settings.channels" in (folder / "training.html").read_text(encoding="utf-8")
@@ -107,7 +101,7 @@ def test_trainings_alone_need_no_target(run: Run, folder: Path) -> None:
             "unknown metric",
         ),
         (["a={f}/warm.zarr", "a={f}/hot.zarr", "--html", "{f}/a.html"], 1, "two runs are called 'a'"),
-        (["{f}/warm.zarr", "--target", "{f}/coarse.nc", "--html", "{f}/a.html"], 1, "run 'warm': "),
+        (["{f}/warm.zarr", "--target", "{f}/coarse.nc", "--html", "{f}/a.html", "--no-figures"], 1, "run 'warm': "),
     ],
 )
 def test_bad_input_is_one_line(run: Run, folder: Path, words: list[str], status: int, message: str) -> None:

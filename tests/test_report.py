@@ -158,7 +158,7 @@ def test_predictions_are_computed_once_and_by_chunks(monkeypatch: pytest.MonkeyP
     data = fine.chunk(time=2).data.map_blocks(block, dtype="f4", meta=np.empty((0, 0, 0), "f4"))
     lazy = shifted(fine, 1).copy(data=data)
     with dask.config.set(scheduler="synchronous"):
-        compare({"lazy": lazy}, fine, metrics=["rmse", "bias"])
+        compare({"lazy": lazy}, fine, metrics=["rmse", "bias"], cities=False)
     assert sorted(seen) == [0, 2, 4]
 
 
@@ -169,12 +169,13 @@ def test_trainings_alone_are_compared_by_their_settings(trained: Path) -> None:
     assert "Learning curves" in found.html
     assert "What differs" in found.html
     assert found.scores.empty
-    compare({"p": truth()}, truth(), metrics=["bias"], training={"p": {"layers": 3}}, cities=False)
+    compare({"p": truth()}, truth(), metrics=["bias"], training={"p": {"layers": 3}}, figures=False)
 
 
 def test_two_variables_have_a_section_each() -> None:
     ds = xr.Dataset({"a": truth(2, 8).rename("a"), "b": truth(2, 8).rename("b") * 2, "n": 3.0})
-    found = compare({"same": ds}, ds, metrics=["rmse"], cities=False)
+    found = compare({"same": ds}, ds, metrics=["rmse"], figures=False)
+    assert "<img" not in found.html
     assert found.scores["variable"].tolist() == ["a", "b"]
     assert compare({"same": ds}, ds, metrics=["rmse"], variables=["b"], cities=False).scores["variable"].tolist() == [
         "b"

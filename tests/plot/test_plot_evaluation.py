@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 from matplotlib.axes import Axes
+from scipy.stats import gaussian_kde
 
 import xatmo
 from xatmo import metrics, plot
@@ -192,6 +193,7 @@ def test_densities_integrate_to_one_and_places_have_a_map() -> None:
     drawn(axes)
     assert [a.get_title() for a in axes] == ["Lima", "Suva"]
     x, y = axes[0].lines[0].get_data()
+    np.testing.assert_allclose(y, gaussian_kde(places()["truth"][:, 0])(x), rtol=0.02, atol=1e-3)
     assert np.trapezoid(y, x) == pytest.approx(1, abs=0.02)
     ax = drawn(places()["truth"].atmo.plot.cities(kind="map"))
     np.testing.assert_allclose(ax.collections[0].get_offsets()[:, 0], [-77, 11, 178])

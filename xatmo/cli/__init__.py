@@ -262,6 +262,7 @@ def compare(
     ] = None,
     members: Annotated[int | None, typer.Option(help="members to draw from stochastic models")] = None,
     bounds: Annotated[bool, typer.Option("--bounds/--no-bounds", help="bootstrap bounds of the scores")] = True,
+    figures: Annotated[bool, typer.Option("--figures/--no-figures", help="draw, or tables alone")] = True,
     tables: Annotated[Path | None, typer.Option(help="folder for scores.csv and settings.csv")] = None,
     title: Annotated[str, typer.Option(help="of the page")] = "Comparison of runs",
     batch_size: Annotated[int | None, typer.Option(help="patches at a time")] = None,
@@ -273,7 +274,7 @@ def compare(
 
     wanted = comparing.Wanted(
         tuple(runs), html, target=target, coarse=coarse, metrics=metrics, variable=variable, time=time,
-        baseline=baseline, cities=cities, members=members, bounds=bounds, tables=tables, title=title,
+        baseline=baseline, cities=cities, members=members, bounds=bounds, figures=figures, tables=tables, title=title,
         batch_size=batch_size, device=device, overwrite=overwrite,
     )  # fmt: skip
     for path in comparing.compare(wanted, note=typer.echo):

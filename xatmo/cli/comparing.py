@@ -34,7 +34,7 @@ class Wanted:
     baseline : str
     cities : str or None
     members : int or None
-    bounds : bool
+    bounds, figures : bool
     tables : Path or None
     title : str
     batch_size : int or None
@@ -53,6 +53,7 @@ class Wanted:
     cities: str | None = None
     members: int | None = None
     bounds: bool = True
+    figures: bool = True
     tables: Path | None = None
     title: str = "Comparison of runs"
     batch_size: int | None = None
@@ -86,7 +87,8 @@ def compare(wanted: Wanted, *, note: Note) -> list[Path]:
     found = report.compare(
         runs, truth, coarse=coarse, html=wanted.html, variables=None if wanted.variable is None else [wanted.variable],
         bootstrap="auto" if wanted.bounds else None, time=_time(wanted.time),
-        baseline=None if wanted.baseline == "none" else wanted.baseline, members=wanted.members, title=wanted.title,
+        baseline=None if wanted.baseline == "none" else wanted.baseline, members=wanted.members,
+        figures=wanted.figures, title=wanted.title,
         device=wanted.device, batch_size=wanted.batch_size, step=_step(note), **options,
     )  # fmt: skip
     for text in found.notes:

@@ -91,6 +91,7 @@ def measure(
     bootstrap: Mapping[str, Any] | None,
     time: Any,
     places: Any,
+    only_scores: bool = False,
 ) -> Measured:
     """Compute all of one run in one pass over its data; ``None``: of the target itself.
 
@@ -108,6 +109,8 @@ def measure(
         if members and known:
             scored = scored.merge(metrics.verify(field_, target, metrics=known, bootstrap=bootstrap))
         made.scores = scored
+        if only_scores:
+            return _computed(made)
         if dim is not None and target.sizes[dim] > 1:
             wanted["moments"] = lambda: metrics.moments(mean, target, dim=dim, order=2)
             wanted["temporal"] = lambda: metrics.temporal_error(mean, target, window=_window(target, dim))

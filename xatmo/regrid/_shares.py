@@ -139,7 +139,11 @@ class Cells:
     def spread(self, values: Array, rows: Ints | None = None) -> Array:
         """Give every fine cell the value of its (upper) coarse cell; of some rows only, where told."""
         upper = self.upper if rows is None else rows
-        return np.asarray(values[..., upper, :][..., self.block])
+        return self.along(values[..., upper, :])
+
+    def along(self, strips: Array) -> Array:
+        """Give every fine column the value of its coarse one, ``(..., nlat, J) -> (..., nlat, nlon)``."""
+        return np.repeat(strips, np.bincount(self.block), axis=-1)
 
 
 def _memberships(matrix: sparse.csr_array) -> tuple[Ints, Floats, Ints, Floats]:
@@ -205,8 +209,9 @@ def constrain(
 
 def _areas(cells: Cells, valid: Array | None) -> tuple[Floats, Floats, Floats]:
     """Areas that count: of strips ``(..., nlat, J)``, of cells ``(..., I, J)``, of the rows that are theirs alone."""
-    ones = np.ones((1, cells.upper.size, cells.block.size)) if valid is None else valid
-    strips = cells.across(ones)
+    strips = cells.across(np.ones((1, 1, cells.block.size)) if valid is None else valid)
+    if valid is None:
+        strips = np.broadcast_to(strips, (1, cells.upper.size, strips.shape[-1]))
     return strips, cells.down(strips, strips[..., cells.shared, :]), cells.down(strips, None, cells.own)
 
 
@@ -225,7 +230,7 @@ def _additive(y: Floats, x: Floats, cells: Cells, valid: Array | None) -> Floats
     rest = np.where(bound, (area * lack - taken) / np.where(bound, own_area, 1.0), 0.0)
     rows = rest[..., cells.upper, :]
     rows[..., cells.shared, :] = between
-    return np.asarray(y + rows[..., cells.block])
+    return np.asarray(y + cells.along(rows))
 
 
 def _of_shared(cells: Cells, strips: Floats) -> Floats:

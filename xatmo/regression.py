@@ -249,9 +249,8 @@ def cross_validate(
         before = before.sel(time=common)
         found["persistence"] = np.full(len(common), np.nan)
     for block in blocks:
-        first, last = (common[block[0]], common[block[-1]]) if block.size else (None, None)
-        used = np.flatnonzero((common < first - apart) | (common > last + apart)) if block.size else np.empty(0, int)
-        if used.size < 10 or not block.size:
+        used = _apart(common, block, apart)
+        if used.size < 10:
             message = (
                 f"{len(common)} times have features and labels: with {n_blocks} blocks and gaps of {apart} a fit "
                 f"would see {used.size}; wanted ten or more: give a longer run, fewer blocks, or a smaller gap"
@@ -295,6 +294,14 @@ def _table(
         {"n_blocks": n_blocks, "gap": str(gap), "lead": str(lead)},
     )
     return cf.add_history(out, cf.describe_call("cross_validate", n_blocks=n_blocks, gap=str(gap), lead=str(lead)))
+
+
+def _apart(times: Any, block: NDArray[np.int64], gap: pd.Timedelta) -> NDArray[np.int64]:
+    """Numbers of the times that lie further than ``gap`` from a block; none where the block is empty."""
+    if not block.size:
+        return np.empty(0, dtype=np.int64)
+    first, last = times[int(block[0])], times[int(block[-1])]
+    return np.flatnonzero((times < first - gap) | (times > last + gap)).astype(np.int64)
 
 
 def _time(da: xr.DataArray) -> Hashable:

@@ -293,7 +293,7 @@ progress
             Each variable, in its units: the error of the ``"network"``; of a ``"smooth"`` surface, the solution of
             Laplace's equation in the hole; of the ``"mean"`` of the training.
         """
-        total, n = 0.0, 0
+        total, n = np.zeros((len(_holes.METHODS), len(self.model.inputs))), 0
         for truth, made in self._filled(ds, n_patches, latitudes, batch_size, seed, device):
             n += len(truth)
             total = total + np.stack([((filled - truth) ** 2).mean(axis=(2, 3)).sum(axis=0) for filled in made])

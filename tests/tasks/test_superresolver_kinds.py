@@ -75,6 +75,10 @@ def test_defaults_follow_what_the_network_is_named_after() -> None:
     assert gan["discriminator"] == {"kind": "srgan"}
     assert config(backbone="srgan", network_settings={"variant": "phire"})["activation"] == "relu"
     assert config(adversarial=True, gate=(0.1, 0.2), pretrain=30)["pretrain"] == 30
+    assert config(backbone="srgan", adversarial=True, gate=False)["gate"] is False
+    assert config(adversarial=True, optimizer_settings={"warmup": 0.2})["optimizer_settings"] == {
+        "betas": [0.5, 0.99], "warmup": 0.2,
+    }  # fmt: skip
     assert config(diffusion=True)["loss"] == "mse"
     assert config(learning_rate=2e-4, adversarial=True)["learning_rate"] == [2e-4, 2e-4]
     for settings in (gan, theirs, config(diffusion=True), config(adversarial=True, learning_rate=(1e-3, 1e-4))):
@@ -139,7 +143,7 @@ def test_a_generator_starts_from_a_fitted_one(tmp_path: Path) -> None:
     first = SuperResolver(2, **TINY, loss="mse").fit(fine, **QUICK)
     first.save(tmp_path / "first")
     more = fine.isel(time=[0, 1])
-    second = SuperResolver(2, **GAN, pretrain=0, learning_rate=(1e-9, 1e-3), average=None)
+    second = SuperResolver(2, **GAN, pretrain=0, learning_rate=(1e-9, 1e-3), average=0)
     second.fit(more, **QUICK, initial=tmp_path / "first")
     for x, y in zip(weights(first).values(), weights(second).values(), strict=True):
         torch.testing.assert_close(x, y, rtol=0, atol=1e-7)
@@ -294,6 +298,10 @@ def test_the_command_line_trains_adversarially(tmp_path: Path, capsys: pytest.Ca
         ({"diffusion_settings": {}}, "came without diffusion=True; pass both"),
         ({"adversarial": True, "pretrain": 1.0}, "pretrain=1.0; wanted a part of the steps, 0 to below 1, or a whole"),
         ({"adversarial": True, "gate": (0.6, 0.1)}, r"gate=\(0.6, 0.1\); wanted two losses in rising order"),
+        (
+            {"adversarial": True, "gate": True},
+            r"gate=True; wanted two losses in rising order, such as \(0.46, 0.6\), or",
+        ),
         ({"adversarial": True, "criterion": "chess"}, "criterion='chess'; possible are"),
         ({"adversarial": True, "discriminator": "patch"}, r"discriminator='patch' is not available; possible are \['c"),
         (

@@ -110,8 +110,8 @@ def adversarial(
     return Adversarial(
         network, discriminator, loss, adversarial_weight=config["adversarial_weight"], criterion=config["criterion"],
         optimizer=(first, second), pretrain_steps=pretrain_steps,
-        gate=None if config["gate"] is None else tuple(config["gate"]), penalty=config["penalty"],
-        average=config["average"], keep=config["keep"], **common,
+        gate=tuple(config["gate"]) if config["gate"] else None, penalty=config["penalty"],
+        average=config["average"] or None, keep=config["keep"], **common,
     )  # fmt: skip
 
 
@@ -122,4 +122,4 @@ def diffusion(config: Mapping[str, Any], network: Any, loss: Mix, **settings: An
 
     given = config["diffusion_settings"] or {}
     own = {name: value for name, value in given.items() if name not in DiffusionConfig.settings()}
-    return Diffusion(network, loss, average=config["average"], **settings, **own)
+    return Diffusion(network, loss, average=config["average"] or None, **settings, **own)

@@ -47,6 +47,8 @@ def resolve(given: Mapping[str, Any]) -> dict[str, Any]:
     _check_phases(config)
     defaults = _network_defaults(config) | _training_defaults(config)
     defaults["loss"] = "mse" if config["diffusion"] else "mae"
+    if config["optimizer_settings"] is not None and config["adversarial"]:
+        config["optimizer_settings"] = {**defaults["optimizer_settings"], **config["optimizer_settings"]}
     for name, value in defaults.items():
         if config[name] == "auto" if name == "baseline" else config[name] is None:
             config[name] = value
@@ -83,11 +85,11 @@ def _training_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {
         "optimizer": "adam", "learning_rate": [1e-3, 1e-3], "schedule": "one-cycle", "pretrain": 0.5,
         "optimizer_settings": {"betas": [0.5, 0.99]}, "adversarial_weight": 0.01, "criterion": "cross_entropy",
-        "penalty": 0.01, "average": 0.99, "keep": "last",
+        "penalty": 0.01, "average": 0.99, "keep": "last", "gate": False,
         "discriminator": {"kind": "conditional", "channels": 32, "n_blocks": 2, "dropout": 0.0},
     }  # fmt: skip
     if published:
-        found |= {"schedule": "constant", "penalty": 0.0, "average": None}
+        found |= {"schedule": "constant", "penalty": 0.0, "average": 0}
     if config["compat"] == "dl4ds":
         found |= {"learning_rate": [2e-4, 2e-4], "pretrain": 0, "optimizer_settings": {"betas": [0.5, 0.999]}}
         found["discriminator"] = {"kind": "conditional", "channels": 32, "n_blocks": 4, "compat": "dl4ds"}
@@ -164,6 +166,10 @@ def _check_phases(config: dict[str, Any]) -> None:
         if not two and config[name] is not None:
             message = f"{name}={config[name]!r} needs adversarial=True or diffusion=True, which have a second phase"
             raise OptionError(message)
+    gate = config["gate"]
+    if not (gate is None or gate is False or isinstance(gate, list)):
+        message = f"gate={gate!r}; wanted two losses in rising order, such as (0.46, 0.6), or False"
+        raise OptionError(message)
     config["pretrain"] = _pretrain(config["pretrain"])
     if not two and isinstance(config["learning_rate"], list):
         message = f"learning_rate={config['learning_rate']!r}; wanted one number: a pair is for two phases or networks"

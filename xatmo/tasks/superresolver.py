@@ -97,13 +97,13 @@ class SuperResolver(Task):
         Of the adversarial loss, beside the other.
     criterion : {None, "cross_entropy", "hinge", "relativistic"}
         What generator and discriminator play for.
-    gate : (float, float), optional
+    gate : (float, float) or False, optional
         With a discriminator's loss below the first number the generator has one update more, above the second the
-        discriminator: `xatmo.train.GATE`.
+        discriminator: `xatmo.train.GATE`. False: no such updates.
     penalty : float, optional
         Of the discriminator's gradient at real fields.
     average : float, optional
-        Decay of the running mean of the weights in the second phase, such as 0.999; it is what is kept.
+        Decay of the running mean of the weights in the second phase, such as 0.999; it is what is kept. 0: no mean.
     keep : {None, "last", "best"}
         Which weights of adversarial training to keep, where there is validation.
     diffusion_settings : mapping, optional
@@ -153,9 +153,9 @@ class SuperResolver(Task):
     ``betas``               (0.5, 0.99)         (0.9, 0.999)                    (0.5, 0.999)
     ``pretrain``            0.5                 0.25                            0
     ``adversarial_weight``  0.01                0.001                           0.01
-    ``gate``                None                (0.46, 0.6)                     None
+    ``gate``                False               (0.46, 0.6)                     False
     ``penalty``             0.01                0                               0
-    ``average``             0.99                None                            None
+    ``average``             0.99                0                               0
     ``discriminator``       conditional, small  srgan                           conditional, with its sigmoid
     ======================  ==================  ==============================  =========================
 
@@ -213,7 +213,7 @@ class SuperResolver(Task):
         pretrain: float | None = None,
         adversarial_weight: float | None = None,
         criterion: str | None = None,
-        gate: Sequence[float] | None = None,
+        gate: Sequence[float] | bool | None = None,
         penalty: float | None = None,
         average: float | None = None,
         keep: str | None = None,

@@ -93,7 +93,7 @@ def test_trainings_alone_need_no_target(run: Run, folder: Path) -> None:
         (
             ["{f}/warm.zarr", "--target", "{f}/fine.nc", "--html", "{f}/a.html", "--time", "noon"],
             1,
-            "--time 'noon' is nei",
+            "time='noon' is not there; wanted one of 6 positions or labels from 2001-01-01",
         ),
         (
             ["{f}/warm.zarr", "--target", "{f}/fine.nc", "--html", "{f}/a.html", "--metrics", "beauty"],

@@ -19,7 +19,7 @@ from xatmo.errors import CoordinateError, OptionError, VariableError
 from xatmo.report import compare
 
 
-def truth(times: int = 8, nlat: int = 12) -> xr.DataArray:
+def truth(times: int = 6, nlat: int = 8) -> xr.DataArray:
     grid = xatmo.Grid.regular(nlat, 2 * nlat, poles=False)
     coords = {"time": pd.date_range("2001-01-01", periods=times), **grid.coords()}
     values = np.random.default_rng(0).normal(size=(times, *grid.shape)).astype("f4")
@@ -29,6 +29,12 @@ def truth(times: int = 8, nlat: int = 12) -> xr.DataArray:
 
 def shifted(da: xr.DataArray, by: float) -> xr.DataArray:
     return (da + by).assign_attrs(da.attrs)
+
+
+@pytest.fixture(autouse=True)
+def coarse_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures of few dots, which are quick to write."""
+    monkeypatch.setattr("xatmo.report._figures._DPI", 30)
 
 
 class Page(HTMLParser):
@@ -77,10 +83,16 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_page_of_predictions_models_and_trainings(trained: Path, tmp_path: Path) -> None:
+def runs_of(trained: Path, folder: Path) -> tuple[dict[str, Any], xr.DataArray, xr.DataArray]:
+    """A saved model, a file, and a training under way; the truth; coarse fields."""
     fine = truth()
-    coarse = fine.atmo.coarsen(2).chunk(time=4)
-    shifted(fine, 1).to_netcdf(tmp_path / "warm.nc")
+    shifted(fine, 1).to_netcdf(folder / "warm.nc")
+    runs = {"model": trained / "model", "warm <b>": folder / "warm.nc", "run": trained / "run"}
+    return runs, fine, fine.atmo.coarsen(2).chunk(time=3)
+
+
+def test_scores_of_predictions_models_and_baselines_are_those_of_verify(trained: Path, tmp_path: Path) -> None:
+    runs, fine, coarse = runs_of(trained, tmp_path)
     said: list[str] = []
 
     @contextmanager
@@ -88,20 +100,12 @@ def test_page_of_predictions_models_and_trainings(trained: Path, tmp_path: Path)
         said.append(text)
         yield
 
-    runs = {"model": trained / "model", "warm <b>": tmp_path / "warm.nc", "run": trained / "run"}
-    found = compare(runs, fine, coarse=coarse, html=tmp_path / "page.html", step=step)
-    assert found.notes == []
+    found = compare(runs, fine, coarse=coarse, html=tmp_path / "page.html", step=step, figures=False)
     assert "t2m: model" in said
     page = Page((tmp_path / "page.html").read_text(encoding="utf-8"))
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
-    assert [s for s in page.sources if not s.startswith(("data:", "#"))] == []
-    assert "url(" not in found.html
     assert page.links <= page.ids
     assert "warm <b>" not in found.html  # names are text
-    for title in ("Maps", "Differences", "Spectra", "Power ratio", "Mean in time", "Error in time", "Values at places",
-                  "Better or worse at places", "Learning curves", "Losses of model"):  # fmt: skip
-        assert f"<h3>{title}</h3>" in found.html, title
-    # the numbers are those of verify
     direct = coarse.atmo.superresolve(trained / "model").atmo.verify(fine, metrics=["rmse", "ssim"])
     by = found.scores.set_index(["run", "score"])
     np.testing.assert_allclose(by.loc[("model", "rmse"), "value"], direct.rmse, rtol=1e-5)
@@ -117,6 +121,19 @@ def test_page_of_predictions_models_and_trainings(trained: Path, tmp_path: Path)
     back = pd.read_csv(paths[0])
     np.testing.assert_allclose(back["value"], found.scores["value"])
     assert "setting" in pd.read_csv(paths[1]).columns
+
+
+@pytest.mark.slow
+def test_the_page_holds_all_figures_and_fetches_nothing(trained: Path, tmp_path: Path) -> None:
+    runs, fine, coarse = runs_of(trained, tmp_path)
+    found = compare(runs, fine, coarse=coarse)
+    assert found.notes == []
+    page = Page(found.html)
+    assert [s for s in page.sources if not s.startswith(("data:", "#"))] == []
+    assert "url(" not in found.html
+    for title in ("Maps", "Differences", "Spectra", "Power ratio", "Mean in time", "Error in time", "Values at places",
+                  "Better or worse at places", "Learning curves", "Losses of model"):  # fmt: skip
+        assert f"<h3>{title}</h3>" in found.html, title
 
 
 def test_the_best_of_each_score_is_marked_and_ensembles_are_scored_as_such() -> None:
@@ -135,6 +152,7 @@ def test_the_best_of_each_score_is_marked_and_ensembles_are_scored_as_such() -> 
     assert best == [f"{scores[('members', 'rmse')]:.4g}", f"{scores[('warm', 'std_ratio')]:.4g}"]
     assert "Ranks of the truth among the members" in found.html
     assert "2001-01-02" in found.html
+    assert [s for s in Page(found.html).sources if not s.startswith(("data:", "#"))] == []
     assert "resamples of blocks of 2 along time" in found.html
 
 
@@ -172,6 +190,26 @@ def test_trainings_alone_are_compared_by_their_settings(trained: Path) -> None:
     compare({"p": truth()}, truth(), metrics=["bias"], training={"p": {"layers": 3}}, figures=False)
 
 
+def test_scores_without_bounds_stand_beside_those_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    fine = truth(6, 8)
+
+    def farthest(prediction: xr.DataArray, target: xr.DataArray, dim: Any = None) -> xr.DataArray:
+        return abs(prediction - target).max(dim)
+
+    found = compare({"warm": shifted(fine, 2)}, fine, metrics=["rmse", farthest], figures=False).scores
+    assert found["score"].tolist() == ["rmse", "farthest"]
+    np.testing.assert_allclose(found["value"], 2, rtol=1e-5)
+    assert found["lower"].notna().tolist() == [True, False]
+
+
+def test_points_on_rings_are_compared() -> None:
+    grid = xatmo.Grid.healpix(4)
+    values = np.random.default_rng(0).normal(size=(2, grid.npoints))
+    da = xr.DataArray(values, grid.coords(), ("time", grid.dim), "t", {"units": "K"})
+    found = compare({"warm": shifted(da, 1)}, da, metrics=["rmse"], figures=False)
+    assert found.scores["value"].tolist() == [pytest.approx(1)]
+
+
 def test_two_variables_have_a_section_each() -> None:
     ds = xr.Dataset({"a": truth(2, 8).rename("a"), "b": truth(2, 8).rename("b") * 2, "n": 3.0})
     found = compare({"same": ds}, ds, metrics=["rmse"], figures=False)
@@ -194,6 +232,10 @@ def test_what_cannot_be_compared_says_so(trained: Path, tmp_path: Path) -> None:
         compare({"a": fine}, fine, html=tmp_path / "nowhere" / "page.html")
     with pytest.raises(OptionError, match=r"training names \['b'\], which are no runs; the runs are \['a'\]"):
         compare({"a": fine}, fine, training={"b": trained})
+    with pytest.raises(OptionError, match="a run is called 'truth', which is the name of target="):
+        compare({"truth": fine}, fine)
+    with pytest.raises(CoordinateError, match="time=7 is not there; wanted one of 2 positions or labels from 2001-01"):
+        compare({"a": fine}, fine, time=7)
     with pytest.raises(OptionError, match="there is nothing to compare: no prediction with a target"):
         compare({"a": fine})
     with pytest.raises(VariableError, match="no variable is in the target, .* and in all predictions"):

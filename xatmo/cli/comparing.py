@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
-import pandas as pd
 import xarray as xr
 
 from xatmo import report
@@ -162,15 +161,11 @@ def _words(text: str) -> list[str]:
 
 
 def _time(text: str) -> Any:
+    """Give a position as a number; a date stays as it is, whatever the calendar."""
     try:
         return int(text)
     except ValueError:
-        pass
-    try:
-        return pd.Timestamp(text)
-    except ValueError as error:
-        message = f"--time {text!r} is neither a position nor a date such as 2006-01-01T12"
-        raise OptionError(message) from error
+        return text
 
 
 def _step(note: Note) -> Callable[[str], Any]:

@@ -25,6 +25,7 @@ _SIGNED_WORDS = (
     "vorticity", "divergence", "anomaly", "tendency", "difference", "eastward", "northward", "upward", "streamfunction",
     "velocity_potential", "increment", "bias", "geostrophic", "correction",
 )  # fmt: skip
+_DIFFERENCES = ("difference", "increment", "bias")
 _SIGNED_NAMES = {"u", "v", "w", "ua", "va", "uo", "vo", "u10", "v10", "ugos", "vgos", "d", "psi", "chi", "sla", "ssha"}
 _SUPERSCRIPT = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 
@@ -59,8 +60,13 @@ def with_units(text: str, units: object) -> str:
 
 
 def is_signed(da: xr.DataArray, low: float, high: float) -> bool:
-    """Tell whether zero is the natural middle of a field: its name says so and its values lie on both sides."""
+    """Tell whether zero is the natural middle of a field.
+
+    Its name says so and its values lie on both sides; of differences the name is enough.
+    """
     words = " ".join(str(da.attrs.get(k, "")) for k in ("standard_name", "long_name")).lower().replace(" ", "_")
+    if any(w in words for w in _DIFFERENCES) and low < high:
+        return True
     named = any(w in words for w in _SIGNED_WORDS) or str(da.name).lower() in _SIGNED_NAMES or "anomaly" in str(da.name)
     return named and low < 0 < high
 

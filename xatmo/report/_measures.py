@@ -11,7 +11,7 @@ import pandas as pd
 import xarray as xr
 
 from xatmo import cf, metrics
-from xatmo.errors import CoordinateError, XatmoError
+from xatmo.errors import CoordinateError, OptionError, XatmoError
 
 MEMBER = "member"
 METRICS = ("rmse", "mae", "bias", "correlation", "std_ratio", "ssim", "effective_resolution")
@@ -58,19 +58,30 @@ def whole(da: xr.DataArray) -> xr.DataArray:
     """Lazy fields with latitude and longitude in one chunk each, which spectra need."""
     if da.chunks is None:
         return da
-    return da.chunk(dict.fromkeys(cf.horizontal(da).dims, -1))
+    return da.chunk(dict.fromkeys(cf.horizontal(da, rings=True).dims, -1))
 
 
 def choose(da: xr.DataArray, time: Any) -> xr.DataArray:
-    """One field for maps: at a label or a position in time, the first along other dimensions."""
-    axes = cf.horizontal(da)
+    """One field for maps: at a label or a position in time, the first along other dimensions.
+
+    Raises
+    ------
+    CoordinateError
+        If there is no such time.
+    """
+    axes = cf.horizontal(da, rings=True)
     dim = time_of(da)
     if dim is not None and dim in da.dims:
-        if isinstance(time, int | np.integer):
-            da = da.isel({dim: int(time)})
-        else:
-            da = da.sel({dim: time}, method="nearest") if not isinstance(time, str) else da.sel({dim: time})
-            da = da.isel({dim: 0}) if dim in da.dims else da
+        try:
+            if isinstance(time, int | np.integer):
+                da = da.isel({dim: int(time)})
+            else:  # a string may name a whole day
+                da = da.sel({dim: time}) if isinstance(time, str) else da.sel({dim: time}, method="nearest")
+                da = da.isel({dim: 0}) if dim in da.dims else da
+        except (IndexError, KeyError, ValueError, TypeError) as error:
+            ends = f" from {da[dim].values[0]} to {da[dim].values[-1]}" if dim in da.coords and da.sizes[dim] else ""
+            message = f"time={time!r} is not there; wanted one of {da.sizes[dim]} positions or labels{ends}"
+            raise CoordinateError(message) from error
     return da.isel({d: 0 for d in da.dims if d not in axes.dims})
 
 
@@ -104,7 +115,7 @@ def measure(
     made = Measured()
     dim = time_of(target)
     if prediction is not None:
-        scored = metrics.verify(mean, target, metrics=list(names), bootstrap=bootstrap)
+        scored = _scored(mean, target, names, bootstrap)
         known = [n for n in OF_MEMBERS if n in metrics.METRICS]
         if members and known:
             scored = scored.merge(metrics.verify(field_, target, metrics=known, bootstrap=bootstrap))
@@ -129,6 +140,22 @@ def measure(
     return _computed(made)
 
 
+def _scored(prediction: xr.DataArray, target: xr.DataArray, names: Sequence[Any], bootstrap: Any) -> xr.Dataset:
+    """Scores with bounds; those that cannot have any without, where some can."""
+    try:
+        return metrics.verify(prediction, target, metrics=list(names), bootstrap=bootstrap)
+    except OptionError:
+        if bootstrap is None or len(names) < 2:
+            raise
+    parts = []
+    for name in names:
+        try:
+            parts.append(metrics.verify(prediction, target, metrics=[name], bootstrap=bootstrap))
+        except OptionError:
+            parts.append(metrics.verify(prediction, target, metrics=[name]))
+    return xr.merge(parts, combine_attrs="drop_conflicts")
+
+
 def _computed(made: Measured) -> Measured:
     """One pass over the data; where a part cannot be computed, each for itself."""
     import dask.base
@@ -150,7 +177,7 @@ def _computed(made: Measured) -> Measured:
 
 
 def _horizontal(da: xr.DataArray) -> list[Hashable]:
-    return list(cf.horizontal(da).dims)
+    return list(cf.horizontal(da, rings=True).dims)
 
 
 def _window(target: xr.DataArray, dim: Hashable) -> str | None:

@@ -17,6 +17,7 @@ from xatmo.typing import XarrayObject
 if TYPE_CHECKING:
     from xatmo.model import Model
 
+_NO_FIELDS = ("AtmoDist", "Inpainter")  # tasks that make features
 CONFIG, RUN, HISTORY = "config.json", "run.json", "history.csv"
 
 
@@ -103,7 +104,7 @@ def _resolve(
 
     model = as_model(given)
     made = None
-    if coarse is not None:
+    if coarse is not None and model.config.get("task") not in _NO_FIELDS:
         more = {"members": members} if getattr(model.network, "stochastic", False) else {}
         apply = coarse.atmo.superresolve if model.factor > 1 else coarse.atmo.apply
         made = dataset(apply(model, device=device, batch_size=batch_size, **more), variable)

@@ -165,8 +165,13 @@ def compare(
     if not runs:
         message = "compare got no runs; wanted a mapping such as {'super-resolved': prediction}"
         raise OptionError(message)
+    reserved = [n for n in runs if n in ("truth", "coarse")]
+    if reserved:
+        message = f"a run is called {reserved[0]!r}, which is the name of target= or coarse= on the page; rename it"
+        raise OptionError(message)
     if html is not None:
         require_html(Path(html))  # before the work
+    names = [metrics] if isinstance(metrics, str) or callable(metrics) else list(metrics)
     doing = step or _quietly
     truth = None if target is None else _named(target)
     single = None if truth is None or len(truth.data_vars) != 1 else str(next(iter(truth.data_vars)))
@@ -192,11 +197,11 @@ def compare(
     rows: list[dict[str, Any]] = []
     notes: list[str] = []
     if truth is not None and scored:
-        names = _variables(scored, truth, variables)
+        shown = _variables(scored, truth, variables)
         places = None if cities is False or not figures else _selection(cities)
-        for variable in names:
+        for variable in shown:
             section = _section(
-                variable, scored, truth[variable], coarse, names=metrics, bootstrap=bootstrap, time=time, places=places,
+                variable, scored, truth[variable], coarse, names=names, bootstrap=bootstrap, time=time, places=places,
                 figures=figures, doing=doing,
             )  # fmt: skip
             sections.append(section)
@@ -255,6 +260,7 @@ def _section(
     figures: bool,
     doing: Step,
 ) -> _page.Section:
+    chosen = _measures.choose(target, time)  # refuses before the work
     resampled = _measures.resampling(target, bootstrap)
     common: dict[str, Any] = {"names": names, "bootstrap": resampled, "time": time, "places": places}
     common["only_scores"] = not figures
@@ -274,7 +280,7 @@ def _section(
     if figures:
         with doing(f"{variable}: drawing"):
             field_ = _of(coarse, variable)
-            shown = None if field_ is None else _measures.choose(field_, time).compute()
+            shown = None if field_ is None else _measures.choose(field_, _label(chosen, target, time)).compute()
             album = _figures.of_variable(measured, truth, shown, _when(truth.parts.get("map")))
     rows = [row for name, m in measured.items() for row in _measures.rows_of(m.scores, name, variable)]
     notes = [f"{name}, {note}" for name, m in {"truth": truth, **measured}.items() for note in m.notes] + album.notes
@@ -286,7 +292,7 @@ def _named(target: XarrayObject) -> xr.Dataset:
 
 
 def _variables(runs: list[Run], truth: xr.Dataset, wanted: Sequence[str] | None) -> list[str]:
-    horizontal = cf.horizontal(truth).dims
+    horizontal = cf.horizontal(truth, rings=True).dims
     have = [str(n) for n in cf.variables_with(truth, horizontal, what="compare")]
     shared = [n for n in have if all(run.prediction is not None and n in run.prediction for run in runs)]
     if wanted is not None:
@@ -326,12 +332,21 @@ def _selection(cities: Any) -> Callable[[xr.DataArray], Any]:
     return at
 
 
+def _label(chosen: xr.DataArray, target: xr.DataArray, time: Any) -> Any:
+    """Label of the time that was chosen, for coarse fields that may begin earlier or end later."""
+    dim = _measures.time_of(target)
+    if dim is None or dim not in chosen.coords:
+        return time
+    value = chosen[dim].values
+    return value.item() if value.dtype == object else value[()]
+
+
 def _when(field_: xr.DataArray | None) -> str:
     from xatmo.plot.maps import label
 
     if field_ is None:
         return ""
-    axes = cf.horizontal(field_)
+    axes = cf.horizontal(field_, rings=True)
     parts = [label(n, c) for n, c in field_.coords.items() if c.ndim == 0 and n not in (axes.lat, axes.lon)]
     return ", ".join(parts)
 

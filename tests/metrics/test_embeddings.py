@@ -180,3 +180,27 @@ def test_refusals():
         metrics.project(x, 5)
     with pytest.raises(OptionError, match="method='tsne'; wanted 'random' or 'pca'"):
         metrics.project(x, 2, method="tsne")
+
+
+def test_units_of_distances():
+    x, y = (labelled(c).assign_attrs(units="K") for c in clouds())
+    assert metrics.frechet_distance(x, y).attrs["units"] == "K2"
+    assert metrics.earth_movers_distance(x, y).attrs["units"] == "K"
+    assert metrics.earth_movers_distance(x, y, metric="cosine").attrs["units"] == "1"
+    assert metrics.rv_coefficient(x, y).attrs["units"] == "1"
+
+
+@pytest.mark.slow
+def test_features_of_a_trained_encoder(tmp_path, no_compute):
+    import xatmo
+
+    flow = xatmo.datasets.barotropic(15, days=3, spin_up=2, output_every="6h", variables=["vo"])
+    fine = flow["vo"].atmo.regrid(xatmo.Grid.regular(48, 96, poles=False))
+    task = xatmo.AtmoDist(2, encoder="tiny")
+    task.fit(fine, patch_size=32, max_steps=2, batch_size=4, run_dir=tmp_path / "run", progress=False)
+    features = fine.atmo.embed(task)
+    assert metrics.frechet_distance(features, features).item() == pytest.approx(0, abs=1e-6)
+    with no_compute():
+        lazy = metrics.frechet_distance(fine.chunk(time=2).atmo.embed(task), (0.5 * fine).atmo.embed(task))
+    assert lazy.compute().item() > 0
+    assert metrics.project(features, 3, method="pca").sizes["feature"] == 3

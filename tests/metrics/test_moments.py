@@ -76,3 +76,14 @@ def test_order_is_checked():
     p, t = pair(n=2)
     with pytest.raises(OptionError, match=r"order=5; wanted 1 \(mean\) to 4"):
         metrics.moments(p, t, order=5)
+
+
+def test_large_blocks_are_worked_on_in_parts(monkeypatch):
+    from xatmo.metrics import _central
+
+    p, t = pair(n=7)
+    gap = t.where(t > -1)
+    whole, everywhere = metrics.moments(p, gap), metrics.moments(p, gap, dim=None)
+    monkeypatch.setattr(_central, "_AT_ONCE", 50)
+    xr.testing.assert_allclose(metrics.moments(p, gap), whole, rtol=1e-10)
+    xr.testing.assert_allclose(metrics.moments(p, gap, dim=None), everywhere, rtol=1e-10)

@@ -8,7 +8,7 @@ from metric_fields import box, pair
 
 import xatmo
 from xatmo import Grid, metrics
-from xatmo.errors import DimensionError, OptionError
+from xatmo.errors import DimensionError, OptionError, VariableError
 
 
 def test_power_ratio_agrees_with_pyshtools():
@@ -121,6 +121,8 @@ def test_refusals():
         metrics.semivariogram_ratio(p, t, dim="time")
     with pytest.raises(OptionError, match="power_ratio: kind='zonal'"):
         metrics.power_ratio(p, t, kind="zonal")
+    with pytest.raises(VariableError, match="no variable 'v' in this Dataset"):
+        metrics.power_ratio(xr.Dataset({"u": t, "v": t}), xr.Dataset({"u": t}), u="u", v="v")
     with pytest.raises(OptionError, match="came without two Datasets"):
         metrics.power_ratio(p, t, u="u", v="v")
 

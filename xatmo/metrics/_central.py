@@ -10,6 +10,8 @@ from xatmo.typing import Floats
 
 # What is kept of every sample: weight, mean, and the sums of the second to fourth powers of departures from it.
 PARTS = 5
+# Numbers that are worked on at once: some copies in float64 of so many are small beside a chunk.
+_AT_ONCE = 2**21
 
 
 def of_block(values: Any, weights: Any, axes: tuple[int, ...]) -> Floats:
@@ -34,7 +36,10 @@ def of_block(values: Any, weights: Any, axes: tuple[int, ...]) -> Floats:
     >>> of_block(np.array([1.0, 2.0, 6.0]), np.ones(3), (0,))
     array([[ 3.,  3., 14., 18., 98.]])
     """
-    values = np.asarray(values, dtype=np.float64)
+    values = np.asarray(values)
+    if values.size > _AT_ONCE:
+        return _of_halves(values, np.broadcast_to(weights, values.shape), axes)
+    values = values.astype(np.float64, copy=False)
     known = ~np.isnan(values)
     by = np.where(known, weights, 0.0)
     weight = by.sum(axes, keepdims=True)
@@ -44,6 +49,15 @@ def of_block(values: Any, weights: Any, axes: tuple[int, ...]) -> Floats:
     away = np.where(known, values - mean, 0.0)
     powers = [(by * away**k).sum(axes, keepdims=True) for k in (2, 3, 4)]
     return np.stack([weight, mean, *powers], axis=-1)
+
+
+def _of_halves(values: Any, weights: Any, axes: tuple[int, ...]) -> Floats:
+    axis = int(np.argmax(values.shape))
+    middle = values.shape[axis] // 2
+    cuts = [(slice(None),) * axis + (part,) for part in (slice(0, middle), slice(middle, None))]
+    halves = [of_block(values[cut], weights[cut], axes) for cut in cuts]
+    both = np.concatenate(halves, axis=axis)
+    return merge(both, (axis,)) if axis in axes else both
 
 
 def merge(parts: Any, axis: tuple[int, ...] | None = None, keepdims: bool = True) -> Floats:

@@ -12,6 +12,7 @@ import xarray as xr
 
 from xatmo._labels import require_finite, require_whole
 from xatmo.errors import DimensionError
+from xatmo.metrics._metric import UnitsRule, score_units
 from xatmo.metrics.distributions import wasserstein_distance
 from xatmo.typing import Floats
 
@@ -64,6 +65,10 @@ class Cloud:
     def features(self) -> int:
         """How many numbers to a vector."""
         return int(self.field.sizes[self.feature])
+
+    def units(self, rule: UnitsRule) -> str | None:
+        """Units of a distance."""
+        return score_units(self.field.attrs.get("units"), rule)
 
     def _last(self) -> Any:
         return self.field.transpose(..., self.feature).data

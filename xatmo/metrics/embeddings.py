@@ -68,7 +68,8 @@ def frechet_distance(prediction: Cloud, target: Cloud, *, feature: Hashable = "f
     ours, theirs = _both(prediction, target, feature, "frechet_distance", same=True)
     first, second = ours.factors(), theirs.factors()
     out = _scalar(_clouds.frechet, first, second)
-    return _result(out, "Frechet distance", cf.describe_call("metrics.frechet_distance"))
+    units = ours.units("squared")
+    return _result(out, "Frechet distance", units, cf.describe_call("metrics.frechet_distance"))
 
 
 def earth_movers_distance(
@@ -150,7 +151,8 @@ def earth_movers_distance(
         function, options = _clouds.sliced, {"number": int(n_projections), "seed": seed}
     out = _scalar(function, ours.vectors(), theirs.vectors(), **options)
     call = cf.describe_call("metrics.earth_movers_distance", metric=metric, n_projections=n_projections)
-    return _result(out, "earth mover's distance", call)
+    units = "1" if metric == "cosine" else ours.units("same")
+    return _result(out, "earth mover's distance", units, call)
 
 
 def rv_coefficient(first: Cloud, second: Cloud, *, feature: Hashable = "feature") -> xr.DataArray:
@@ -194,7 +196,7 @@ def rv_coefficient(first: Cloud, second: Cloud, *, feature: Hashable = "feature"
         message = f"rv_coefficient: {ours.number} and {theirs.number} samples came; wanted the same ones in both"
         raise DimensionError(message)
     out = _scalar(_clouds.rv, ours.vectors(), theirs.vectors())
-    return _result(out, "RV coefficient", cf.describe_call("metrics.rv_coefficient"))
+    return _result(out, "RV coefficient", "1", cf.describe_call("metrics.rv_coefficient"))
 
 
 def project(
@@ -310,5 +312,6 @@ def _array(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any
     )
 
 
-def _result(value: Any, long_name: str, call: str) -> xr.DataArray:
-    return cf.add_history(xr.DataArray(value, attrs={"long_name": long_name}), call)
+def _result(value: Any, long_name: str, units: str | None, call: str) -> xr.DataArray:
+    attrs = {"long_name": long_name} | ({} if units is None else {"units": units})
+    return cf.add_history(xr.DataArray(value, attrs=attrs), call)

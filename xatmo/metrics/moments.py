@@ -198,5 +198,8 @@ def _block(
         for k in order:
             shape[axes[k]] = array.shape[k]
         placed.append(np.transpose(array, order).reshape(shape))
-    values = np.where(np.isnan(placed[0].astype(np.float64, copy=False)), np.nan, field.astype(np.float64, copy=False))
-    return _central.of_block(values, placed[1], over)
+    other, by = placed
+    missing = np.isnan(other) if other.dtype.kind == "f" else np.zeros((1,) * number, dtype=bool)
+    if missing.any():
+        by = np.where(missing, 0.0, by)
+    return _central.of_block(field, by, over)

@@ -18,7 +18,6 @@ from xatmo.grids import Grid, coordinate_values
 from xatmo.metrics import _gazetteer
 from xatmo.metrics._pairs import Dims
 from xatmo.metrics.distributions import wasserstein
-from xatmo.spectral import _boxes
 from xatmo.typing import Floats, T, XarrayObject
 
 Places: TypeAlias = pd.DataFrame | Mapping[str, tuple[float, float]] | str | Path | None
@@ -242,7 +241,9 @@ def _extent(grid: Any) -> tuple[float, float, float, float]:
     """West, east, south and north edge of the cells in degrees."""
     if grid.is_global:
         return -180.0, 180.0, -90.0, 90.0
-    ordered = _boxes.in_order(grid)
+    from xatmo.spectral._boxes import in_order
+
+    ordered = in_order(grid)
     lat, lon = ordered.latitude_bounds, ordered.longitude_bounds
     return float(lon.min()), float(lon.max()), float(lat.min()), float(lat.max())
 
@@ -251,10 +252,12 @@ def _cells(
     grid: Grid, table: pd.DataFrame, axes: cf.Horizontal, size: int, interpolated: bool
 ) -> tuple[dict[Hashable, xr.DataArray], xr.DataArray | None]:
     """Rows and columns of the patches around places; with ``interpolated``, the weights of their four cells."""
+    from xatmo.spectral import _boxes
+
     if size > grid.nlat or size > grid.nlon:
         message = f"cities: patches of {size} x {size} cells are larger than {grid.nlat} x {grid.nlon}; wanted smaller"
         raise DimensionError(message)
-    came, grid = grid, _boxes.in_order(grid)
+    west, grid = _boxes._west(grid), _boxes.in_order(grid)
     lat, lon = (np.asarray(table[k], dtype=np.float64) for k in ("latitude", "longitude"))
     down = grid.latitude if grid.north_to_south else grid.latitude[::-1]
     row = _position(-down, -lat)
@@ -269,7 +272,7 @@ def _cells(
     rows = _inward(_first(row, size)[:, None] + np.arange(size), grid.nlat)
     columns = _first(column, size)[:, None] + np.arange(size)
     columns = columns % grid.nlon if grid.periodic else _inward(columns, grid.nlon)
-    columns = (columns + _boxes._west(came)) % grid.nlon
+    columns = (columns + west) % grid.nlon
     if not grid.north_to_south:
         rows = grid.nlat - 1 - rows
     where = {

@@ -152,7 +152,7 @@ def power_ratio(
     Dataset or DataArray
         By ``degree`` or ``wavenumber``, with ``wavelength``; NaN where the target has no power. Where two Datasets
         hold a wind, or vorticity and divergence, that pair gives one variable ``kinetic_energy``, the ratio of kinetic
-        energies of the vector. Lazy where the input is.
+        energies of the vector (`verify` takes variables one by one). Lazy where the input is.
 
     Raises
     ------
@@ -201,6 +201,8 @@ def _wind(
     if pair is None:
         found = _vorticity_pair(prediction, alone=False)
         pair = None if found is None else (found[0].name, found[1].name)
+    if u is not None:
+        cf.wind_pair(target, u=u, v=v)  # raises where the target lacks what was named
     return pair if pair is not None and all(n in target.data_vars for n in pair) else None
 
 

@@ -196,9 +196,10 @@ class Constrained(nn.Module):
     """A network whose fine fields have the means of its coarse inputs, in physical units.
 
     Its outputs, and the inputs that they are tied to, are denormalized, constrained by `constrain_blocks`, and
-    normalized again. All blocks of a cell count alike unless weights of rows are given: what is left of the cells'
-    areas, a few parts in a thousand of the differences within a cell outside the polar caps, `xatmo.regrid.constrain`
-    puts right in the fields that inference makes.
+    normalized again. A network does not know where a patch lies, so all rows of a cell count alike unless weights come
+    with the call: on the sphere the means are then off by about the difference between a cell's rows times half its
+    height in radians times the tangent of the latitude (a hundredth of that difference for 1 degree at latitude 50).
+    `xatmo.regrid.constrain` puts that right in the fields that inference makes.
 
     Parameters
     ----------

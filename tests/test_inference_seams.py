@@ -17,6 +17,7 @@ import xatmo
 from xatmo import inference
 from xatmo.errors import GridError
 from xatmo.model import Channel, Model
+from xatmo.nn.diffusion import DiffusionConfig, ResidualDiffusion
 from xatmo.nn.superres import SuperResolution, SuperResolutionConfig
 from xatmo.nn.superres.srgan import SRGAN, SRGANConfig
 
@@ -42,12 +43,15 @@ def field(
     return xr.DataArray(values, coords, ("time", "latitude", "longitude"), "t", {"units": "K"})
 
 
-def make(srgan: bool = False, **settings: Any) -> nn.Module:
+def make(srgan: bool = False, diffusion: bool = False, **settings: Any) -> nn.Module:
     """An untrained network of averages: smooth answers, far from zero, so that borders of windows would show."""
     torch.manual_seed(zlib.crc32(repr(sorted(settings.items())).encode()))
     settings = {"channels": 6, "n_blocks": 1, **settings}
     network: nn.Module
-    if srgan:
+    if diffusion:
+        mean = SuperResolutionConfig(FACTOR, **settings)
+        network = ResidualDiffusion(DiffusionConfig(mean, channels=4, n_coarse_blocks=1, n_steps=4))
+    elif srgan:
         network = SRGAN(SRGANConfig((FACTOR,), **settings))
     else:
         network = SuperResolution(SuperResolutionConfig(FACTOR, **settings))
@@ -132,7 +136,7 @@ def test_borders_of_windows_and_zero_degrees_do_not_show(name: str) -> None:
     assert all(abs(z) < LIMIT for z in found.values()), found
 
 
-@pytest.mark.parametrize("settings", [{"n_noise": 1}, {"dropout": 0.3, "mc_dropout": True}])
+@pytest.mark.parametrize("settings", [{"n_noise": 1}, {"dropout": 0.3, "mc_dropout": True}, {"diffusion": True}])
 def test_members_have_no_seams(settings: dict[str, Any]) -> None:
     made = model(make(**settings))
     found = scores(made, field(48, 120, 1, step=3.0), members=3)

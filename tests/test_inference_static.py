@@ -191,3 +191,35 @@ def test_with_static_refuses_what_cannot_serve() -> None:
         made.with_static(regrid.coarsen(ds[["z"]], 4))
     with pytest.raises(MissingValueError, match="static field 'z' holds 1 missing or infinite values"):
         made.with_static(ds[["z"]].where(ds.z > 0))
+
+
+def test_a_fitted_task_takes_its_fields_along_and_those_of_other_places(tmp_path: Path) -> None:
+    """Time windows, covariates and static fields together: trained on a box, used on the globe."""
+    rng = np.random.default_rng(0)
+    grid = xatmo.Grid.regular(48, 96, poles=False)
+    time = np.datetime64("2020-01-01", "ns") + np.arange(3) * np.timedelta64(6, "h")
+    coords = {"time": time, **grid.coords()}
+    dims = ("time", "latitude", "longitude")
+    t = xr.DataArray(rng.standard_normal((3, 48, 96), dtype="float32"), coords, dims, "t", {"units": "K"})
+    z = xr.DataArray(rng.standard_normal((48, 96), dtype="float32"), grid.coords(), dims[1:], "z", {"units": "m"})
+    box = {"latitude": slice(4, 44), "longitude": slice(8, 72)}
+    task = xatmo.SuperResolver(factor=2, channels=4, n_blocks=1, time_window=2, covariates=["hour", "latitude"])
+    task.fit(
+        t.isel(box), static=z.isel(box), max_steps=2, batch_size=2, patch_size=6, accelerator="cpu", progress=False
+    )
+    task.save(tmp_path / "m")
+    again = xatmo.load(tmp_path / "m")
+    assert [c.name for c in again.model.fine] == ["z"]
+    coarse = t.atmo.coarsen(2)
+    part = coarse.isel(latitude=slice(2, 22), longitude=slice(4, 36))
+    fine = part.atmo.superresolve(tmp_path / "m")
+    assert fine.sizes == {"time": 3, "latitude": 40, "longitude": 64}
+    np.testing.assert_allclose(part.chunk(time=1).atmo.superresolve(again), fine, atol=1e-5)
+    with pytest.raises(VariableError, match="with_static"):
+        coarse.atmo.superresolve(again)
+    globe = coarse.atmo.superresolve(again.with_static(z))
+    assert globe.sizes == t.sizes
+    edge = 2 * again.model.halo
+    inner = {"latitude": slice(edge, 40 - edge), "longitude": slice(edge, 64 - edge)}
+    assert fine.isel(inner).size > 100
+    np.testing.assert_allclose(globe.isel(box).isel(inner), fine.isel(inner), atol=1e-4)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import torch
 
     from xatmo.model import Model
+    from xatmo.typing import XarrayObject
 
 
 class Task(ABC):
@@ -96,6 +97,13 @@ class Task(ABC):
             If ``path`` exists and is not a saved model.
         """
         self.model.save(path)
+
+    def with_static(self, fine: XarrayObject) -> Self:
+        """Give this task with static fields of another region or grid, such as orography, in place of its own.
+
+        See `xatmo.model.Model.with_static` for what ``fine`` has to hold, and what is raised.
+        """
+        return type(self).of_model(self.model.with_static(fine))
 
     def __repr__(self) -> str:
         settings = ", ".join(f"{k}={v!r}" for k, v in self.config.items())

@@ -57,10 +57,10 @@ def test_fit_save_load_and_features(fitted: Inpainter, tmp_path: Path) -> None:
 def test_errors_are_in_physical_units(fitted: Inpainter) -> None:
     ds = waves()
     scores = fitted.evaluate(ds, n_patches=8, device="cpu")
-    assert scores.method.values.tolist() == ["network", "smooth", "mean"]
+    assert scores.filler.values.tolist() == ["network", "smooth", "mean"]
     assert (scores.t.attrs["units"], scores.vo.attrs["units"]) == ("K", "s-1")
     assert scores.attrs["n_patches"] == 6 * 8
-    smooth, mean = scores.sel(method="smooth"), scores.sel(method="mean")
+    smooth, mean = scores.sel(filler="smooth"), scores.sel(filler="mean")
     np.testing.assert_allclose(smooth.t / smooth.vo, 2e5, rtol=1e-3)  # the same shape in both
     np.testing.assert_allclose(mean.t, ds.t.std(), rtol=0.3)
     other = ds.assign(t=(ds.t - 273.15).assign_attrs(units="degC"))
@@ -112,7 +112,7 @@ def test_a_module_of_the_callers() -> None:
             super().__init__(2, 2, 5, padding=2)
 
     task = Inpainter.from_module(Blur(), hole=0.5).fit(waves(), **QUICK)
-    assert task.evaluate(waves(), device="cpu").sizes["method"] == 3
+    assert task.evaluate(waves(), device="cpu").sizes["filler"] == 3
     with pytest.raises(OptionError, match="Blur has no encoder with named layers"):
         waves().atmo.embed(task)
     with pytest.raises(OptionError, match=r"the module cannot read patches \(1, 1, 16, 16\)"):
@@ -130,7 +130,7 @@ def test_waves_are_filled_better_than_by_a_smooth_surface() -> None:
     task = Inpainter(encoder="tiny", hole=0.5, learning_rate=3e-3, normalization="standard")
     task.fit(waves(200), **{**QUICK, "max_steps": 300, "batch_size": 16})
     scores = task.evaluate(waves(40, seed=1), device="cpu").vo
-    assert float(scores.sel(method="network")) < 0.6 * float(scores.sel(method="smooth"))
+    assert float(scores.sel(filler="network")) < 0.6 * float(scores.sel(filler="smooth"))
 
 
 def test_what_is_refused(fitted: Inpainter) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 
-METHODS = ("network", "smooth", "mean")
+FILLERS = ("network", "smooth", "mean")
 
 
 def places(data: LaggedFields, patch: tuple[int, int], latitudes: tuple[float, float]) -> Pairing:
@@ -103,7 +103,7 @@ def smooth(fields: Array, hole: tuple[slice, slice]) -> Array:
 
 
 def filled(model: Model, source: HoledBatches, device: str) -> Iterator[tuple[Array, list[Array]]]:
-    """Give, batch by batch, what is in the hole, and what each of `METHODS` puts there, in physical units."""
+    """Give, batch by batch, what is in the hole, and what each of `FILLERS` puts there, in physical units."""
     import torch
 
     from xatmo.nn.tiled import resolve_device

@@ -64,7 +64,7 @@ class Inpainter(Task):
     >>> task = Inpainter(encoder="tiny")
     >>> task = task.fit(ds, patch_size=16, batch_size=4, max_steps=2, accelerator="cpu", progress=False)
     >>> task.evaluate(ds)["vo"].dims, ds.atmo.embed(task).sizes["feature"]
-    (('method',), 1024)
+    (('filler',), 1024)
     """
 
     name: ClassVar[str] = "Inpainter"
@@ -289,11 +289,11 @@ progress
 
         Returns
         -------
-        Dataset (method)
+        Dataset (filler)
             Each variable, in its units: the error of the ``"network"``; of a ``"smooth"`` surface, the solution of
             Laplace's equation in the hole; of the ``"mean"`` of the training.
         """
-        total, n = np.zeros((len(_holes.METHODS), len(self.model.inputs))), 0
+        total, n = np.zeros((len(_holes.FILLERS), len(self.model.inputs))), 0
         for truth, made in self._filled(ds, n_patches, latitudes, batch_size, seed, device):
             n += len(truth)
             total = total + np.stack([((filled - truth) ** 2).mean(axis=(2, 3)).sum(axis=0) for filled in made])
@@ -301,8 +301,8 @@ progress
         data = {}
         for k, channel in enumerate(self.model.inputs):
             attrs = {"long_name": "root-mean-square error in the hole"}
-            data[channel.name] = ("method", rmse[:, k], attrs | ({"units": channel.units} if channel.units else {}))
-        out = xr.Dataset(data, {"method": list(_holes.METHODS)}, {"n_patches": n})
+            data[channel.name] = ("filler", rmse[:, k], attrs | ({"units": channel.units} if channel.units else {}))
+        out = xr.Dataset(data, {"filler": list(_holes.FILLERS)}, {"n_patches": n})
         return cf.add_history(out, cf.describe_call("Inpainter.evaluate", n_patches=n_patches, seed=seed))
 
     # ------------------------------------------------------------------ its parts

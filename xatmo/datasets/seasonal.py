@@ -12,7 +12,7 @@ from xatmo.typing import Floats
 
 _LAPSE: Final = 0.0065  # K m-1
 _DECORRELATION: Final = 4.0  # days of the weather's waves
-_PREDICTABILITY: Final = 8.0  # days after which a forecast knows 1/e of them
+_PREDICTABILITY: Final = 20.0  # days after which 1/e of them is known
 _N_WAVES: Final = 12
 _DAY: Final = np.timedelta64(1, "D")
 
@@ -46,9 +46,10 @@ def seasonal(
     quarter of a degree, rows from the north. Points of the one are not centres of blocks of the other.
 
     Temperature is a seasonal cycle, stronger over land, minus 6.5 K per km of height, plus large-scale waves whose
-    amplitudes decorrelate within days, stronger over land, and twice as strong in valleys. A forecast knows the waves
-    to ``r = exp(-lead / 8 days)`` of their correlation: each member has ``r a + (1 - r^2)^(1/2) e`` with its own ``e``,
-    so that members and truth are alike. It sees smooth mountains, and drifts by -2 K within its leads.
+    amplitudes decorrelate within days, stronger over land, and twice as strong in valleys. Of the waves a part is known
+    at the start: truth and members have the amplitudes ``r s + (1 - r^2)^(1/2) e``, ``r = exp(-lead / 20 days)``, with
+    one ``s`` for all and an ``e`` for each, so that the truth is as one more member. The forecast sees smooth
+    mountains, and drifts by -2 K within its leads.
 
     Parameters
     ----------
@@ -89,12 +90,13 @@ def seasonal(
     coarse_lat, coarse_lon = np.arange(51.5, 37.5, -1.0), np.arange(3.5, 21.0, 1.0)
     waves = rng.uniform(0.15, 0.6, (2, _N_WAVES)), rng.uniform(0, 2 * np.pi, _N_WAVES)
 
-    # Amplitudes of the waves: one series through the leads of each start, and what each member makes of it.
+    # Amplitudes of the waves, a series through the leads of each start: what is known, and what becomes of it.
     memory = np.exp(-1 / _DECORRELATION)
-    truth = _series(rng, (start.size, leads, _N_WAVES), memory, axis=1)
+    signal = _series(rng, (start.size, leads, _N_WAVES), memory, axis=1)
+    chance = _series(rng, (members + 1, start.size, leads, _N_WAVES), memory, axis=2)
     known = np.exp(-np.arange(1, leads + 1) / _PREDICTABILITY)[:, None]
-    error = _series(rng, (members, start.size, leads, _N_WAVES), memory, axis=2)
-    guess = known * truth + np.sqrt(1 - known**2) * error
+    every = known * signal + np.sqrt(1 - known**2) * chance
+    truth, guess = every[0], every[1:]
 
     height, land = _terrain(fine_lat, fine_lon, detail=True)
     smooth, coarse_land = _terrain(coarse_lat, coarse_lon, detail=False)

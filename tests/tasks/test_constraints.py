@@ -13,6 +13,7 @@ import xarray as xr
 
 import xatmo
 from xatmo import regrid
+from xatmo.errors import OptionError
 from xatmo.grids import Grid
 from xatmo.model import Channel, Model
 from xatmo.nn.diffusion import DiffusionConfig, ResidualDiffusion
@@ -172,3 +173,17 @@ def test_a_module_of_the_callers() -> None:
     for kind in (None, *KINDS):
         task = xatmo.SuperResolver.from_module(module, factor=4, inputs=["q"], constraint=kind)
         assert (off(coarse.atmo.superresolve(task), coarse) < 1e-5) == (kind is not None)
+
+
+def test_constraints_come_and_go_between_trainings(tmp_path: Any) -> None:
+    fine = humidity(Grid.regular(36, 72, poles=False))
+    options: dict[str, Any] = {
+        "max_steps": 1, "patch_size": 8, "batch_size": 2, "accelerator": "cpu", "progress": False
+    }  # fmt: skip
+    free = xatmo.SuperResolver(factor=4, channels=4, n_blocks=1).fit(fine, **options)
+    tied = xatmo.SuperResolver(factor=4, channels=4, n_blocks=1, constraint="additive")
+    tied.fit(fine, initial=free, **options)
+    again = xatmo.SuperResolver(factor=4, channels=4, n_blocks=1).fit(fine, initial=tied, **options)
+    assert [type(t.model.network).__name__ for t in (tied, again)] == ["Constrained", "SuperResolution"]
+    with pytest.raises(OptionError, match=r"the outputs \['rr'\] have none among the inputs \['q'\]; leave"):
+        tied.fit(regrid.coarsen(fine, 4), target=fine.rename("rr"), **options)

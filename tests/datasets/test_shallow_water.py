@@ -325,6 +325,10 @@ def test_weather_is_realistic_at_t31():
     assert 1e-5 < rms["vo"] < 6e-5
     assert 0.05 < rms["d"] / rms["vo"] < 0.5
     assert 10 < rms["u"] < 30
+    d = (ds["d"] - ds["d"].mean("time")).values
+    assert float((d[1:] * d[:-1]).mean() / (d * d).mean()) > 0.3  # six hours later
+    power = np.cumsum(ds["d"].atmo.energy_spectrum().mean("time").values)
+    assert np.searchsorted(power, power[-1] / 2) < 24
     jets = ds["u"].mean(("time", "longitude"))
     assert float(jets.sel(latitude=slice(60, 20)).max()) > 10
     assert float(jets.sel(latitude=slice(-20, -60)).max()) > 10

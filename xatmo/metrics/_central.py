@@ -40,14 +40,25 @@ def of_block(values: Any, weights: Any, axes: tuple[int, ...]) -> Floats:
     if values.size > _AT_ONCE:
         return _of_halves(values, np.broadcast_to(weights, values.shape), axes)
     values = values.astype(np.float64, copy=False)
-    known = ~np.isnan(values)
-    by = np.where(known, weights, 0.0)
-    weight = by.sum(axes, keepdims=True)
-    safe = np.where(weight > 0, weight, 1.0)
+    missing = np.isnan(values)
+    by = np.broadcast_to(np.asarray(weights, dtype=np.float64), values.shape)
+    if missing.any():
+        by, values = np.where(missing, 0.0, by), np.where(missing, 0.0, values)
+
+    def total(*factors: Any) -> Floats:
+        return np.asarray(np.einsum(rule, *factors).reshape(shape))
+
+    letters = "".join(chr(97 + k) for k in range(values.ndim))
+    kept = "".join(c for k, c in enumerate(letters) if k not in axes)
+    rule = f"{letters},{letters}->{kept}"
+    shape = [1 if k in axes else n for k, n in enumerate(values.shape)]
+    weight = np.broadcast_to(by.sum(axes, keepdims=True), shape)
     # Two passes over a block in memory: departures of a nearly constant field keep their digits.
-    mean = (by * np.where(known, values, 0.0)).sum(axes, keepdims=True) / safe
-    away = np.where(known, values - mean, 0.0)
-    powers = [(by * away**k).sum(axes, keepdims=True) for k in (2, 3, 4)]
+    mean = total(by, values) / np.where(weight > 0, weight, 1.0)
+    away = values - mean
+    square = away * away
+    weighed = by * square
+    powers = [weighed.sum(axes, keepdims=True), total(weighed, away), total(weighed, square)]
     return np.stack([weight, mean, *powers], axis=-1)
 
 
@@ -97,9 +108,9 @@ def merge(parts: Any, axis: tuple[int, ...] | None = None, keepdims: bool = True
     out = [
         weight,
         whole,
-        (m2 + w * d**2).sum(axis, keepdims=True),
-        (m3 + 3 * d * m2 + w * d**3).sum(axis, keepdims=True),
-        (m4 + 4 * d * m3 + 6 * d**2 * m2 + w * d**4).sum(axis, keepdims=True),
+        (m2 + w * d * d).sum(axis, keepdims=True),
+        (m3 + d * (3 * m2 + w * d * d)).sum(axis, keepdims=True),
+        (m4 + d * (4 * m3 + d * (6 * m2 + w * d * d))).sum(axis, keepdims=True),
     ]
     stacked: Floats = np.stack(out, axis=-1)
     return stacked if keepdims else np.squeeze(stacked, axis=axis)

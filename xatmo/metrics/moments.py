@@ -175,7 +175,7 @@ def central_moments(
         if over:
             parts = reduction(
                 parts, chunk=_as_it_is, combine=_central.merge, aggregate=_central.merge, axis=over, dtype=np.float64,
-                meta=np.empty((0,) * (len(kept) + 1)),
+                meta=np.empty((0,) * (len(kept) + 1)), split_every=2,
             )  # fmt: skip
     else:
         parts = kernel(field.to_numpy(), np.asarray(other.data), np.asarray(by.data))

@@ -109,11 +109,22 @@ def table(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
                 cells.append({"text": "", "bounds": "", "sort": "", "best": False})
                 continue
             value, low, high = (factors[score] * row[k] for k in ("value", "lower", "upper"))
-            bounds = f"{low:.3g} to {high:.3g}" if np.isfinite(low) and np.isfinite(high) else ""
-            text = f"{value:.4g}" if np.isfinite(value) else "none"
+            bounds = f"{_number(low, 3)} to {_number(high, 3)}" if np.isfinite(low) and np.isfinite(high) else ""
+            text = _number(value, 4) if np.isfinite(value) else "none"
             cells.append({"text": text, "bounds": bounds, "sort": value, "best": name in winners[score]})
         body.append({"name": name, "cells": cells})
     return {"columns": columns, "rows": body}
+
+
+def _number(value: float, digits: int) -> str:
+    """Write a number with some digits, and thousands without an exponent.
+
+    Examples
+    --------
+    >>> _number(2221.4, 3), _number(0.92345, 3), _number(7.7e-6, 3)
+    ('2221', '0.923', '7.7e-06')
+    """
+    return f"{value:.0f}" if 1e3 <= abs(value) < 1e6 else f"{value:.{digits}g}"
 
 
 def _with_units(text: str, units: str) -> str:
@@ -131,7 +142,7 @@ def _shown(value: Any) -> str:
 def _described(truth: xr.Dataset) -> str:
     from xatmo.plot.maps import label
 
-    parts = [f"{n} {d}" for d, n in truth.sizes.items()]
+    parts = [f"{d} {n}" for d, n in truth.sizes.items()]
     times = next((truth[c] for c in truth.coords if truth[c].dtype.kind == "M" and truth[c].ndim == 1), None)
     if times is not None and times.size:
         parts.append(f"{label('time', times[0])} to {label('time', times[-1])}")

@@ -15,6 +15,7 @@ from torch import nn
 from xatmo import inference
 from xatmo.grids import Grid
 from xatmo.model import Channel, Model
+from xatmo.nn.superres import SuperResolution, SuperResolutionConfig
 from xatmo.nn.tiled import CPU_BATCH_POINTS
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -84,8 +85,64 @@ def rows(quick: bool = False) -> list[Row]:
     windows = math.ceil(720 / (PATCH - OVERLAP)) * math.ceil((360 - OVERLAP) / (PATCH - OVERLAP)) * len(globe)
     name = f"tiled inference, {len(globe)} x 360 x 720, {windows} windows of {PATCH} sharing {OVERLAP}, threaded"
     found.append(Row(name, ours * 1e3, peer * 1e3, "bare torch loop", wanted="<= 1.1"))
+    found += [_members(repeats, quick=quick), _time_windows(repeats, quick=quick)]
     found.append(_distributed(model, repeats, quick=quick))
     return found
+
+
+def _refining(**settings: int) -> Model:
+    torch.manual_seed(0)
+    config = SuperResolutionConfig(2, channels=16, n_blocks=1, **settings)
+    patch = {"lat": 48, "lon": 48}
+    if "time_window" in settings:
+        patch["time"] = settings["time_window"]
+    channel = (Channel("t", "1"),)
+    network = SuperResolution(config).eval()
+    return Model(network, {"network": config.to_dict()}, channel, channel, factor=2, patch_size=patch)
+
+
+def _shares(model: Model) -> dict[str, dict[str, int]]:
+    both = 2 * model.halo
+    return {"patch_size": {"lat": 48, "lon": 48}, "overlap": {"lat": both, "lon": both}}
+
+
+def _members(repeats: int, *, quick: bool) -> Row:
+    """Noise that is a function of place, in batches, against noise drawn window by window."""
+    members, da, model = 4, _field(1 if quick else 2, 90, 180, whole=True), _refining(n_noise=1)
+    lazy = inference.predict(da.chunk(time=1), model, members=members, **_shares(model))
+    n, batch = _windows(model) * len(da) * members, max(1, CPU_BATCH_POINTS // 96**2)
+
+    def loop() -> None:
+        with torch.inference_mode():
+            for k in range(0, n, batch):
+                here = min(batch, n - k)
+                model.network(torch.zeros(here, 1, 48, 48), noise=torch.randn(here, 1, 96, 96))
+
+    ours, peer = in_turn(lazy.compute, loop, repeats=repeats)
+    name = f"{members} members of {len(da)} x 90 x 180 refined by 2, {n} windows, threaded"
+    return Row(name, ours * 1e3, peer * 1e3, "bare torch loop", wanted="<= 1.25")
+
+
+def _time_windows(repeats: int, *, quick: bool) -> Row:
+    """Every frame with its whole past, against a bare loop over as many windows."""
+    da, model = _field(4 if quick else 8, 90, 180, whole=True), _refining(time_window=3)
+    hours = np.datetime64("2000-01-01", "ns") + np.arange(len(da)) * np.timedelta64(1, "h")
+    lazy = inference.predict(da.assign_coords(time=hours).chunk(time=2), model, **_shares(model))
+    n = _windows(model) * (len(da) - 2)
+
+    def loop() -> None:
+        with torch.inference_mode():
+            for _ in range(n):
+                model.network(torch.zeros(1, 1, 3, 48, 48))
+
+    ours, peer = in_turn(lazy.compute, loop, repeats=repeats)
+    name = f"time windows of 3, {len(da)} x 90 x 180 refined by 2, {n} windows, threaded"
+    return Row(name, ours * 1e3, peer * 1e3, "bare torch loop", wanted="<= 1.25")
+
+
+def _windows(model: Model) -> int:
+    stride = 48 - 2 * model.halo
+    return (1 + math.ceil((90 - 48) / stride)) * math.ceil(180 / stride)
 
 
 def _distributed(model: Model, repeats: int, *, quick: bool) -> Row:

@@ -164,6 +164,32 @@ def test_a_generator_starts_from_a_fitted_one(tmp_path: Path) -> None:
         SuperResolver(2, **TINY).fit(fine, **QUICK, initial=bare)
 
 
+@pytest.mark.slow
+def test_adversarial_training_brings_back_the_smallest_resolved_scales() -> None:
+    """With what is chosen where nothing is said, beside the same generator trained on squared errors."""
+    from xatmo.datasets import barotropic
+
+    flow = barotropic(42, days=20, output_every="12h", spin_up=10, seed=1, variables=("vo",))["vo"]
+    train, test = (flow.isel(latitude=slice(8, 56), time=times) for times in (slice(0, 30), slice(33, None)))
+    coarse = test.atmo.coarsen(4)  # 32 cells around the globe
+
+    def power(field: xr.DataArray) -> float:
+        rows = field.transpose("time", "latitude", "longitude").values
+        return float((abs(np.fft.rfft(rows, axis=-1)[..., 11:16]) ** 2).mean())
+
+    fit = {"patch_size": 8, "batch_size": 4, "max_steps": 200, "precision": "32-true"}
+    ratios, errors = [], []
+    for adversarial in (False, True):
+        task = SuperResolver(4, channels=16, n_blocks=1, loss="mse", adversarial=adversarial)
+        made = coarse.atmo.superresolve(task.fit(train, **{**QUICK, **fit}))
+        ratios.append(power(made) / power(test))
+        errors.append(float(np.sqrt(((made - test) ** 2).mean())))
+    print(f"power over truth {ratios}, error {errors}")
+    assert ratios[0] < 0.85
+    assert 1 / 1.2 < ratios[1] < 1.2
+    assert errors[0] < errors[1] < 1.2 * errors[0]
+
+
 class Generator(torch.nn.Module):
     """A module of a caller's, that takes static fields."""
 

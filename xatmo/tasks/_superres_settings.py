@@ -84,14 +84,19 @@ def _training_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
         return optimizer
     found: dict[str, Any] = {
         "optimizer": "adam", "learning_rate": [1e-3, 1e-3], "schedule": "one-cycle", "pretrain": 0.5,
-        "optimizer_settings": {"betas": [0.5, 0.99]}, "adversarial_weight": 0.01, "criterion": "cross_entropy",
-        "penalty": 0.01, "average": 0.99, "keep": "last", "gate": False,
+        "optimizer_settings": {"betas": [0.5, 0.99]}, "adversarial_weight": 0.03, "criterion": "relativistic",
+        "penalty": 0.1, "average": 0.99, "keep": "last", "gate": False,
         "discriminator": {"kind": "conditional", "channels": 32, "n_blocks": 2, "dropout": 0.0},
     }  # fmt: skip
     if published:
-        found |= {"schedule": "constant", "penalty": 0.0, "average": 0}
+        found |= {"schedule": "constant", "criterion": "cross_entropy", "penalty": 0.0, "average": 0}
     if config["compat"] == "dl4ds":
-        found |= {"learning_rate": [2e-4, 2e-4], "pretrain": 0, "optimizer_settings": {"betas": [0.5, 0.999]}}
+        found |= {
+            "adversarial_weight": 0.01,
+            "learning_rate": [2e-4, 2e-4],
+            "pretrain": 0,
+            "optimizer_settings": {"betas": [0.5, 0.999]},
+        }
         found["discriminator"] = {"kind": "conditional", "channels": 32, "n_blocks": 4, "compat": "dl4ds"}
     elif config["backbone"] == "srgan":
         found |= {"learning_rate": [1e-4, 1e-4], "pretrain": 0.25, "optimizer_settings": {"betas": [0.9, 0.999]}}

@@ -152,9 +152,10 @@ class SuperResolver(Task):
     ``schedule``            "one-cycle"         "constant"                      "constant"
     ``betas``               (0.5, 0.99)         (0.9, 0.999)                    (0.5, 0.999)
     ``pretrain``            0.5                 0.25                            0
-    ``adversarial_weight``  0.01                0.001                           0.01
+    ``adversarial_weight``  0.03                0.001                           0.01
+    ``criterion``           "relativistic"      "cross_entropy"                 "cross_entropy"
     ``gate``                False               (0.46, 0.6)                     False
-    ``penalty``             0.01                0                               0
+    ``penalty``             0.1                 0                               0
     ``average``             0.99                0                               0
     ``discriminator``       conditional, small  srgan                           conditional, with its sigmoid
     ======================  ==================  ==============================  =========================

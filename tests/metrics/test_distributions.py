@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import scipy.stats
@@ -74,8 +76,6 @@ def test_wasserstein_refuses():
         metrics.wasserstein(p, t, weights=xr.DataArray(np.ones(24), dims="longitude"))
     with pytest.raises(OptionError, match="of all values along"):
         metrics.verify(p, t, metrics="wasserstein", bootstrap={"dim": "time"})
-    from functools import partial
-
     with pytest.raises(OptionError, match="call it by itself"):
         metrics.verify(p, t, metrics=partial(metrics.wasserstein, paired=False))
 

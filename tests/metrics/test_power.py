@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pyshtools
 import pytest
@@ -123,6 +125,8 @@ def test_refusals():
         metrics.power_ratio(p, t, kind="zonal")
     with pytest.raises(VariableError, match="no variable 'v' in this Dataset"):
         metrics.power_ratio(xr.Dataset({"u": t, "v": t}), xr.Dataset({"u": t}), u="u", v="v")
+    with pytest.raises(OptionError, match="verify takes variables one by one"):
+        metrics.verify(p, t, metrics=partial(metrics.power_ratio, u="u", v="v"))
     with pytest.raises(OptionError, match="came without two Datasets"):
         metrics.power_ratio(p, t, u="u", v="v")
 
@@ -136,8 +140,6 @@ def test_bounds_by_bootstrap():
 
 
 def test_coherence_by_verify():
-    from functools import partial
-
     p, t = pair(n=8, nlat=25, nlon=48)
     score = partial(metrics.effective_resolution, criterion="coherence")
     found = metrics.verify(p, t, metrics=score)["effective_resolution"]

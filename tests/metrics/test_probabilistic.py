@@ -151,6 +151,8 @@ def test_spread_of_a_calibrated_ensemble_matches_its_error():
         error = (p.mean("member") - t).values[inside]
         assert binned["error"].values[k] == pytest.approx(np.sqrt((error**2).mean()))
     np.testing.assert_array_equal(binned["right"], edges[1:])
+    with pytest.raises(OptionError, match="bins sort points by their spread; call it by itself"):
+        p.atmo.verify(t, metrics=partial(metrics.spread_skill, bins=edges))
     with pytest.raises(OptionError, match="wanted rising edges of the spread"):
         metrics.spread_skill(p, t, bins=[1.0, 0.0])
 

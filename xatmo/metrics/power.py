@@ -29,6 +29,9 @@ def _powers(pair: Pair, what: str) -> list[xr.DataArray]:
 
 
 def _ratio_fields(pair: Pair) -> list[xr.DataArray]:
+    if pair.options.get("u") is not None or pair.options.get("v") is not None:
+        message = "power_ratio: verify takes variables one by one; call it by itself for the kinetic energy of u and v"
+        raise OptionError(message)
     return _powers(pair, "power_ratio")
 
 

@@ -295,6 +295,9 @@ def _corrected(means: Means, members: int) -> tuple[xr.DataArray, xr.DataArray]:
 
 
 def _ratio(means: Means, pair: Pair) -> xr.DataArray:
+    if pair.options.get("bins") is not None:
+        message = "spread_skill: bins sort points by their spread; call it by itself, not in verify"
+        raise OptionError(message)
     members = pair.prediction.sizes[member_dim(pair.prediction, what="spread_skill")]
     spread, error = _corrected(means, members)
     return spread / error.where(error > 0)

@@ -139,7 +139,7 @@ def test_the_page_holds_all_figures_and_fetches_nothing(trained: Path, tmp_path:
 def test_the_best_of_each_score_is_marked_and_ensembles_are_scored_as_such() -> None:
     fine = truth(times=6, nlat=8)
     rng = np.random.default_rng(1)
-    members = xr.concat([shifted(fine, 0.0) + rng.normal(size=fine.shape) for _ in range(3)], "member")
+    members = xr.concat([shifted(fine, 0.0) + rng.normal(size=fine.shape) for _ in range(3)], "number")
     members.attrs = fine.attrs
     found = compare(
         {"members": members, "warm": shifted(fine, 3)}, fine, metrics=["rmse", "std_ratio"], cities=False,

@@ -77,7 +77,7 @@ def test_members_are_lines_or_maps(pair: tuple[xr.DataArray, xr.DataArray]) -> N
     assert ax.get_ylabel() == "t (K)"
     black = next(line for line in ax.lines if line.get_label() == "truth")
     np.testing.assert_allclose(black.get_ydata(), truth.isel(latitude=3, longitude=4))
-    axes = members.isel(time=0).atmo.plot.members(truth=truth.isel(time=0), n=2)
+    axes = members.isel(time=0).rename(member="number").atmo.plot.members(truth=truth.isel(time=0), n=2)
     drawn(axes)
     assert [a.get_title() for a in axes] == [
         "truth", "mean of the members", "member 0", "member 1", "spread of the members",

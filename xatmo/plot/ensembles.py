@@ -17,7 +17,8 @@ from xatmo.typing import XarrayObject
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-MEMBER, RANK = "member", "rank"
+RANK = "rank"
+_MEMBERS = ("member", "members", "realization", "ensemble", "number", "ens")
 _SPREAD, _ERROR = ("spread",), ("error", "rmse", "skill")
 
 
@@ -175,7 +176,7 @@ def members(
     Parameters
     ----------
     prediction : DataArray
-        With ``member``, and either one more dimension or latitude and longitude.
+        With ``member`` (or ``realization``, ``number``), and either one more dimension or latitude and longitude.
     truth : DataArray, optional
         The same without ``member``.
     ax : Axes, optional
@@ -203,18 +204,19 @@ def members(
     >>> members(da, da.mean("member")).get_ylabel()
     't2m (K)'
     """
-    if MEMBER not in prediction.dims:
-        message = f"members draws the dimension {MEMBER!r}; {prediction.dims} came. Ask a model for them with members="
+    member = member_dim(prediction)
+    if member is None:
+        message = f"members draws the dimension 'member'; {prediction.dims} came. Ask a model for them with members="
         raise DimensionError(message)
-    field = prediction.squeeze([d for d in prediction.dims if d != MEMBER and prediction.sizes[d] == 1])
-    others = [d for d in field.dims if d != MEMBER]
+    field = prediction.squeeze([d for d in prediction.dims if d != member and prediction.sizes[d] == 1])
+    others = [d for d in field.dims if d != member]
     if len(others) == 1 and not _is_field(field):
-        return _spaghetti(field, truth, others[0], ax, title)
-    mean, spread = field.mean(MEMBER, keep_attrs=True), field.std(MEMBER, ddof=1, keep_attrs=True)
+        return _spaghetti(field, truth, member, others[0], ax, title)
+    mean, spread = field.mean([member], keep_attrs=True), field.std([member], ddof=1, keep_attrs=True)
     spread = spread.assign_attrs(long_name="spread", standard_name="")
     panels = ({} if truth is None else {"truth": truth.squeeze()}) | {"mean of the members": mean}
-    panels |= {f"member {field[MEMBER].values[i] if MEMBER in field.coords else i}": field.isel({MEMBER: i})
-               for i in range(min(n, field.sizes[MEMBER]))}  # fmt: skip
+    panels |= {f"member {field[member].values[i] if member in field.coords else i}": field.isel({member: i})
+               for i in range(min(n, field.sizes[member]))}  # fmt: skip
     return maps.maps(
         panels | {"spread of the members": spread},
         groups={"spread of the members": "spread"},
@@ -224,11 +226,16 @@ def members(
 
 
 def _spaghetti(
-    field: xr.DataArray, truth: xr.DataArray | None, along: Hashable, ax: Axes | None, title: str | None
+    field: xr.DataArray,
+    truth: xr.DataArray | None,
+    member: Hashable,
+    along: Hashable,
+    ax: Axes | None,
+    title: str | None,
 ) -> Axes:
     if ax is None:
         _, ax = plt.subplots(figsize=(7.2, 3.8), layout="constrained")
-    values = np.asarray(field.transpose(along, MEMBER).values, dtype=float)
+    values = np.asarray(field.transpose(along, member).values, dtype=float)
     x: Any = field[along].values if along in field.coords else np.arange(field.sizes[along])
     hours = x.dtype.kind == "m"
     x = x / np.timedelta64(1, "h") if hours else x
@@ -248,6 +255,12 @@ def _spaghetti(
 
 
 # ---------------------------------------------------------------------- pieces
+def member_dim(da: xr.DataArray) -> Hashable | None:
+    """Dimension of the members: by its standard name ``realization``, or by a usual name; None if there is none."""
+    told = [d for d in da.dims if d in da.coords and da[d].attrs.get("standard_name") == "realization"]
+    return next(iter([*told, *(d for name in _MEMBERS for d in da.dims if str(d).lower() == name)]), None)
+
+
 def _is_field(da: xr.DataArray) -> bool:
     try:
         cf.horizontal(da, rings=True)

@@ -13,7 +13,6 @@ import xarray as xr
 from xatmo import cf, metrics
 from xatmo.errors import CoordinateError, OptionError, XatmoError
 
-MEMBER = "member"
 METRICS = ("rmse", "mae", "bias", "correlation", "std_ratio", "ssim", "effective_resolution")
 OF_MEMBERS = ("crps", "spread_skill")
 # Which value of a score is best: the lowest, the highest, or the nearest to a number.
@@ -42,6 +41,13 @@ def time_of(da: xr.DataArray) -> Hashable | None:
     except (CoordinateError, IndexError):
         return None
     return dim
+
+
+def member_of(da: xr.DataArray) -> Hashable | None:
+    """Dimension of members, or None."""
+    from xatmo.plot.ensembles import member_dim
+
+    return member_dim(da)
 
 
 def resampling(da: xr.DataArray, given: Mapping[str, Any] | str | None) -> dict[str, Any] | None:
@@ -109,9 +115,10 @@ def measure(
     What fails is left out, with a note that says why; scores that fail are an error.
     """
     wanted: dict[str, Callable[[], Any]] = {}
-    members = prediction is not None and MEMBER in prediction.dims
+    member = None if prediction is None else member_of(prediction)
+    members = member is not None
     field_ = whole(target if prediction is None else prediction)
-    mean = field_.mean(MEMBER, keep_attrs=True) if members else field_
+    mean = field_ if member is None else field_.mean([member], keep_attrs=True)
     made = Measured()
     dim = time_of(target)
     if prediction is not None:
@@ -131,7 +138,7 @@ def measure(
     wanted["spectrum"] = lambda: mean_spectrum(field_)
     wanted["map"] = lambda: choose(field_, time)
     if places is not None:
-        wanted["places"] = lambda: places(field_.isel({MEMBER: 0}) if members else field_)
+        wanted["places"] = lambda: places(field_.isel({member: 0}) if members else field_)
     for part, make in wanted.items():
         try:
             made.parts[part] = make()

@@ -75,7 +75,7 @@ class Positions:
 
     def frame(self, at: Sequence[int]) -> Keys:
         """Key of one point of the dimensions that are looped over."""
-        return join(np.uint64(0), *(k[i] for k, i in zip(self.extras, at, strict=True)))
+        return join(np.zeros((), np.uint64), *(k[i] for k, i in zip(self.extras, at, strict=True)))
 
 
 NOWHERE = Positions((), ())

@@ -193,6 +193,17 @@ def score_units(units: Any, rule: UnitsRule) -> str | None:
         return f"({units})2"
 
 
+def themselves(*values: Floats) -> tuple[Floats, ...]:
+    """Statistics that are the fields themselves."""
+    return values
+
+
+def only_mean(means: Means, _: Pair) -> xr.DataArray:
+    """Score that is the mean of the only statistic."""
+    (mean,) = means.values()
+    return mean
+
+
 def long_name_of(what: str, field: xr.DataArray) -> str:
     """Long name of a statistic of a field."""
     of = field.attrs.get("long_name") or field.attrs.get("standard_name") or field.name

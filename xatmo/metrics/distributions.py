@@ -14,7 +14,16 @@ from xatmo._labels import restore_order
 from xatmo.errors import DimensionError, OptionError
 from xatmo.metrics._aggregate import Weights, add_up, resolve_weights
 from xatmo.metrics._compare import gathered
-from xatmo.metrics._metric import Means, Metric, Pair, evaluate, labelled, long_name_of, score_units
+from xatmo.metrics._metric import (
+    Metric,
+    Pair,
+    evaluate,
+    labelled,
+    long_name_of,
+    only_mean,
+    score_units,
+    themselves,
+)
 from xatmo.metrics._pairs import Dims, fields, match, reduced_dims
 from xatmo.typing import Floats, T, XarrayObject
 
@@ -127,17 +136,15 @@ def _distances(pair: Pair) -> list[xr.DataArray]:
     return [found]
 
 
-def _itself(values: Floats) -> tuple[Floats]:
-    return (values,)
-
-
-def _only(means: Means, _: Pair) -> xr.DataArray:
-    (mean,) = means.values()
-    return mean
-
-
 WASSERSTEIN = Metric(
-    "wasserstein", "Wasserstein-1 distance", ("distance",), _itself, _only, "same", fields=_distances, samples=True
+    "wasserstein",
+    "Wasserstein-1 distance",
+    ("distance",),
+    themselves,
+    only_mean,
+    "same",
+    fields=_distances,
+    samples=True,
 )
 
 

@@ -13,7 +13,7 @@ from xatmo._labels import require_whole
 from xatmo.errors import DimensionError, OptionError
 from xatmo.grids import Grid
 from xatmo.metrics._aggregate import Weights, resolve_weights
-from xatmo.metrics._metric import Means, Metric, Pair, evaluate
+from xatmo.metrics._metric import Metric, Pair, evaluate, only_mean, themselves
 from xatmo.metrics._pairs import Dims, axes_of
 from xatmo.metrics.pointwise import target_range
 from xatmo.metrics.structural import _image_dims
@@ -156,15 +156,9 @@ def _values(pair: Pair) -> list[xr.DataArray]:
     return [values]
 
 
-def _itself(values: Floats) -> tuple[Floats]:
-    return (values,)
-
-
-def _mean(means: Means, _: Pair) -> xr.DataArray:
-    return means["ms_ssim"]
-
-
-MS_SSIM = Metric("ms_ssim", "multi-scale structural similarity", ("ms_ssim",), _itself, _mean, "1", fields=_values)
+MS_SSIM = Metric(
+    "ms_ssim", "multi-scale structural similarity", ("ms_ssim",), themselves, only_mean, "1", fields=_values
+)
 
 
 def ms_ssim(

@@ -15,7 +15,7 @@ import xarray as xr
 
 from xatmo.errors import OptionError
 from xatmo.metrics._aggregate import Weights
-from xatmo.metrics._metric import Means, Metric, Pair, evaluate
+from xatmo.metrics._metric import Means, Metric, Pair, evaluate, only_mean
 from xatmo.metrics._pairs import Dims
 from xatmo.typing import Floats, T, XarrayObject
 
@@ -86,11 +86,6 @@ def _error_and_spread(p: Floats, t: Floats, climatology: Floats | None = None) -
     return (p - t) ** 2, away, away**2
 
 
-def _first(means: Means, _: Pair) -> xr.DataArray:
-    (mean,) = means.values()
-    return mean
-
-
 def _root(means: Means, _: Pair) -> xr.DataArray:
     (mean,) = means.values()
     return _sqrt(mean)
@@ -159,10 +154,10 @@ def _psnr(m: Means, pair: Pair) -> xr.DataArray:
     return out
 
 
-MSE = Metric("mse", "mean square error", ("e",), _squared_error, _first, "squared")
+MSE = Metric("mse", "mean square error", ("e",), _squared_error, only_mean, "squared")
 RMSE = Metric("rmse", "root mean square error", ("e",), _squared_error, _root)
-MAE = Metric("mae", "mean absolute error", ("e",), _absolute_error, _first)
-BIAS = Metric("bias", "mean error", ("e",), _error, _first)
+MAE = Metric("mae", "mean absolute error", ("e",), _absolute_error, only_mean)
+BIAS = Metric("bias", "mean error", ("e",), _error, only_mean)
 CORRELATION = Metric("correlation", "correlation", _MOMENTS, _moments, _correlation, "1")
 STD_RATIO = Metric(
     "std_ratio", "ratio of standard deviations, prediction to target,", _MOMENTS, _moments, _std_ratio, "1"

@@ -11,10 +11,10 @@ import xarray as xr
 from xatmo import cf
 from xatmo.errors import DimensionError, OptionError
 from xatmo.metrics._aggregate import in_one_chunk
-from xatmo.metrics._metric import Means, Metric, Pair, evaluate, labelled
+from xatmo.metrics._metric import Means, Metric, Pair, evaluate, labelled, themselves
 from xatmo.metrics._pairs import Dims, match, reduced_dims
 from xatmo.metrics.spectral import checked
-from xatmo.typing import Floats, SpectrumKind, T, XarrayObject
+from xatmo.typing import SpectrumKind, T, XarrayObject
 
 _AXES = ("degree", "wavenumber")
 
@@ -66,10 +66,6 @@ def _semivariograms(pair: Pair) -> list[xr.DataArray]:
     ]
 
 
-def _themselves(*spectra: Floats) -> tuple[Floats, ...]:
-    return spectra
-
-
 # ---------------------------------------------------------------------- scores of means
 def _over(means: Means, _: Pair) -> xr.DataArray:
     first, target = means.values()
@@ -103,20 +99,20 @@ def _decibels(means: Means, pair: Pair) -> xr.DataArray:
 
 
 POWER_RATIO = Metric(
-    "power_ratio", "power of the prediction over that of the target", ("prediction", "target"), _themselves, _over, "1",
+    "power_ratio", "power of the prediction over that of the target", ("prediction", "target"), themselves, _over, "1",
     fields=_ratio_fields,
 )  # fmt: skip
 NORMALIZED_SPECTRAL_ERROR = Metric(
-    "normalized_spectral_error", "power of the error over that of the target", ("error", "target"), _themselves, _over,
+    "normalized_spectral_error", "power of the error over that of the target", ("error", "target"), themselves, _over,
     "1", fields=_error_fields,
 )  # fmt: skip
 LOG_SPECTRAL_DISTANCE = Metric(
-    "log_spectral_distance", "log spectral distance", ("prediction", "target"), _themselves, _decibels, "dB",
+    "log_spectral_distance", "log spectral distance", ("prediction", "target"), themselves, _decibels, "dB",
     fields=_distance_fields,
 )  # fmt: skip
 SEMIVARIOGRAM_RATIO = Metric(
     "semivariogram_ratio", "semivariogram of the prediction over that of the target", ("prediction", "target"),
-    _themselves, _over, "1", fields=_semivariograms,
+    themselves, _over, "1", fields=_semivariograms,
 )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from xatmo.errors import DimensionError, OptionError
 from xatmo.metrics._aggregate import Weights, add_up, resolve_weights
 from xatmo.metrics._compare import Compared, compare, gathered
 from xatmo.metrics._members import crps_of, energy_of, estimator_of, member_dim, spread_of
-from xatmo.metrics._metric import Means, Metric, Pair, evaluate
+from xatmo.metrics._metric import Means, Metric, Pair, evaluate, only_mean, themselves
 from xatmo.metrics._pairs import Dims, axes_of
 from xatmo.typing import Floats, T, XarrayObject
 
@@ -45,15 +45,6 @@ def over_members(
     return found
 
 
-def _first(means: Means, _: Pair) -> xr.DataArray:
-    (mean,) = means.values()
-    return mean
-
-
-def _itself(values: Floats) -> tuple[Floats]:
-    return (values,)
-
-
 def _member_kept(pair: Pair, *, what: str, least: int) -> Hashable:
     member = member_dim(pair.prediction, what=what, least=least)
     if member in pair.dims or member in pair.target.dims:
@@ -69,7 +60,7 @@ def _crps(pair: Pair) -> list[xr.DataArray]:
     return [over_members(partial(crps_of, fair=fair), pair.prediction, pair.target, member=member)]
 
 
-CRPS = Metric("crps", "continuous ranked probability score", ("crps",), _itself, _first, "same", fields=_crps)
+CRPS = Metric("crps", "continuous ranked probability score", ("crps",), themselves, only_mean, "same", fields=_crps)
 
 _DOC = """
     Parameters
@@ -169,7 +160,7 @@ def _energy_block(members: Any, target: Any, *, weights: Any, dims: int, fair: b
     return energy_of(x, target.reshape(*target.shape[: target.ndim - dims], -1), weights, fair=fair)
 
 
-ENERGY_SCORE = Metric("energy_score", "energy score", ("score",), _itself, _first, "same", fields=_energy)
+ENERGY_SCORE = Metric("energy_score", "energy score", ("score",), themselves, only_mean, "same", fields=_energy)
 
 
 def energy_score(
@@ -248,7 +239,7 @@ def _brier(pair: Pair) -> list[xr.DataArray]:
     return [over_members(partial(_brier_block, fair=fair), pair.prediction, pair.target, levels, member=member)]
 
 
-BRIER_SCORE = Metric("brier_score", "Brier score", ("score",), _itself, _first, "1", fields=_brier)
+BRIER_SCORE = Metric("brier_score", "Brier score", ("score",), themselves, only_mean, "1", fields=_brier)
 
 
 def brier_score(

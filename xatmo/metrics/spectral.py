@@ -11,7 +11,7 @@ import xarray as xr
 
 from xatmo.errors import DimensionError, OptionError
 from xatmo.metrics._aggregate import in_one_chunk
-from xatmo.metrics._metric import Means, Metric, Pair, evaluate
+from xatmo.metrics._metric import Means, Metric, Pair, evaluate, themselves
 from xatmo.metrics._pairs import Dims
 from xatmo.typing import Floats, SpectrumKind, T, XarrayObject
 
@@ -65,10 +65,6 @@ def _cross_spectra(pair: Pair) -> list[xr.DataArray]:
     out = spectral.cross_spectrum(prediction.astype(np.float64), target.astype(np.float64), **settings)
     quadrature = out["quadrature"] if "quadrature" in out else xr.zeros_like(out["cross"])
     return [out["cross"], quadrature, out["power"], out["power_other"]]
-
-
-def _themselves(*spectra: Floats) -> tuple[Floats, ...]:
-    return spectra
 
 
 def crossing(curve: Floats, wavelength: Floats, threshold: float, start: Any = 0) -> Any:
@@ -161,7 +157,7 @@ def _score(means: Means, pair: Pair) -> xr.DataArray:
 
 
 EFFECTIVE_RESOLUTION = Metric(
-    "effective_resolution", "effective resolution", ("first", "target"), _themselves, _score, "m", fields=_spectra
+    "effective_resolution", "effective resolution", ("first", "target"), themselves, _score, "m", fields=_spectra
 )
 _BY_COHERENCE = replace(EFFECTIVE_RESOLUTION, means=("cross", "quadrature", "power", "target"), fields=_cross_spectra)
 

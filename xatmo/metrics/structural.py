@@ -12,7 +12,7 @@ from xatmo._labels import require_whole
 from xatmo.errors import DimensionError, OptionError
 from xatmo.grids import Grid
 from xatmo.metrics._aggregate import Weights
-from xatmo.metrics._metric import Means, Metric, Pair, evaluate
+from xatmo.metrics._metric import Metric, Pair, evaluate, only_mean, themselves
 from xatmo.metrics._pairs import Dims, axes_of
 from xatmo.metrics.pointwise import target_range
 from xatmo.typing import Floats, T, XarrayObject
@@ -113,15 +113,7 @@ def _image_dims(pair: Pair, what: str = "ssim") -> tuple[Hashable, Hashable, boo
     return axes.lat_dim, axes.lon_dim, Grid.of(pair.prediction).periodic
 
 
-def _itself(values: Floats) -> tuple[Floats]:
-    return (values,)
-
-
-def _mean(means: Means, _: Pair) -> xr.DataArray:
-    return means["ssim"]
-
-
-SSIM = Metric("ssim", "structural similarity", ("ssim",), _itself, _mean, "1", fields=_maps)
+SSIM = Metric("ssim", "structural similarity", ("ssim",), themselves, only_mean, "1", fields=_maps)
 
 
 def ssim(

@@ -18,7 +18,7 @@ from xatmo.errors import CoordinateError, DimensionError, OptionError
 from xatmo.grids import Grid
 from xatmo.metrics._aggregate import Weights, add_up, resolve_weights
 from xatmo.metrics._compare import Compared, compare
-from xatmo.metrics._metric import labelled, long_name_of, score_units
+from xatmo.metrics._metric import labelled, long_name_of, score_units, themselves
 from xatmo.metrics._pairs import Dims, axes_of, reduced_dims
 from xatmo.metrics.distributions import _each
 from xatmo.typing import Floats, T, XarrayObject
@@ -100,11 +100,7 @@ def _variation(
         raise DimensionError(message)
     sizes = _sizes(field, axes, spacing, what=what)
     by = resolve_weights(field, dims, weights, what=what)
-    return add_up([sizes], ["variation"], _itself, dims, by).means()["variation"]
-
-
-def _itself(values: Floats) -> tuple[Floats]:
-    return (values,)
+    return add_up([sizes], ["variation"], themselves, dims, by).means()["variation"]
 
 
 def _variation_units(units: Any, spacing: str) -> str | None:

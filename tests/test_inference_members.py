@@ -177,3 +177,11 @@ def test_noise_is_standard_normal_and_independent() -> None:
     power = abs(np.fft.rfft2(x[0, 0])) ** 2 / x[0, 0].size
     assert abs(np.log(power[:, 1:60].mean() / power[:, 100:160].mean())) < 0.05
     assert abs(x.std() - 1) < 4 / np.sqrt(2 * n)
+
+
+def test_two_processes_draw_the_same_members(cluster: Any) -> None:
+    for settings in ({"n_noise": 1}, {"dropout": 0.3, "mc_dropout": True}):
+        made, da = model(**settings), field()
+        whole = inference.superresolve(da, made, members=2)
+        lazy = inference.superresolve(da.chunk(time=1), made, members=2, output_chunks={"member": 1})
+        np.testing.assert_allclose(lazy.compute(), whole, atol=1e-5)

@@ -104,6 +104,7 @@ def test_they_are_normalized_and_stored_and_part_of_the_fingerprint(tmp_path: Pa
     made.config = {"network": {"kind": "module"}}
     made.save(tmp_path / "m")
     assert (tmp_path / "m" / "fine_static.nc").exists()
+    assert "| Reads, on the fine grid | units | description |" in (tmp_path / "m" / "README.md").read_text()
     again = Model.load(tmp_path / "m", module=Adds(4))
     assert (again.fine, again.fingerprint) == (made.fine, made.fingerprint)
     xr.testing.assert_equal(again.fine_static, made.fine_static)

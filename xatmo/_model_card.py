@@ -21,7 +21,11 @@ def card(model: Model, *, name: str) -> str:
         f"{task} of xatmo, fingerprint `{model.fingerprint}`, "
         f"{sum(p.numel() for p in model.network.parameters()):,} parameters.",
         f"```python\nimport xatmo\n\nmodel = xatmo.load({name!r}{needs})\n{use}\n```",
-        "## Variables\n\n" + _channels("Reads", model.inputs) + "\n" + _channels("Writes", model.outputs),
+        "## Variables\n\n"
+        + _channels("Reads", model.inputs)
+        + "\n"
+        + (_channels("Reads, on the fine grid", model.fine) + "\n" if model.fine else "")
+        + _channels("Writes", model.outputs),
         f"## Grid\n\nFactor {model.factor}. {_grid(model.grid)}"
         + (f" Trained on patches of {_sizes(model.patch_size)} coarse cells." if model.patch_size else ""),
     ]

@@ -83,7 +83,7 @@ def test_regions_cross_the_date_line_and_zero(turned: bool) -> None:
         assert edges[..., 0].min() <= west <= east <= edges[..., 0].max()
         middle = (edges[:-1, :-1] + edges[1:, 1:]) / 2
         for x, y, value in zip(middle[..., 0].ravel(), middle[..., 1].ravel(), mesh.get_array().ravel(), strict=True):
-            at = (da.longitude - x + 180) % 360 - 180
+            at = (da.longitude.values - x + 180) % 360 - 180
             expected = da[0].sel(latitude=y, method="nearest").isel(longitude=int(np.abs(at).argmin()))
             assert value == float(expected)
 

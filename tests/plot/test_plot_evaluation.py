@@ -232,7 +232,7 @@ def test_selected_places_and_their_table(pair: tuple[xr.DataArray, xr.DataArray]
 def histories() -> dict[str, pd.DataFrame]:
     plain = pd.DataFrame({"step": [1, 2, 3, 4], "epoch": 0, "loss": [4.0, 3, 2, 1], "learning_rate": 1e-3})
     plain["validation_loss"] = [np.nan, 3, np.nan, 2]
-    late = plain.assign(content=plain.loss, adversarial=[np.nan, np.nan, 0.7, 0.6], true_positive=0.5)
+    late = plain.assign(content=plain.loss, adversarial=[np.nan, np.nan, 0.7, 0.6], true_positive=0.5, top1=0.9)
     return {"plain": plain, "srgan": late}
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _COUNTERS = ("step", "epoch", "time", "seconds", "lr")
 # What a history holds beside losses: rates, shares of right judgements, numbers of extra steps.
-_NO_LOSS = ("learning_rate", "true_", "false_", "extra_", "accuracy")
+_NO_LOSS = ("learning_rate", "true_", "false_", "extra_", "accuracy", "top1", "top3")
 _PHASES = {
     "adversarial": ("adversarial", "discriminator"), "diffusion": ("denoising", "diffusion", "residual", "noise"),
 }  # fmt: skip

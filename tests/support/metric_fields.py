@@ -8,7 +8,9 @@ import xarray as xr
 from xatmo import Grid
 
 
-def globe(seed: int = 0, *, n: int = 12, nlat: int = 13, nlon: int = 24, name: str = "t", units: str = "K") -> xr.DataArray:
+def globe(
+    seed: int = 0, *, n: int = 12, nlat: int = 13, nlon: int = 24, name: str = "t", units: str = "K"
+) -> xr.DataArray:
     rng = np.random.default_rng(seed)
     grid = Grid.regular(nlat, nlon)
     time = np.datetime64("2020-01-01", "ns") + np.arange(n) * np.timedelta64(1, "D")
@@ -37,7 +39,9 @@ def box(seed: int = 0, *, n: int = 4, nlat: int = 16, nlon: int = 20) -> xr.Data
         "lat": ("lat", 40 + 0.5 * np.arange(nlat), {"units": "degrees_north"}),
         "lon": ("lon", -5 + 0.5 * np.arange(nlon), {"units": "degrees_east"}),
     }
-    return xr.DataArray(rng.normal(size=(n, nlat, nlon)), coords, ("time", "lat", "lon"), name="t", attrs={"units": "K"})
+    return xr.DataArray(
+        rng.normal(size=(n, nlat, nlon)), coords, ("time", "lat", "lon"), name="t", attrs={"units": "K"}
+    )
 
 
 def moved(field: xr.DataArray) -> xr.DataArray:

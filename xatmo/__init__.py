@@ -12,7 +12,7 @@ from xatmo import accessor as _accessor  # registers .atmo
 from xatmo.grids import Grid
 
 if TYPE_CHECKING:
-    from xatmo import assimilation, datasets, errors, metrics, plot, streaming
+    from xatmo import assimilation, datasets, errors, metrics, plot, report, streaming
     from xatmo.catalog import open_catalog
     from xatmo.normalize import Normalizer
     from xatmo.tasks import AtmoDist, Inpainter, SuperResolver, load
@@ -33,6 +33,7 @@ __all__ = [
     "metrics",
     "open_catalog",
     "plot",
+    "report",
     "streaming",
 ]
 
@@ -45,7 +46,7 @@ _LAZY = {
     "load": "xatmo.tasks",
     "open_catalog": "xatmo.catalog",
 }
-_LAZY_MODULES = ("assimilation", "datasets", "errors", "metrics", "plot", "streaming")
+_LAZY_MODULES = ("assimilation", "datasets", "errors", "metrics", "plot", "report", "streaming")
 
 del _accessor
 

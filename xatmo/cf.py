@@ -62,6 +62,25 @@ def _candidates(obj: XarrayObject, kind: str) -> list[Hashable]:
     ]
     if told:
         return sorted(told, key=lambda name: (not isinstance(name, str), str(name)))
+    # A guess takes tens of milliseconds, and the same coordinates are asked for again and again.
+    key = (kind, *((name, v.dims, v.dtype.str, repr(v.attrs)) for name, v in obj.coords.variables.items()))
+    known = _guesses.get(key)
+    if known is None:
+        known = tuple(_guess(obj, kind))
+        if len(_guesses) >= _KEPT_GUESSES:
+            _guesses.clear()
+        # Dates of another calendar are objects, which only their values tell.
+        if not any(v.dtype.kind == "O" for v in obj.coords.variables.values()):
+            _guesses[key] = known
+    return list(known)
+
+
+_guesses: dict[tuple[Hashable, ...], tuple[Hashable, ...]] = {}
+_KEPT_GUESSES = 512
+
+
+def _guess(obj: XarrayObject, kind: str) -> list[Hashable]:
+    """Find what looks like a coordinate of a kind by name, type, and what cf-xarray knows of both."""
     coords = obj.coords.to_dataset()
     found = list(coords.cf.coordinates.get(kind, []))
     if not found:

@@ -366,7 +366,8 @@ class LaggedBatches:
 
         label = pairs[:, 1] - 1
         if self.control:
-            label = self._rng(CONTROL, int(pairs[0, 0])).permutation(label)
+            # Not a permutation of the batch's own: a good network knows how often each lag is in it.
+            label = self._rng(CONTROL, *pairs[0].tolist()).integers(0, self.pairing.max_lag, label.size)
         return torch.from_numpy(self.normalized(windows)), torch.from_numpy(label.astype(np.int64))
 
     def normalized(self, windows: Array) -> Array:

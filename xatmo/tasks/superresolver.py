@@ -386,7 +386,9 @@ class SuperResolver(Task):
             Like ``train``; with ``target`` the pair (coarse, fine). The weights with the lowest validation loss are
             kept. Without it nothing is held out, and the last weights are kept.
         target : Dataset or DataArray, optional
-            Fine fields that belong to ``train``: the same area and times, ``factor`` times as many points.
+            Fine fields that belong to ``train``, in steps ``factor`` times as fine. Coarse fields of another product go
+            onto its blocks (`xatmo.regrid.onto_blocks`: do so before the model is used, too); times meet by date in any
+            calendar, forecasts by valid time, each member with the same target; what has no partner is logged.
         predictors : Dataset or DataArray, optional
             More variables for the network to read, on the coarse or the fine grid (then coarsened), for the points and
             times of ``train`` (and of ``validation``).

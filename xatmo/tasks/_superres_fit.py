@@ -148,7 +148,9 @@ def train(
     )  # fmt: skip
     per_epoch = source.n_batches(devices)
     steps = whole("epochs", options.epochs) * per_epoch if options.max_steps is None else options.max_steps
-    settings = TrainSettings(steps, devices=devices, seed=seed, **options.trainer)
+    # What DL4DS publishes was trained without a bound on the gradient.
+    clip = {"gradient_clip": 0.0} if config["compat"] == "dl4ds" else {}
+    settings = TrainSettings(steps, devices=devices, seed=seed, **clip, **options.trainer)
     augmentation = _augmentation(config, pairs)
     objective = _objectives.make(
         # Of a diffusion model the parts are trained as they are, and what it draws is constrained.
@@ -174,7 +176,7 @@ def train(
         "seed": seed, "devices": devices, "augmentation": augmentation, **{k: config[k] for k in _DESCRIBED},
     }  # fmt: skip
     if config["adversarial"] or config["diffusion"]:
-        training["pretrain_steps"] = _objectives.pretrain_steps(config, settings.max_steps)
+        training["pretrain_steps"] = objective.pretrain_steps  # fewer than planned where max_time ended them
     if initial is not None:
         training["initial"] = initial.fingerprint
     made = {"task": name, "settings": dict(config), "network": network_config, "normalized": True,
@@ -270,12 +272,20 @@ def _augmentation(config: Mapping[str, Any], pairs: _pairs.Pairs) -> Any:
             message = f"augmentation={chosen!r} with localised=True, whose weights belong to places; wanted 'none'"
             raise OptionError(message)
         return "none"
+    # Rows that start on a pole lie half a fine row north of where a flip puts them: baseline and cells then miss them.
+    flips = pairs.found.row_offset == 0
+    if chosen == "symmetries" and not flips:
+        fine = pairs.found.fine
+        message = (
+            f"augmentation='symmetries' with {fine.nlat} rows that start on a pole: by factor {pairs.found.factor} "
+            "they do not lie alike in coarse cells from north and south. Wanted 'mirror', which 'auto' takes"
+        )
+        raise OptionError(message)
     if chosen != "auto":
         return chosen
     if any(_is_vector(ds[n]) for ds in (pairs.coarse, pairs.fine) for n in ds):
         return "none"
-    # Rows that lie in two cells lie in others when north and south change places.
-    return "mirror" if config["constraint"] and pairs.found.row_offset else "symmetries"
+    return "symmetries" if flips else "mirror"
 
 
 def _scores(result: FitResult) -> dict[str, float]:

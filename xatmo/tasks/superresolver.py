@@ -92,7 +92,7 @@ class SuperResolver(Task):
         `xatmo.nn.superres.discriminators`: ``{"kind": "conditional", "channels": 16, "spectral_norm": True}``.
     pretrain : float or int, optional
         What comes before the adversarial (or diffusion) phase, with the loss alone: below 1 a part of the steps,
-        otherwise a number of them.
+        otherwise a number of them. With ``max_time`` it has the same part of that, if it is over first.
     adversarial_weight : float, optional
         Of the adversarial loss, beside the other.
     criterion : {None, "cross_entropy", "hinge", "relativistic"}
@@ -112,7 +112,8 @@ class SuperResolver(Task):
         See `xatmo.Normalizer.fit`.
     augmentation : {"auto", "none", "mirror", "symmetries"}
         Symmetries drawn at random while training: east-west mirror, or all flips and transposes of a patch. They fit
-        scalars. ``"auto"``: ``"symmetries"`` unless a variable is a component of a vector, else ``"none"``.
+        scalars. ``"auto"``: ``"symmetries"``; ``"mirror"`` on grids with rows on the poles, where blocks of rows are
+        not the same from either side; ``"none"`` where a variable is a component of a vector.
     optimizer : {None, "adamw", "adam", "sgd"}
         What updates the weights.
     learning_rate : float or (float, float), optional
@@ -405,7 +406,8 @@ class SuperResolver(Task):
         max_steps : int, optional
             Optimiser steps; wins over ``epochs``.
         max_time : str, optional
-            Budget, ``"HH:MM:SS"``. Training ends with it, the learning rate too.
+            Budget, ``"HH:MM:SS"``. Training ends with it, the learning rate too; two phases share it as they share the
+            steps.
         patience : int, optional
             Validations without improvement after which training stops; None never stops early.
         valid : float, optional

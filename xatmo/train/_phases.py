@@ -32,7 +32,8 @@ class Phased(Objective):
     averaged : torch.nn.Module
         The network whose weights are averaged in the second phase.
     pretrain_steps : int
-        Of ``max_steps``: those of the first phase.
+        Of ``max_steps``: those of the first phase, which has the same part of ``max_time``. What is used up first ends
+        it.
     average : float, optional
         Decay of the running mean of the weights; None: no mean.
     keep : {"last", "best"}
@@ -113,6 +114,10 @@ class Phased(Objective):
         if step < self.pretrain_steps:
             return 0, 0, self.pretrain_steps
         return 1, self.pretrain_steps, max_steps
+
+    def end_phase(self, step: int) -> None:
+        """Make do with fewer steps of the first phase."""
+        self.pretrain_steps = min(self.pretrain_steps, step)
 
     def finish(self) -> None:
         """Leave the running mean of the weights, where there is one."""

@@ -136,7 +136,8 @@ class Schedule(Callback):
     """Set the learning rates before each step; stop when the time budget is spent.
 
     Progress is the larger of the part of the steps and the part of the time: either way the rate ends low. Each phase
-    of an objective has a course of its own.
+    of an objective has a course of its own, and of the time the part that it has of the steps: what is used up first
+    ends it.
     """
 
     def __init__(self, settings: TrainSettings, history: History, *, steps_per_epoch: int, plateau: bool) -> None:
@@ -144,6 +145,7 @@ class Schedule(Callback):
         self.budget, self.max_steps = settings.seconds, settings.max_steps
         self._before, self._start = 0.0, math.nan
         self._phase, self._phase_seconds = 0, 0.0
+        self._ended: int | None = None  # step before which the time of the first phase was spent
         self._epochs: list[float] = []  # mean loss of each epoch of the phase
         self._sum, self._n = 0.0, 0
 
@@ -160,6 +162,8 @@ class Schedule(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
         self._start = time.monotonic()
+        if self._ended is not None:
+            cast("Objective", pl_module).end_phase(self._ended)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Set the learning rates."""
@@ -170,7 +174,7 @@ class Schedule(Callback):
             self._phase, self._phase_seconds = phase, seconds
             self._epochs, self._sum, self._n = [], 0.0, 0
         step = trainer.global_step - begin
-        time_left = max(self.budget - self._phase_seconds, 1e-9)
+        time_left = max(self._time(end) - self._phase_seconds, 1e-9)
         progress = max(step / (end - begin), (seconds - self._phase_seconds) / time_left)
         for optimizer, settings in zip(trainer.optimizers, objective.all_optimizer_settings, strict=True):
             n = n_plateaus(self._epochs, settings.plateau_patience, settings.plateau_delta) if self.plateau else 0
@@ -188,15 +192,27 @@ class Schedule(Callback):
                 self._epochs.append(float(trainer.strategy.reduce(mean, reduce_op="mean")))
                 self._sum, self._n = 0.0, 0
         if self.budget < math.inf:
-            spent = torch.tensor(float(self.seconds() >= self.budget), device=pl_module.device)
-            if float(trainer.strategy.reduce(spent, reduce_op="sum")) > 0:
+            objective = cast("Objective", pl_module)
+            _, _, end = objective.phase(trainer.global_step - 1, self.max_steps)  # of the step that was done last
+            seconds = self.seconds()
+            used = [float(seconds >= self.budget), float(end > trainer.global_step and seconds >= self._time(end))]
+            spent = torch.tensor(used, device=pl_module.device)
+            over, phase_over = trainer.strategy.reduce(spent, reduce_op="sum").tolist()
+            if over > 0:
                 trainer.should_stop = True
+            elif phase_over > 0:
+                self._ended = trainer.global_step
+                objective.end_phase(self._ended)
+
+    def _time(self, end: int) -> float:
+        """Seconds of the run after which a phase that ends with a step shall end."""
+        return self.budget * end / self.max_steps
 
     def state_dict(self) -> dict[str, Any]:
         """Seconds so far, and where in its phase the run is."""
         return {
             "seconds": self.seconds(), "phase": self._phase, "phase_seconds": self._phase_seconds,
-            "epochs": list(self._epochs), "sum": float(self._sum), "n": self._n,
+            "epochs": list(self._epochs), "sum": float(self._sum), "n": self._n, "ended": self._ended,
         }  # fmt: skip
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -204,6 +220,7 @@ class Schedule(Callback):
         self._before = float(state_dict["seconds"])
         self._phase, self._phase_seconds = int(state_dict["phase"]), float(state_dict["phase_seconds"])
         self._epochs, self._sum, self._n = list(state_dict["epochs"]), state_dict["sum"], int(state_dict["n"])
+        self._ended = state_dict.get("ended")
 
 
 def n_plateaus(values: Sequence[float], patience: int, delta: float) -> int:

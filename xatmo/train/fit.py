@@ -183,6 +183,7 @@ def _fit(
                 _reraise_ours(error)
                 raise
     end = _read_checkpoint(folder / LAST)
+    _tell_phases(objective, settings, end)
     best = validation is not None and objective.keeps_best and (folder / BEST).exists()
     objective.load_state_dict((_read_checkpoint(folder / BEST) if best else end)["state_dict"])
     objective.finish()
@@ -194,6 +195,20 @@ def _fit(
         best_validation_loss=float(_keeper_state(end)["best"]) if validation is not None else None,
         precision=precision,
     )
+
+
+def _tell_phases(objective: Objective, settings: TrainSettings, end: Mapping[str, Any]) -> None:
+    """Let the objective know where its phases ended, also in another process, and warn where the last never began."""
+    ended = end["callbacks"]["Schedule"].get("ended")
+    if ended is not None:
+        objective.end_phase(int(ended))
+    steps = int(end["global_step"])
+    _, _, last = objective.phase(max(steps - 1, 0), settings.max_steps)
+    if last < settings.max_steps:
+        logging.getLogger(__name__).warning(
+            "max_time=%r was over after %d steps, before the second phase began; give more time", settings.max_time,
+            steps,
+        )  # fmt: skip
 
 
 def _open_run(folder: Path, same: dict[str, Any], *, resume: bool) -> dict[str, Any] | None:

@@ -73,6 +73,9 @@ class Objective(LightningModule):
         """
         return 0, 0, max_steps
 
+    def end_phase(self, step: int) -> None:
+        """Begin the next phase, if there is one, with this step: the time of the one before is spent."""
+
     def finish(self) -> None:
         """Put the weights that the run leaves into ``network``, after the last step."""
 

@@ -18,8 +18,8 @@ past, future = flow.isel(time=slice(0, 64)), flow.isel(time=slice(72, None))
 # %%
 # Learn to tell lags of 6 to 24 hours
 # -----------------------------------
-# Pairs of patches of 16 x 16 cells, at the same place and at two times, are drawn anew all the time. Sixty steps are far
-# too few to be good: minutes are what it takes (see the page on performance).
+# Pairs of patches of 16 x 16 cells, at the same place and at two times, are drawn anew all the time. Sixty steps are
+# far too few to be good: minutes are what it takes (see the page on performance).
 task = xatmo.AtmoDist(4, encoder="tiny", head_channels=32)
 task.fit(past, patch_size=16, lag_step="6h", max_steps=60, batch_size=32, accelerator="cpu", progress=False)
 scores = task.evaluate(future, n_patches=16)

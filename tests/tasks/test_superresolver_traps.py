@@ -108,3 +108,33 @@ def test_a_budget_that_one_step_uses_up_is_told(
     task = SuperResolver(2, pretrain=0.5, adversarial=True, discriminator=JUDGE, **TINY)
     task.fit(regional(2)[0], **{**QUICK, "max_steps": 9, "max_time": "00:00:01"})
     assert "max_time='00:00:01' was over after 1 steps, before the second phase began" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({"mc_dropout": True}, "mc_dropout=True with dropout=0.0, which draws nothing; wanted a rate"),
+        ({"backbone": "resnet"}, "backbone='resnet' is not available; possible are .*'srgan'"),
+        ({"adversarial": True, "discriminator": 3}, "discriminator=3; wanted a kind, such as 'conditional', or a map"),
+        ({"optimizer_settings": {"momentum": 0.5}}, "has 'momentum', which optimizer='adamw' does not read; .*'sgd'"),
+        ({"optimizer_settings": {"drops": [0.5]}}, "has 'drops', which schedule='one-cycle' does not read; .*'step'"),
+        ({"optimizer_settings": {"betas": 0.5}}, "betas=0.5; wanted two decays, 0 to below 1"),
+        ({"optimizer_settings": {"betas": ["a", 0.5]}}, "wanted two decays, 0 to below 1"),
+        ({"schedule": "step", "optimizer_settings": {"drops": 100}}, "drops=100; wanted parts of the run or steps"),
+        ({"optimizer_settings": {"warmup": "long"}}, "warmup='long'; wanted a part of the run"),
+        ({"optimizer": "adam", "weight_decay": 0.1}, "weight_decay=0.1, which optimizer='adam' does not read"),
+        ({"adversarial": True, "optimizer_settings": {"betas": []}}, "wanted two decays"),
+    ],
+)
+def test_what_would_be_ignored_is_refused(settings: dict[str, Any], text: str) -> None:
+    with pytest.raises(OptionError, match=text):
+        SuperResolver(2, **settings)
+
+
+def test_usual_settings_of_an_optimizer_stay_beside_given_ones() -> None:
+    task = SuperResolver(2, compat="dl4ds", optimizer_settings={"betas": (0.8, 0.9)})
+    assert task.config["optimizer_settings"] == {"drops": [100000.0], "drop_factor": 0.1, "betas": [0.8, 0.9]}
+    task = SuperResolver(2, compat="dl4ds", schedule="constant")
+    assert task.config["optimizer_settings"] is None
+    again = SuperResolver(**SuperResolver(2, adversarial=True, optimizer="sgd").config)
+    assert again.config["optimizer_settings"] is None

@@ -24,6 +24,15 @@ OPTIMIZER: tuple[str, ...] = (
 )  # fmt: skip
 """Names that ``optimizer_settings`` may hold."""
 
+_WEIGHT_DECAY = 0.01  # where nothing is said
+_FALLING = ("schedule", ("step", "plateau"))
+_READERS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "betas": ("optimizer", ("adam", "adamw")), "momentum": ("optimizer", ("sgd",)),
+    "warmup": ("schedule", ("one-cycle",)), "drops": ("schedule", ("step",)), "drop_factor": _FALLING,
+    "lowest_rate": _FALLING, "plateau_patience": ("schedule", ("plateau",)),
+    "plateau_delta": ("schedule", ("plateau",)),
+}  # fmt: skip
+
 _SRGAN_ONLY = ("variant", "factors", "kernel", "padding")
 
 
@@ -47,11 +56,13 @@ def resolve(given: Mapping[str, Any]) -> dict[str, Any]:
     _check_phases(config)
     defaults = _network_defaults(config) | _training_defaults(config)
     defaults["loss"] = "mse" if config["diffusion"] else "mae"
-    if config["optimizer_settings"] is not None and config["adversarial"]:
-        config["optimizer_settings"] = {**defaults["optimizer_settings"], **config["optimizer_settings"]}
+    given_settings, usual = config["optimizer_settings"], defaults.pop("optimizer_settings", None)
     for name, value in defaults.items():
         if config[name] == "auto" if name == "baseline" else config[name] is None:
             config[name] = value
+    _check_read(config, given_settings)
+    if usual := {name: value for name, value in (usual or {}).items() if _is_read(name, config)}:
+        config["optimizer_settings"] = usual | (given_settings or {})
     config["covariates"] = _covariates(config["covariates"])
     _check_where_it_is_used(config)
     return config
@@ -80,7 +91,7 @@ def _training_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
             # After a hundred thousand steps a tenth of the rate.
             own = {"optimizer": "adam", "schedule": "step"}
             steps = {"drops": [100000.0], "drop_factor": 0.1}
-            return {**optimizer, **own} | ({} if config["optimizer_settings"] else {"optimizer_settings": steps})
+            return {**optimizer, **own, "optimizer_settings": steps}
         return optimizer
     found: dict[str, Any] = {
         "optimizer": "adam", "learning_rate": [1e-3, 1e-3], "schedule": "one-cycle", "pretrain": 0.5,
@@ -109,6 +120,7 @@ def _check_choices(config: dict[str, Any]) -> None:
     flags = ("adversarial", "diffusion", "localised", "mc_dropout", "separable", "attention", "scale_learning_rate")
     known: dict[str, Sequence[Any]] = {
         **dict.fromkeys(flags, (False, True)),
+        "backbone": ("plain", "residual", "dense", "convnext", "unet", "srgan"),
         "constraint": (None, "additive", "multiplicative", "softmax"), "loss_weights": (None, "area"),
         "normalization": ("standard", "minmax", "robust", "log1p"),
         "augmentation": ("auto", "none", "mirror", "symmetries"), "compat": (None, "dl4ds"),
@@ -124,6 +136,15 @@ def _check_choices(config: dict[str, Any]) -> None:
             raise OptionError(message)
     if isinstance(config["discriminator"], str):
         config["discriminator"] = {"kind": config["discriminator"]}
+    if not isinstance(config["discriminator"], dict | None):
+        message = (
+            f"discriminator={config['discriminator']!r}; wanted a kind, such as 'conditional', or a mapping with "
+            "'kind' and settings"
+        )
+        raise OptionError(message)
+    if config["mc_dropout"] and config["dropout"] == 0:
+        message = "mc_dropout=True with dropout=0.0, which draws nothing; wanted a rate, such as dropout=0.1"
+        raise OptionError(message)
     _check_names("optimizer_settings", config["optimizer_settings"], OPTIMIZER)
     if config["diffusion_settings"] is not None:
         from xatmo.nn.diffusion import DiffusionConfig
@@ -138,6 +159,28 @@ def _check_choices(config: dict[str, Any]) -> None:
 def _check_names(what: str, given: Mapping[str, Any] | None, known: Iterable[str]) -> None:
     if unknown := sorted(set(given or ()) - set(known)):
         message = f"{what} has {unknown}; possible are {sorted(known)}"
+        raise OptionError(message)
+
+
+def _is_read(name: str, config: Mapping[str, Any]) -> bool:
+    """Tell whether the optimizer or the schedule, or one of two, minds this setting."""
+    who, values = _READERS[name]
+    chosen = config[who] if isinstance(config[who], list) else [config[who]]
+    return any(value in values for value in chosen)
+
+
+def _check_read(config: Mapping[str, Any], given: Mapping[str, Any] | None) -> None:
+    """Refuse settings of the optimizer that nothing would read."""
+    for name in given or ():
+        if not _is_read(name, config):
+            who, values = _READERS[name]
+            message = (
+                f"optimizer_settings has {name!r}, which {who}={config[who]!r} does not read; it goes with {who} "
+                f"{' or '.join(map(repr, values))}"
+            )
+            raise OptionError(message)
+    if config["optimizer"] == "adam" and config["weight_decay"] not in (0, _WEIGHT_DECAY):
+        message = f"weight_decay={config['weight_decay']!r}, which optimizer='adam' does not read; take 'adamw'"
         raise OptionError(message)
 
 

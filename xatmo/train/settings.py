@@ -76,16 +76,20 @@ class OptimizerSettings:
             object.__setattr__(self, name, real(name, getattr(self, name)))
         for name in ("warmup", "momentum"):
             value = getattr(self, name)
-            if not 0 <= value < 1:
+            if not _part(value):
                 what = "part of the run" if name == "warmup" else "decay"
                 message = f"{name}={value!r}; wanted a {what}, 0 to below 1"
                 raise OptionError(message)
-        object.__setattr__(self, "betas", tuple(float(b) for b in self.betas))
-        if len(self.betas) != 2 or not all(0 <= b < 1 for b in self.betas):
-            message = f"betas={self.betas!r}; wanted two decays, 0 to below 1, such as (0.5, 0.999)"
+        betas = self.betas
+        if not (isinstance(betas, list | tuple) and len(betas) == 2 and all(_part(b) for b in betas)):
+            message = f"betas={betas!r}; wanted two decays, 0 to below 1, such as (0.5, 0.999)"
+            raise OptionError(message)
+        object.__setattr__(self, "betas", tuple(float(b) for b in betas))
+        if not isinstance(self.drops, list | tuple):
+            message = f"drops={self.drops!r}; wanted parts of the run or steps, in a tuple, such as (0.5, 0.75)"
             raise OptionError(message)
         object.__setattr__(self, "drops", tuple(real("drops", d, positive=True) for d in self.drops))
-        if not 0 < self.drop_factor < 1:
+        if not _part(self.drop_factor) or self.drop_factor == 0:
             message = f"drop_factor={self.drop_factor!r}; wanted a number above 0 and below 1"
             raise OptionError(message)
         object.__setattr__(self, "plateau_patience", whole("plateau_patience", self.plateau_patience))
@@ -107,7 +111,7 @@ class OptimizerSettings:
         both: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
         for name, value in settings.items():
             nested = name in ("betas", "drops")
-            paired = isinstance(value, list | tuple) and (not nested or isinstance(value[0], list | tuple))
+            paired = isinstance(value, list | tuple) and (not nested or isinstance([*value, 0][0], list | tuple))
             if paired and len(value) != 2:
                 message = f"{name}={value!r}; wanted one value, or two: for the generator and for the discriminator"
                 raise OptionError(message)
@@ -227,6 +231,11 @@ def cpu_has_bfloat16() -> bool:
     """Tell whether this processor multiplies in bfloat16; emulated, it would be slower than float32."""
     checks = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
     return any(bool(check()) for check in checks if check is not None)
+
+
+def _part(value: object) -> bool:
+    """Tell whether this is a number from 0 to below 1."""
+    return isinstance(value, Real) and not isinstance(value, bool) and bool(0 <= value < 1)
 
 
 def _one_of(name: str, value: object, known: Iterable[object]) -> None:

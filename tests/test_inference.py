@@ -555,8 +555,9 @@ def test_members_are_draws_that_do_not_depend_on_chunks() -> None:
     np.testing.assert_array_equal(inference.predict(da.chunk(time=1, latitude=9), made, members=2), out)
     with pytest.raises(OptionError, match="members=3 came, but Conv gives one answer to one input"):
         inference.predict(da, model(Conv()), members=3)
-    with pytest.raises(OptionError, match="members=0 came; wanted at least 1"):
-        inference.predict(da, made, members=0)
+    for count in (0, 2.5, True):
+        with pytest.raises(OptionError, match=f"members={count} came; wanted a whole number of at least 1"):
+            inference.predict(da, made, members=count)  # type: ignore[arg-type]
 
 
 @pytest.mark.gpu

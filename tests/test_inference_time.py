@@ -15,7 +15,7 @@ from torch import nn
 
 import xatmo
 from xatmo import _graph, _tiles, inference
-from xatmo.errors import OptionError
+from xatmo.errors import CoordinateError, OptionError
 from xatmo.model import Channel, Model
 from xatmo.nn.superres import SuperResolution, SuperResolutionConfig
 from xatmo.nn.superres.srgan import SRGAN, SRGANConfig
@@ -58,6 +58,34 @@ def test_every_frame_is_seen_with_its_whole_past() -> None:
     assert seen(out) == [{k for k in (t - 2, t - 1, t) if k >= 0} for t in range(9)]
     part = inference.predict(ramp(9).isel(time=slice(4, None)), model(Past()))
     np.testing.assert_array_equal(part[2:], out[6:])  # where a record starts does not matter
+
+
+@pytest.mark.parametrize("chunks", [None, {"time": 4}])
+def test_what_lies_before_a_gap_is_no_past(chunks: dict[str, int] | None, no_compute: NoCompute) -> None:
+    """Frames 3 and 6 are missing: each stretch is answered as a record of its own."""
+    da = ramp(9).isel(time=[0, 1, 2, 4, 5, 7, 8])
+    with no_compute():
+        out = inference.predict(da if chunks is None else da.chunk(chunks), model(Past()))
+    assert seen(out) == [{0}, {0, 1}, {0, 1, 2}, {4}, {4, 5}, {7}, {7, 8}]
+    assert out.time.equals(da.time)
+    assert out.dims == da.dims
+    assert out.attrs["units"] == "K"
+    assert out.attrs["history"].count("predict") == 1
+    lazy = inference.predict(da.chunk(time=3), model(Past()), output_chunks={"time": (3, 4)})
+    assert lazy.chunksizes["time"] == (3, 4)
+    np.testing.assert_array_equal(lazy, out)
+
+
+def test_frames_have_to_be_as_far_apart_as_in_the_training() -> None:
+    made = model(Past(), time_step=86400.0)
+    assert seen(inference.predict(ramp(3), made)) == [{0}, {0, 1}, {0, 1, 2}]
+    inference.predict(ramp(9).isel(time=[0]), made)  # one frame has no step
+    with pytest.raises(CoordinateError, match="are 2 days apart, and 1 days in the training of the"):
+        inference.predict(ramp(9).isel(time=slice(None, None, 2)), made)
+    with pytest.raises(CoordinateError, match="time does not increase"):
+        inference.predict(ramp(9)[::-1], made)
+    numbers = ramp(9).assign_coords(time=("time", np.arange(9) * 2, {"standard_name": "time"}))  # which tell no steps
+    assert seen(inference.predict(numbers, made)) == seen(inference.predict(ramp(9), made))
 
 
 @pytest.mark.parametrize("shared", [0, 1, 2])

@@ -11,8 +11,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xatmo import _statics
-from xatmo.errors import GridError, OptionError
+from xatmo import _statics, cf
+from xatmo._stretches import Run, in_words, runs, usual_step
+from xatmo.errors import CoordinateError, GridError, OptionError
 from xatmo.nn import positional
 from xatmo.typing import Floats
 
@@ -109,6 +110,30 @@ def require_frames(model: Model, patches: Mapping[str, int]) -> None:
             "wanted at most so many, or leave it out"
         )
         raise OptionError(message)
+
+
+def stretches(model: Model, ds: xr.Dataset) -> tuple[Run, ...]:
+    """First frame and end of each stretch of time without a gap, for a network that looks back; else nothing.
+
+    Raises
+    ------
+    CoordinateError
+        If times are irregular, or their step is not that of the training.
+    """
+    if model.past is None or "time" not in model.patch_size:
+        return ()
+    times = ds[cf.time(ds)].values
+    if times.dtype.kind not in "mMO":
+        return ()
+    found, trained, step = runs(times), model.config.get("time_step"), usual_step(times)
+    # Months are 28 to 31 days long.
+    if trained and step and not 0.85 < step / trained < 1.15:
+        message = (
+            f"the frames of this record are {in_words(step)} apart, and {in_words(trained)} in the training of the "
+            "network, which sees several at once; wanted the same step. Select or resample, or train on such a record"
+        )
+        raise CoordinateError(message)
+    return found
 
 
 def require_own_grid(model: Model, refined: Refined) -> None:

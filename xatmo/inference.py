@@ -20,7 +20,7 @@ from xatmo._graph import Chunks, Layout
 from xatmo.errors import DimensionError, OptionError
 from xatmo.model import Channel, Model
 from xatmo.nn.positional import NOWHERE
-from xatmo.nn.superres.constraints import Constrained
+from xatmo.nn.superres.constraints import Constrained, unconstrained
 from xatmo.nn.tiled import Input, SharedNetwork, TileJob
 from xatmo.regrid.constrain import constrain_field
 from xatmo.typing import T
@@ -157,8 +157,9 @@ def predict(
     where the grid goes around), so the numbers depend neither on chunks nor on the order in which a file stores them.
 
     A network with a time window sees each frame with those before it: every frame of the record is the last one of a
-    window, but for the first, which have as many before them as there are. A record shorter than the window goes
-    through as it is. Fine static fields that a network takes are cut for each window: see `Model.with_static`.
+    window, but for the first, and those after a gap of the times, which have as many before them as there are. A record
+    shorter than the window goes through as it is. Fine static fields that a network takes are cut for each window: see
+    `Model.with_static`.
 
     Parameters
     ----------
@@ -261,16 +262,16 @@ def _check_options(
     message = None
     if nan not in ("raise", "mask"):
         message = f"nan={nan!r} came; wanted 'raise' or 'mask'"
-    elif batch_size is not None and batch_size < 1:
-        message = f"batch_size={batch_size!r} came; wanted at least 1, or None"
-    elif members is not None and members < 1:
-        message = f"members={members!r} came; wanted at least 1, or None"
+    elif batch_size is not None and not _is_count(batch_size):
+        message = f"batch_size={batch_size!r} came; wanted a whole number of at least 1, or None"
+    elif members is not None and not _is_count(members):
+        message = f"members={members!r} came; wanted a whole number of at least 1, or None"
     elif isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
         message = f"seed={seed!r} came; wanted a whole number of at least 0"
     elif members is not None and not getattr(model.network, "stochastic", False):
         message = (
-            f"members={members} came, but {type(model.network).__name__} gives one answer to one input; leave members "
-            "out, or use a network that draws samples (and says so with stochastic = True)"
+            f"members={members} came, but {type(unconstrained(model.network)).__name__} gives one answer to one input; "
+            "leave members out, or use a network that draws samples (and says so with stochastic = True)"
         )
     if message:
         raise OptionError(message)
@@ -288,6 +289,10 @@ def _require_fields(model: Model) -> None:
             ".atmo.embed(model) for features, .atmo.distance(other, model) for distances"
         )
         raise OptionError(message)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and int(value) >= 1
 
 
 def _sizes(what: str, given: object) -> dict[Hashable, int]:
@@ -370,6 +375,26 @@ def _described(obj: xr.Dataset | xr.DataArray, module: torch.nn.Module) -> Model
 
 # ---------------------------------------------------------------------- labels around the job
 def _fields(
+    ds: xr.Dataset, model: Model, options: _Options, output_chunks: Chunks | None
+) -> dict[Hashable, xr.DataArray]:
+    """Give outputs by name. What lies before a gap of the times is not the past of what lies behind it."""
+    found = _placing.stretches(model, ds)
+    if len(found) < 2:
+        return _of_stretch(ds, model, options, output_chunks)
+    dim = ds[cf.time(ds)].dims[0]
+    chunks = {d: n for d, n in (output_chunks or {}).items() if d != dim}
+    given = None if output_chunks is None else chunks
+    parts = [_of_stretch(ds.isel({dim: slice(*ends)}), model, options, given) for ends in found]
+    fields = {
+        n: xr.concat([part[n] for part in parts], dim, coords="minimal", compat="override", join="override")
+        for n in parts[0]
+    }
+    if output_chunks is None or dim not in output_chunks:
+        return fields
+    return {n: field.chunk({dim: output_chunks[dim]}) for n, field in fields.items()}
+
+
+def _of_stretch(
     ds: xr.Dataset, model: Model, options: _Options, output_chunks: Chunks | None
 ) -> dict[Hashable, xr.DataArray]:
     ds = model.complete(ds)

@@ -2,64 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xatmo.errors import CoordinateError, OptionError
+from xatmo._stretches import Run, runs
+from xatmo.errors import OptionError
 
-Run = tuple[int, int]
-
-# A step this many times the median is a gap; one this small says that the steps are not regular. Months lie between.
-_GAP, _SHORT = 1.5, 0.6
-
-
-def runs(times: NDArray[Any], breaks: Collection[int] = ()) -> tuple[Run, ...]:
-    """First frame and end of each stretch of time at regular steps.
-
-    A stretch ends where the step is more than one and a half times the median one, and before each of ``breaks``.
-
-    Parameters
-    ----------
-    times : array (time,)
-        datetime64 or cftime.
-    breaks : collection of int
-        Frames with which another series begins (the next forecast), whatever their times.
-
-    Raises
-    ------
-    CoordinateError
-        If times do not increase within a stretch, or steps are much shorter than the median one.
-
-    Examples
-    --------
-    >>> runs(np.array(["2000-01-01", "2000-01-02", "2000-01-03", "2000-02-01", "2000-02-02"], "M8[D]"))
-    ((0, 3), (3, 5))
-    >>> runs(np.array(["2000-01-01", "2000-01-02", "2000-01-01", "2000-01-02"], "M8[D]"), breaks=[2])
-    ((0, 2), (2, 4))
-    """
-    n = len(times)
-    if n < 2:
-        return ((0, n),)
-    steps = _seconds(times)
-    inside = np.ones(n - 1, dtype=bool)
-    inside[[b - 1 for b in breaks if 0 < b < n]] = False
-    if not inside.any():
-        return tuple((i, i + 1) for i in range(n))
-    usual = float(np.quantile(steps[inside], 0.5, method="lower"))  # one of two steps, not their mean
-    bad = inside & (steps < _SHORT * usual) if usual > 0 else inside & (steps <= 0)
-    if bad.any():
-        at = int(np.flatnonzero(bad)[0])
-        what = "time does not increase" if steps[at] <= 0 else "times are irregular"
-        message = (
-            f"{what}: {times[at]} is followed by {times[at + 1]}, and the usual step is {_in_words(usual)}; windows "
-            "over time need regular steps. Sort by time, leave repeated times out, or resample first"
-        )
-        raise CoordinateError(message)
-    ends = [int(i) + 1 for i in np.flatnonzero(~inside | (steps > _GAP * usual))]
-    return tuple(zip([0, *ends], [*ends, n], strict=True))
+__all__ = ["Run", "lost", "runs", "starts"]
 
 
 def starts(found: Sequence[Run], length: int, stride: int) -> NDArray[np.int64]:
@@ -100,18 +51,3 @@ def lost(found: Sequence[Run], length: int) -> int:
     2
     """
     return sum(b - a for a, b in found if b - a < length)
-
-
-def _seconds(times: NDArray[Any]) -> NDArray[np.float64]:
-    """Give the steps in seconds."""
-    steps = np.diff(times)
-    if steps.dtype.kind == "m":
-        return np.asarray(steps / np.timedelta64(1, "s"), dtype=np.float64)
-    return np.array([s.total_seconds() for s in steps], dtype=np.float64)
-
-
-def _in_words(seconds: float) -> str:
-    for size, unit in ((86400.0, "days"), (3600.0, "hours"), (60.0, "minutes")):
-        if seconds >= size:
-            return f"{seconds / size:g} {unit}"
-    return f"{seconds:g} seconds"

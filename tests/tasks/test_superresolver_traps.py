@@ -13,8 +13,8 @@ import xarray as xr
 from whole_way import JUDGE, QUICK, TINY, regional
 
 import xatmo
-from xatmo.errors import OptionError
-from xatmo.tasks import SuperResolver
+from xatmo.errors import ConfigError, GridError, OptionError, UnitsError
+from xatmo.tasks import SuperResolver, _pairs
 from xatmo.train import Adversarial, TrainSettings
 
 
@@ -138,3 +138,58 @@ def test_usual_settings_of_an_optimizer_stay_beside_given_ones() -> None:
     assert task.config["optimizer_settings"] is None
     again = SuperResolver(**SuperResolver(2, adversarial=True, optimizer="sgd").config)
     assert again.config["optimizer_settings"] is None
+
+
+def test_a_run_does_not_go_on_with_another_discriminator(tmp_path: Path) -> None:
+    fine = regional(2)[0]
+    SuperResolver(2, adversarial=True, discriminator=JUDGE, **TINY).fit(fine, run_dir=tmp_path, **QUICK)
+    other = SuperResolver(2, adversarial=True, discriminator={**JUDGE, "channels": 3}, **TINY)
+    with pytest.raises(ConfigError, match="started with other settings: discriminator was .*'channels': 2.* is .*3"):
+        other.fit(fine, run_dir=tmp_path, **QUICK)
+
+
+def test_validation_is_of_the_grid_and_units_of_training() -> None:
+    fine = regional(2, rows=8, columns=10)[0]
+    task = SuperResolver(2, **TINY)
+    with pytest.raises(GridError, match=r"validation has coarse steps of 4 x 4 degrees, and training has 2 x 2; want"):
+        task.fit(fine, validation=fine[:, ::2, ::2], **QUICK)
+    with pytest.raises(UnitsError, match="variable 't2m' of validation has no units, in training it has 'K'; set att"):
+        task.fit(fine, validation=fine.drop_attrs(), **QUICK)
+    poles = with_poles()
+    blocks = poles.isel(latitude=slice(1, 13))
+    with pytest.raises(GridError, match="rows of validation lie in blocks, those of training start on the pole"):
+        task.fit(poles, validation=blocks, **QUICK)
+    celsius = (fine - 273.15).assign_attrs(units="degC")
+    losses = [task.fit(fine, validation=v, **QUICK).model.config["scores"]["validation_loss"] for v in (fine, celsius)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_coarse_fields_stored_from_another_longitude() -> None:
+    grid = xatmo.Grid.regular(12, 24, poles=False)
+    fine = with_poles().isel(latitude=slice(0, 12)).assign_coords(latitude=grid.latitude)
+    coarse = fine.atmo.coarsen(2)
+    rolled = coarse.roll(longitude=5, roll_coords=True)
+    rolled = rolled.assign_coords(longitude=(rolled["longitude"] + 180) % 360 - 180).sortby("longitude")
+    pairs, straight = (_pairs.make(c, 2, target=fine) for c in (rolled, coarse))
+    np.testing.assert_array_equal(pairs.coarse["t"], straight.coarse["t"])
+    np.testing.assert_allclose(pairs.coarse["longitude"], straight.coarse["longitude"])
+
+
+@pytest.mark.parametrize(
+    ("name", "attrs", "chosen"),
+    [
+        ("10m_u_component_of_wind", {}, "none"),
+        ("a", {"long_name": "10 metre V wind component"}, "none"),
+        ("a", {"long_name": "Meridional wind"}, "none"),
+        ("wind_speed", {"long_name": "zonal mean of wind speed"}, "symmetries"),
+        ("vo", {"standard_name": "atmosphere_relative_vorticity"}, "none"),  # its sign turns in a mirror
+        ("t2m", {"standard_name": "air_temperature"}, "symmetries"),
+    ],
+)
+def test_components_of_vectors_are_not_turned(name: str, attrs: dict[str, str], chosen: str) -> None:
+    fine = regional(2)[0].rename(name).assign_attrs(attrs)
+    task = SuperResolver(2, **TINY).fit(fine, **{**QUICK, "max_steps": 1})
+    assert task.model.config["training"]["augmentation"] == chosen
+    if chosen == "none" and name == "a":
+        with pytest.raises(OptionError, match=r"never negative, and 'a' \(.*\) is a component of a vector"):
+            SuperResolver(2, constraint="softmax", **TINY).fit(fine, **QUICK)

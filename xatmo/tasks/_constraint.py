@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from xatmo import units
 from xatmo.errors import OptionError
+from xatmo.tasks import _vectors
 
 if TYPE_CHECKING:
     import torch
@@ -63,11 +64,11 @@ def wrap(
         here, there = inputs[source].units, output.units
         if here is not None and there is not None and here != there:
             numbers_in[source] = scaled_numbers(numbers_in[source], *units.conversion(here, there))
-        name = str(output.attrs.get("standard_name", ""))
-        if kind != "additive" and any(word in name.split("_") for word in ("eastward", "northward", "x", "y")):
+        if kind != "additive" and _vectors.is_component(output.name, output.attrs):
+            told = output.attrs.get("standard_name", output.attrs.get("long_name"))
             message = (
-                f"constraint={kind!r} is for quantities that are never negative, and {output.name!r} ({name}) is a "
-                "component of a vector; take 'additive'"
+                f"constraint={kind!r} is for quantities that are never negative, and {output.name!r}"
+                f"{'' if told is None else f' ({told})'} is a component of a vector; take 'additive'"
             )
             raise OptionError(message)
     made = Constrained(

@@ -200,11 +200,29 @@ def like(pairs: Pairs, first: Pairs, *, what: str) -> Pairs:
 
     Raises
     ------
+    GridError
+        If they are on another grid: steps of another size, or rows that lie otherwise in coarse cells.
     VariableError
         If one is missing.
     UnitsError
-        If units cannot be converted.
+        If units cannot be converted, or are missing.
     """
+    ours, theirs = (
+        [abs(_step(a)) for a in (f.coarse.latitude, f.coarse.longitude)] for f in (pairs.found, first.found)
+    )
+    if any(not 1 / _STEP_RATIO < a / b < _STEP_RATIO for a, b in zip(ours, theirs, strict=True)):
+        message = (
+            f"{what} has coarse steps of {ours[0]:.4g} x {ours[1]:.4g} degrees, and training has {theirs[0]:.4g} x "
+            f"{theirs[1]:.4g}; wanted the same resolution. Regrid it first"
+        )
+        raise GridError(message)
+    if pairs.found.row_offset != first.found.row_offset:
+        where = ["start on the pole" if p.found.row_offset else "lie in blocks" for p in (pairs, first)]
+        message = (
+            f"the fine rows of {what} {where[0]}, those of training {where[1]}: they lie half a row apart in their "
+            "coarse cells. Wanted the same: select rows likewise"
+        )
+        raise GridError(message)
     made = []
     for have, want in ((pairs.coarse, first.coarse), (pairs.fine, first.fine)):
         names = list(want.data_vars)
@@ -214,6 +232,12 @@ def like(pairs: Pairs, first: Pairs, *, what: str) -> Pairs:
                 f"and training uses {list(map(str, names))}"
             )
             raise VariableError(message)
+        if bare := [n for n in names if "units" in want[n].attrs and "units" not in have[n].attrs]:
+            message = (
+                f"variable {bare[0]!r} of {what} has no units, in training it has {want[bare[0]].attrs['units']!r}; "
+                "set attrs['units']"
+            )
+            raise UnitsError(message)
         made.append(_in_units_of(have[names], want))
     return replace(pairs, coarse=made[0], fine=made[1])
 
@@ -317,9 +341,11 @@ def _with_bounds(ds: xr.Dataset, given: XarrayObject) -> xr.Dataset:
 def _onto_blocks(coarse: xr.Dataset, fine: xr.Dataset, factor: int, method: str | None, what: str) -> xr.Dataset:
     """Bring coarse fields onto the blocks of fine ones, unless they are there."""
     ours, found = Grid.of(coarse), coarsening(Grid.of(fine), factor)
-    same = ours.shape == found.coarse.shape
-    if method is None or (same and blocks.points(coarse, found.coarse) is not None):
+    at = blocks.points(coarse, found.coarse) if ours.shape == found.coarse.shape else None
+    if method is None or (at is not None and all((np.diff(index) == 1).all() for index in at)):
         return coarse
+    if at is not None:  # the same cells, stored from another longitude
+        return blocks.onto_blocks(coarse, found.fine, factor)
     apart = blocks.ratio(ours, found)
     if method == "auto" and not 1 / _STEP_RATIO < apart < _STEP_RATIO:
         return coarse  # which is refused, saying both steps

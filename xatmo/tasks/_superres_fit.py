@@ -7,11 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import xarray as xr
-
-from xatmo import cf
 from xatmo.errors import OptionError
-from xatmo.tasks import _constraint, _content, _objectives, _pairs, _superres_networks
+from xatmo.tasks import _constraint, _content, _objectives, _pairs, _superres_networks, _vectors
 from xatmo.tasks._batches import PairBatches
 from xatmo.typing import XarrayObject
 
@@ -149,8 +146,9 @@ def train(
     per_epoch = source.n_batches(devices)
     steps = whole("epochs", options.epochs) * per_epoch if options.max_steps is None else options.max_steps
     # What DL4DS publishes was trained without a bound on the gradient.
-    clip = {"gradient_clip": 0.0} if config["compat"] == "dl4ds" else {}
-    settings = TrainSettings(steps, devices=devices, seed=seed, **clip, **options.trainer)
+    clip = {"gradient_clip": 0.0} if config["compat"] == "dl4ds" and not config["diffusion"] else {}
+    trainer: dict[str, Any] = {**options.trainer, **clip}
+    settings = TrainSettings(steps, devices=devices, seed=seed, **trainer)
     augmentation = _augmentation(config, pairs)
     objective = _objectives.make(
         # Of a diffusion model the parts are trained as they are, and what it draws is constrained.
@@ -176,7 +174,8 @@ def train(
         "seed": seed, "devices": devices, "augmentation": augmentation, **{k: config[k] for k in _DESCRIBED},
     }  # fmt: skip
     if config["adversarial"] or config["diffusion"]:
-        training["pretrain_steps"] = objective.pretrain_steps  # fewer than planned where max_time ended them
+        # Fewer than planned where max_time ended them.
+        training["pretrain_steps"] = getattr(objective, "pretrain_steps", 0)
     if initial is not None:
         training["initial"] = initial.fingerprint
     made = {"task": name, "settings": dict(config), "network": network_config, "normalized": True,
@@ -283,7 +282,7 @@ def _augmentation(config: Mapping[str, Any], pairs: _pairs.Pairs) -> Any:
         raise OptionError(message)
     if chosen != "auto":
         return chosen
-    if any(_is_vector(ds[n]) for ds in (pairs.coarse, pairs.fine) for n in ds):
+    if any(_vectors.turns(str(n), ds[n].attrs) for ds in (pairs.coarse, pairs.fine) for n in ds):
         return "none"
     return "symmetries" if flips else "mirror"
 
@@ -325,11 +324,3 @@ def _model(
 def _rounded(normalizer: Normalizer) -> dict[str, list[float]]:
     """Statistics that tell data from others, and do not depend on the order in which they were summed."""
     return {n: [float(f"{float(a):.5g}") for a in normalizer.scaling(n)] for n in normalizer.names}
-
-
-def _is_vector(da: xr.DataArray) -> bool:
-    """Whether a field looks like a component of a vector."""
-    standard = str(da.attrs.get("standard_name", ""))
-    if any(word in standard for word in ("eastward", "northward", "x_wind", "y_wind", "x_velocity", "y_velocity")):
-        return True
-    return any(da.name in pair for pair in cf.WIND_NAMES)

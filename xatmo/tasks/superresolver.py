@@ -113,7 +113,7 @@ class SuperResolver(Task):
     augmentation : {"auto", "none", "mirror", "symmetries"}
         Symmetries drawn at random while training: east-west mirror, or all flips and transposes of a patch. They fit
         scalars. ``"auto"``: ``"symmetries"``; ``"mirror"`` on grids with rows on the poles, where blocks of rows are
-        not the same from either side; ``"none"`` where a variable is a component of a vector.
+        not the same from either side; ``"none"`` where a variable is a component of a vector, or a vorticity.
     optimizer : {None, "adamw", "adam", "sgd"}
         What updates the weights.
     learning_rate : float or (float, float), optional

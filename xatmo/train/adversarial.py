@@ -133,7 +133,7 @@ class Adversarial(Phased):
         """Give the settings that a resumed run has to share."""
         generator, discriminator = (asdict(settings) for settings in self.all_optimizer_settings)
         return {
-            **super().identity(), "generator": generator, "discriminator": discriminator,
+            **super().identity(), "generator_optimizer": generator, "discriminator_optimizer": discriminator,
             "content_weight": self.content_weight, "adversarial_weight": self.adversarial_weight,
             "criterion": self.criterion, "content": self.loss.parts, "gate": self.gate, "penalty": self.penalty,
             "validation_loss": self.validation_loss.parts,

@@ -80,15 +80,16 @@ class OptimizerSettings:
                 what = "part of the run" if name == "warmup" else "decay"
                 message = f"{name}={value!r}; wanted a {what}, 0 to below 1"
                 raise OptionError(message)
-        betas = self.betas
+        betas: object = self.betas  # a caller may give anything
         if not (isinstance(betas, list | tuple) and len(betas) == 2 and all(_part(b) for b in betas)):
             message = f"betas={betas!r}; wanted two decays, 0 to below 1, such as (0.5, 0.999)"
             raise OptionError(message)
         object.__setattr__(self, "betas", tuple(float(b) for b in betas))
-        if not isinstance(self.drops, list | tuple):
+        drops: object = self.drops
+        if not isinstance(drops, list | tuple):
             message = f"drops={self.drops!r}; wanted parts of the run or steps, in a tuple, such as (0.5, 0.75)"
             raise OptionError(message)
-        object.__setattr__(self, "drops", tuple(real("drops", d, positive=True) for d in self.drops))
+        object.__setattr__(self, "drops", tuple(real("drops", d, positive=True) for d in drops))
         if not _part(self.drop_factor) or self.drop_factor == 0:
             message = f"drop_factor={self.drop_factor!r}; wanted a number above 0 and below 1"
             raise OptionError(message)
@@ -235,7 +236,7 @@ def cpu_has_bfloat16() -> bool:
 
 def _part(value: object) -> bool:
     """Tell whether this is a number from 0 to below 1."""
-    return isinstance(value, Real) and not isinstance(value, bool) and bool(0 <= value < 1)
+    return not isinstance(value, bool) and isinstance(value, Real) and 0 <= float(value) < 1
 
 
 def _one_of(name: str, value: object, known: Iterable[object]) -> None:

@@ -25,9 +25,7 @@ def with_gaps() -> xr.DataArray:
 
 def test_missing_values_raise_unless_something_is_said_about_them() -> None:
     p = plan(SIZES, {"time": 1, "lat": 10, "lon": 12})
-    with pytest.raises(
-        MissingValueError, match=r"a batch has \d+ missing or infinite values in 'x'; draw whole windows"
-    ):
+    with pytest.raises(MissingValueError, match=r"a batch has \d+ missing or infinite values in 'x'; pass valid=0.5"):
         list(SampleStream(with_gaps(), p))
     filled = torch.cat(list(SampleStream(with_gaps(), p, fill=-1.0)))
     assert filled.isfinite().all()
@@ -84,6 +82,7 @@ def test_only_valid_windows_are_drawn(chunks: dict[str, int] | None) -> None:
         ({"squeeze": ["lat"]}, DimensionError, "cannot squeeze 'lat': windows have 10 points"),
         ({"squeeze": ["level"]}, DimensionError, "cannot squeeze 'level': windows have no such dimension"),
         ({"valid": np.ones(3, dtype=bool)}, OptionError, r"valid has shape \(3,\); wanted one value for each of 72"),
+        ({"valid": 2}, OptionError, "valid=2 came; wanted the least part of a window's points that hold numbers"),
         ({"rank": 2, "world_size": 2}, OptionError, "rank 2 of 2 came"),
     ],
 )  # fmt: skip

@@ -77,7 +77,7 @@ def test_what_lies_before_a_gap_is_no_past(chunks: dict[str, int] | None, no_com
 
 
 def test_frames_have_to_be_as_far_apart_as_in_the_training() -> None:
-    made = model(Past(), time_step=86400.0)
+    made = model(Past(), training={"time_step": 86400.0})
     assert seen(inference.predict(ramp(3), made)) == [{0}, {0, 1}, {0, 1, 2}]
     inference.predict(ramp(9).isel(time=[0]), made)  # one frame has no step
     with pytest.raises(CoordinateError, match="are 2 days apart, and 1 days in the training of the"):

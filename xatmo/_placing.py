@@ -125,7 +125,7 @@ def stretches(model: Model, ds: xr.Dataset) -> tuple[Run, ...]:
     times = ds[cf.time(ds)].values
     if times.dtype.kind not in "mMO":
         return ()
-    found, trained, step = runs(times), model.config.get("time_step"), usual_step(times)
+    found, trained, step = runs(times), model.config.get("training", {}).get("time_step"), usual_step(times)
     # Months are 28 to 31 days long.
     if trained and step and not 0.85 < step / trained < 1.15:
         message = (

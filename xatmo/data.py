@@ -156,6 +156,9 @@ class SampleStream(torch.utils.data.IterableDataset[Batch]):
                 f"valid has shape {np.shape(valid)}; wanted one value for each of {len(plan)} windows, or a number"
             )
             raise OptionError(message)
+        if valid is not None and not callable(valid) and not np.ndim(valid) and not 0 <= float(valid) <= 1:
+            message = f"valid={valid!r} came; wanted the least part of a window's points that hold numbers, from 0 to 1"
+            raise OptionError(message)
         if rank is not None and not 0 <= rank < (world_size or 1):
             message = f"rank {rank} of {world_size} came; wanted 0 <= rank < world_size"
             raise OptionError(message)
@@ -351,9 +354,9 @@ class SampleStream(torch.utils.data.IterableDataset[Batch]):
         if not self.mask and self.fill is None and self._valid is None:
             bad = [name for k, name in enumerate(group.channels) if not there[:, k].all()]
             message = (
-                f"a batch has {int((~there).sum())} missing or infinite values in {', '.join(map(repr, bad))}; draw "
-                "whole windows with valid=1.0, fill the data first, or, from a stream of your own, ask for fill=0.0 or "
-                "mask=True"
+                f"a batch has {int((~there).sum())} missing or infinite values in {', '.join(map(repr, bad))}; pass "
+                "valid=0.5, say, to train on windows of which at least half is there, valid=1.0 for whole ones alone, "
+                "or fill the data first. A stream of your own can also ask for fill=0.0 or mask=True"
             )
             raise MissingValueError(message)
         return np.asarray(there)

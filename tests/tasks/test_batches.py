@@ -117,6 +117,7 @@ def test_a_window_over_time_may_be_named_in_the_patch() -> None:
     two = PairBatches(pairs, {**SIZE, "time": 3}, one.inputs, one.outputs, batch_size=4, seed=0)
     for a, b in zip(one.batches(0), two.batches(0), strict=True):
         assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+    assert one.describe()["time_step"] == (pairs.coarse.time[1] - pairs.coarse.time[0]) / np.timedelta64(1, "s")
     with pytest.raises(OptionError, match=r"time_window=9 came; the longest stretch of regular steps has 8 frames"):
         batches(pairs, time_window=9)
 

@@ -11,6 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xatmo import cf
+from xatmo._stretches import usual_step
 from xatmo.normalize import forward
 from xatmo.patches import Plan, plan
 from xatmo.tasks import _windows
@@ -198,7 +199,11 @@ class PairBatches:
         if self.time_window is not None:
             runs = self.pairs.runs
             left_out = _windows.lost(runs, self.time_window)
-            described |= {"stretches_of_time": len(runs), "frames_left_out": left_out}
+            times = self.pairs.coarse[cf.time(self.pairs.coarse)].values
+            described |= {
+                "stretches_of_time": len(runs), "frames_left_out": left_out,
+                "time_step": usual_step(times, self.pairs.breaks),
+            }  # fmt: skip
         if self.pairs.notes:
             described["notes"] = list(self.pairs.notes)
         return described

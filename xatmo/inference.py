@@ -406,6 +406,12 @@ def _of_stretch(
     refined = _refined.refine(bare, axes, model.factor)
     tensors = (t for t in model.network.parameters() if t.is_floating_point())
     double = next((t.dtype for t in tensors), torch.float32) == torch.float64
+    if options.members is not None and _graph.MEMBER in layout.inner:
+        message = (
+            f"members={options.members} came, and the input has a dimension {_graph.MEMBER!r} already; rename that, "
+            f"for instance .rename({_graph.MEMBER}='number'): each of its points then gets members of its own"
+        )
+        raise DimensionError(message)
     inputs = tuple(
         Input(str(s.variable), tuple(layout.inner.index(d) for d in bare[s.variable].dims), s.scale, s.offset, scaling)
         for s, scaling in zip(

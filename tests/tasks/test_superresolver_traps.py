@@ -13,7 +13,7 @@ import xarray as xr
 from whole_way import JUDGE, QUICK, TINY, regional
 
 import xatmo
-from xatmo.errors import ConfigError, GridError, OptionError, UnitsError
+from xatmo.errors import ConfigError, DimensionError, GridError, OptionError, UnitsError
 from xatmo.tasks import SuperResolver, _pairs
 from xatmo.train import Adversarial, TrainSettings
 
@@ -193,3 +193,45 @@ def test_components_of_vectors_are_not_turned(name: str, attrs: dict[str, str], 
     if chosen == "none" and name == "a":
         with pytest.raises(OptionError, match=r"never negative, and 'a' \(.*\) is a component of a vector"):
             SuperResolver(2, constraint="softmax", **TINY).fit(fine, **QUICK)
+
+
+def test_a_part_of_the_steps_leaves_one_for_the_second_phase() -> None:
+    task = SuperResolver(2, adversarial=True, pretrain=0.9, discriminator=JUDGE, **TINY).fit(regional(2)[0], **QUICK)
+    assert task.model.config["training"]["pretrain_steps"] == 1
+
+
+def test_members_beside_those_of_the_input() -> None:
+    fine = regional(2)[0]
+    task = SuperResolver(2, mc_dropout=True, dropout=0.2, **TINY).fit(fine, **QUICK)
+    ensemble = fine.atmo.coarsen(2).expand_dims(member=[3, 4])
+    assert task.model.network.stochastic
+    with pytest.raises(DimensionError, match="members=2 came, and the input has a dimension 'member' already; rename"):
+        ensemble.atmo.superresolve(task, members=2)
+    assert ensemble.rename(member="number").atmo.superresolve(task, members=2).dims[:2] == ("member", "number")
+
+
+def test_initial_is_normalized_likewise() -> None:
+    fine = regional(2)[0]
+    initial = SuperResolver(2, normalization="minmax", **TINY).fit(fine, **QUICK)
+    with pytest.raises(OptionError, match="normalization='standard' with initial, whose normalizer is .* 'minmax'; wa"):
+        SuperResolver(2, **TINY).fit(fine, initial=initial, **QUICK)
+
+
+def test_pairs_by_standard_name_and_with_units() -> None:
+    fine, land = regional(2)
+    fine = fine.assign_attrs(standard_name="air_temperature")
+    coarse = fine.atmo.coarsen(2).rename("tas")
+    pairs = _pairs.make(coarse, 2, target=fine)
+    assert list(pairs.coarse.data_vars) == list(pairs.fine.data_vars) == ["t2m"]
+    assert pairs.notes == ()
+    task = SuperResolver(2, **TINY).fit(coarse, target=fine, **QUICK)
+    assert task.model.network.config.baseline_channels == (0,)
+    assert coarse.atmo.superresolve(task).name == "tas"
+    other = coarse.assign_attrs(standard_name="surface_temperature")
+    (note,) = _pairs.make(other, 2, target=fine).notes
+    assert note == "['t2m'] of target are no fields of train by name or standard name: they have no baseline"
+    with pytest.raises(UnitsError, match="variable 't2m' of train has no units, of the other of train and target 'K'"):
+        _pairs.make(coarse.rename("t2m").drop_attrs(), 2, target=fine)
+    for extra in ("predictors", "static"):
+        with pytest.raises(OptionError, match=f"{extra} is ndarray; wanted a Dataset or DataArray"):
+            _pairs.make(fine, 2, **{extra: land.values})

@@ -39,15 +39,17 @@ def _times(rate: Any, times: int) -> Any:
 
 
 def pretrain_steps(config: Mapping[str, Any], max_steps: int) -> int:
-    """Count the steps of the first phase.
+    """Count the steps of the first phase; a part of the steps leaves one for the second.
 
     Examples
     --------
     >>> pretrain_steps({"pretrain": 0.25}, 200), pretrain_steps({"pretrain": 30}, 200), pretrain_steps({}, 200)
     (50, 30, 0)
+    >>> pretrain_steps({"pretrain": 0.9}, 2)
+    1
     """
     wanted = config.get("pretrain") or 0
-    return round(wanted * max_steps) if isinstance(wanted, float) else int(wanted)
+    return min(round(wanted * max_steps), max_steps - 1) if isinstance(wanted, float) else int(wanted)
 
 
 def make(

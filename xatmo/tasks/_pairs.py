@@ -118,8 +118,8 @@ def make(
     """Pair coarse and fine fields.
 
     Coarse fields of another product are matched with the fine ones in place (`xatmo.regrid.onto_blocks`) and in time
-    (`xatmo.tasks._alignment.align`): hindcasts by valid time, every member with the same target. What finds no partner
-    is in ``notes``, and logged.
+    (`xatmo.tasks._alignment.align`): hindcasts by valid time, every member with the same target. Fields of one quantity
+    belong together by name, else by standard name. What finds no partner is in ``notes``, and logged.
 
     Parameters
     ----------
@@ -148,16 +148,21 @@ def make(
     VariableError
         If a name comes twice.
     UnitsError
-        If a variable of both has units that cannot be converted.
+        If a variable of both has units that cannot be converted, or has units in one of them only.
     """
     breaks: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
+    for extra, called in ((predictors, "predictors"), (static, "static")):
+        if extra is not None:
+            as_dataset(extra, called)
     if target is None:
         fine = _fields(train, what)
         coarse = _kept(coarsen(_chunked(fine), factor))
         found = coarsening(Grid.of(fine), factor)
     else:
-        fine, coarse = _fields(target, "target"), _fields(train, what)
+        fine = _fields(target, "target")
+        coarse = _named_as(_fields(train, what), fine)
+        _require_units(coarse, fine, what)
         own = list(coarse.data_vars)
         if predictors is not None and _same_step(predictors, coarse):  # of the same product: they go the same way
             coarse = _beside(coarse, _placed(_oriented(as_dataset(predictors)), coarse, "predictors"))
@@ -167,6 +172,8 @@ def make(
         fine, breaks, notes = aligned.fine[list(fine.data_vars)], aligned.breaks, aligned.notes
         coarse = _in_units_of(aligned.coarse[list(coarse.data_vars)], fine)
         found = _check_pair(coarse[own], fine, factor)
+        if alone := [str(n) for n in fine.data_vars if n not in coarse]:
+            notes += (f"{alone} of target are no fields of {what} by name or standard name: they have no baseline",)
         for note in notes:
             logging.getLogger(__name__).warning(note)
     axes = cf.horizontal(coarse)
@@ -310,6 +317,28 @@ def _oriented(ds: xr.Dataset) -> xr.Dataset:
     axes = cf.horizontal(ds)
     ds, _ = _labels.drop_cyclic(ds, axes)
     return ds if Grid.of(ds).north_to_south else ds.isel({axes.lat_dim: slice(None, None, -1)})
+
+
+def _named_as(coarse: xr.Dataset, fine: xr.Dataset) -> xr.Dataset:
+    """Give coarse fields the names of fine ones of the same quantity, told by the standard name."""
+    standard = {n: v.attrs.get("standard_name") for ds in (coarse, fine) for n, v in ds.data_vars.items()}
+    lacking = [n for n in fine.data_vars if n not in coarse and standard[n]]
+    served = {n: [m for m in coarse.data_vars if m not in fine and standard[m] == standard[n]] for n in lacking}
+    again = [standard[n] for n in fine.data_vars]
+    return coarse.rename({m[0]: n for n, m in served.items() if len(m) == 1 and again.count(standard[n]) == 1})
+
+
+def _require_units(coarse: xr.Dataset, fine: xr.Dataset, what: str) -> None:
+    for n in (n for n in coarse.data_vars if n in fine):
+        have = {called: ds[n].attrs.get("units") for called, ds in ((what, coarse), ("target", fine))}
+        bare = [called for called, unit in have.items() if unit is None]
+        if len(bare) == 1:
+            known = next(unit for unit in have.values() if unit is not None)
+            message = (
+                f"variable {n!r} of {bare[0]} has no units, of the other of train and target {known!r}; set "
+                "attrs['units']"
+            )
+            raise UnitsError(message)
 
 
 def _in_units_of(coarse: xr.Dataset, fine: xr.Dataset) -> xr.Dataset:

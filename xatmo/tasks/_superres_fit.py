@@ -213,6 +213,12 @@ def _normalizers(
         if initial.normalizer is None or initial.output_normalizer is None:
             message = "initial has no normalizer: it takes physical units; wanted a task that was trained by fit"
             raise OptionError(message)
+        if initial.normalizer.method != config["normalization"]:
+            message = (
+                f"normalization={config['normalization']!r} with initial, whose normalizer is kept and is "
+                f"{initial.normalizer.method!r}; wanted the same"
+            )
+            raise OptionError(message)
         return initial.normalizer, initial.output_normalizer
     method = config["normalization"]
     inputs = Normalizer.fit(pairs.coarse, method=method)

@@ -120,7 +120,7 @@ def _check_choices(config: dict[str, Any]) -> None:
     flags = ("adversarial", "diffusion", "localised", "mc_dropout", "separable", "attention", "scale_learning_rate")
     known: dict[str, Sequence[Any]] = {
         **dict.fromkeys(flags, (False, True)),
-        "backbone": ("plain", "residual", "dense", "convnext", "unet", "srgan"),
+        "backbone": ("convnext", "dense", "plain", "residual", "srgan", "unet"),
         "constraint": (None, "additive", "multiplicative", "softmax"), "loss_weights": (None, "area"),
         "normalization": ("standard", "minmax", "robust", "log1p"),
         "augmentation": ("auto", "none", "mirror", "symmetries"), "compat": (None, "dl4ds"),

@@ -379,6 +379,32 @@ def test_apply_renames_the_one_variable(run: Run, trained: Path) -> None:
     assert "t2m" in xr.open_dataset(trained / "renamed_out.nc")
 
 
+def test_apply_draws_members_and_masks_gaps(run: Run, trained: Path) -> None:
+    coarse = xr.open_dataset(trained / "coarse.nc").load()
+    words = ["apply", trained / "model", trained / "coarse.nc", trained / "members.nc"]
+    status, _, err = run(*words, "--members", "2")
+    assert status == 1
+    assert "members=2 came, but SuperResolution gives one answer to one input" in " ".join(err.split())
+    task = xatmo.SuperResolver(3, channels=4, n_blocks=1, dropout=0.3, mc_dropout=True)
+    task.fit(xr.open_dataset(trained / "fine.nc")["t2m"], max_steps=6, patch_size=4, progress=False)
+    task.save(trained / "drawing")
+    words[1] = trained / "drawing"
+    assert run(*words, "--members", "2", "--seed", "3")[0] == 0
+    made = xr.open_dataset(trained / "members.nc")
+    assert made.sizes["member"] == 2
+    assert float(made.t2m.std("member").mean()) > 0
+    np.testing.assert_allclose(made.t2m, coarse.atmo.superresolve(task, members=2, seed=3).t2m, atol=1e-4)
+
+    coarse.where(coarse.latitude < 60).assign_attrs(coarse.attrs).to_netcdf(trained / "gaps.nc")
+    words[2:] = [trained / "gaps.nc", trained / "gaps_out.nc"]
+    status, _, err = run(*words)
+    assert (status, "missing" in err) == (1, True)
+    assert run(*words, "--nan", "mask")[0] == 0
+    masked = xr.open_dataset(trained / "gaps_out.nc").t2m
+    assert bool(masked.sel(latitude=slice(90, 60)).isnull().all())
+    assert bool(masked.sel(latitude=slice(50, -90)).notnull().all())
+
+
 def test_evaluate_prints_and_writes_scores(run: Run, trained: Path) -> None:
     fine = xr.open_dataset(trained / "fine.nc")
     (fine + 0.5).assign_attrs(fine.attrs).assign(t2m=(fine.t2m + 0.5).assign_attrs(units="K")).to_netcdf(

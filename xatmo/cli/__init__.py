@@ -144,6 +144,9 @@ def apply(
     output: Annotated[Path, typer.Argument(help=".zarr (continues when interrupted) or .nc", show_default=False)],
     variable: Variable = None,
     batch_size: Annotated[int | None, typer.Option(help="patches at a time")] = None,
+    members: Annotated[int | None, typer.Option(help="draw so many, from a network that draws")] = None,
+    seed: Annotated[int, typer.Option(help="of the draws")] = 0,
+    nan: Annotated[str, typer.Option(help="missing values: raise, or mask them in the output")] = "raise",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
     overwrite: Overwrite = False,
 ) -> None:
@@ -158,8 +161,9 @@ def apply(
         ds = files.one_variable(ds, variable, input).to_dataset(name=wanted[0] if len(wanted) == 1 else variable)
     accessor = files.in_pieces(ds).atmo
     refine_or_apply = accessor.superresolve if loaded.factor > 1 else accessor.apply
-    result = refine_or_apply(loaded, batch_size=batch_size, device=device)
+    result = refine_or_apply(loaded, batch_size=batch_size, device=device, members=members, seed=seed, nan=nan)
     key = {"model": loaded.fingerprint, "input": files.identity(input), "variable": variable}
+    key |= {"members": members, "seed": seed, "nan": nan}
     files.write(result, output, key=key, overwrite=overwrite, note=typer.echo)
     typer.echo(f"wrote {output}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 # Coarse steps may differ by this ratio from those of training before a network is refused.
 _STEP_RATIO = 1.3
+_log = logging.getLogger(__name__)
 _CF_KEYS = ("standard_name", "long_name", "units", "axis")
 
 
@@ -68,8 +70,17 @@ class Refined:
         return out.assign_coords({name: _coordinate(whole[name], longitude)})
 
 
-def refine(ds: xr.Dataset, axes: cf.Horizontal, factor: int) -> Refined:
+def refine(ds: xr.Dataset, axes: cf.Horizontal, factor: int, row_offset: float | None = None) -> Refined:
     """Find the grid of an output with ``factor`` points per cell of ``ds`` (without repeated column).
+
+    Parameters
+    ----------
+    ds : Dataset
+    axes : Horizontal
+    factor : int
+    row_offset : float, optional
+        Where the network puts the first row of a cell, see `xatmo.regrid.coarsening`. Remembered rows that lie
+        otherwise are not those that it makes. None: it is not known; all remembered rows serve.
 
     Raises
     ------
@@ -84,7 +95,14 @@ def refine(ds: xr.Dataset, axes: cf.Horizontal, factor: int) -> Refined:
     lat, lon = grid.latitude, grid.longitude
     if factor > 1:
         found = _remembered(ds, grid, factor)
-        lat, lon = found or (_parts(grid.latitude_bounds, factor), _parts(grid.longitude_bounds, factor))
+        lat, lon = found or (_rows(grid, factor, row_offset or 0.0), _parts(grid.longitude_bounds, factor))
+        if found and row_offset is not None and abs(_row_offset(lat, grid, factor) - row_offset) > 0.25:
+            lat = _rows(grid, factor, row_offset)
+            _log.warning(
+                "the model was trained on rows that lie half a fine row from those that the field was coarsened from, "
+                "as rows that start on a pole do; the output has rows of its own, from %g to %g degrees", lat[0],
+                lat[-1],
+            )  # fmt: skip
     return Refined(axes, factor, lat, lon, not grid.north_to_south, shift, grid.periodic)
 
 
@@ -113,6 +131,25 @@ def _remembered(ds: xr.Dataset, grid: Grid, factor: int) -> tuple[Floats, Floats
     height = abs(grid.latitude[-1] - grid.latitude[0]) / (grid.nlat - 1)
     ends = np.abs(lat[[0, -1]] - grid.latitude[[0, -1]]).max() < 1.5 * height
     return (lat, lon + turn) if near and ends else None
+
+
+def _row_offset(lat: Floats, grid: Grid, factor: int) -> float:
+    """Where the fine rows of a cell lie, in fine steps southward of the middle of the cell."""
+    coarse = grid.latitude
+    if not grid.north_to_south:
+        lat, coarse = lat[::-1], coarse[::-1]
+    n = lat.size // factor
+    middles = lat[: n * factor].reshape(n, factor).mean(axis=1)
+    return float(np.median(coarse[:n] - middles) / _step(lat))
+
+
+def _rows(grid: Grid, factor: int, row_offset: float) -> Floats:
+    """Rows of equal parts of every cell, or of their northern edges; with both poles where a grid reaches them."""
+    bounds = grid.latitude_bounds
+    rows = _parts(bounds, factor) - row_offset * np.repeat(np.abs(np.diff(bounds)) / factor, factor)
+    if row_offset and grid.is_global:
+        rows = np.append(rows, -90.0) if grid.north_to_south else np.insert(rows, 0, -90.0)
+    return np.clip(rows, -90.0, 90.0)
 
 
 def _parts(bounds: Floats, factor: int) -> Floats:

@@ -403,7 +403,7 @@ def _of_stretch(
     axes = cf.horizontal(chosen)
     bare, cyclic = _labels.drop_cyclic(chosen, axes)
     layout = Layout.of(bare, axes, timed="time" in model.patch_size)
-    refined = _refined.refine(bare, axes, model.factor)
+    refined = _refined.refine(bare, axes, model.factor, model.grid.get("row_offset"))
     tensors = (t for t in model.network.parameters() if t.is_floating_point())
     double = next((t.dtype for t in tensors), torch.float32) == torch.float64
     if options.members is not None and _graph.MEMBER in layout.inner:

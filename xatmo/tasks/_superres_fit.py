@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xatmo.errors import OptionError
+from xatmo.errors import GridError, OptionError
 from xatmo.tasks import _constraint, _content, _objectives, _pairs, _superres_networks, _vectors
 from xatmo.tasks._batches import PairBatches
 from xatmo.typing import XarrayObject
@@ -193,6 +193,14 @@ def _patch(
     size = _pairs.check_patch_size(given, pairs, DEFAULT_PATCH)
     if config["localised"]:
         whole = {d: pairs.whole_cells[d] for d in pairs.axes.dims}
+        fine, used = pairs.found.fine, [n * pairs.found.factor for n in whole.values()]
+        if [fine.nlat, fine.nlon] != used:
+            message = (
+                f"localised=True on {fine.nlat} x {fine.nlon} fine points, of which coarse cells by factor "
+                f"{pairs.found.factor} hold {used[0]} x {used[1]} whole; wanted a grid of whole cells: leave rows or "
+                f"columns out, for instance .isel({pairs.axes.lat_dim}=slice({used[0]}))"
+            )
+            raise GridError(message)
         if given is not None and size != whole:
             message = (
                 f"patch_size={given!r} with localised=True, which has weights for every cell of the whole grid; leave "

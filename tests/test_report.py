@@ -165,6 +165,30 @@ def test_what_cannot_be_drawn_is_told_and_the_rest_is_there() -> None:
     assert "Not computed or drawn" in found.html
 
 
+def test_the_baseline_of_a_region_reaches_its_rim() -> None:
+    fine = truth(times=2, nlat=24).sel(latitude=slice(70, 10), longitude=slice(0, 120))
+    coarse = fine.atmo.coarsen(2)
+    names = ["rmse", "effective_resolution"]
+    found = compare({"warm": shifted(fine, 1)}, fine, coarse=coarse, metrics=names, cities=False, bootstrap=None)
+    scores = found.scores.set_index(["run", "score"])["value"]
+    filled = coarse.atmo.regrid(fine, method="bicubic").fillna(coarse.atmo.regrid(fine, method="nearest"))
+    assert scores["bicubic", "rmse"] == pytest.approx(float(xatmo.metrics.rmse(filled, fine)), rel=1e-5)
+    assert np.isfinite(scores["bicubic", "effective_resolution"])
+
+
+def test_scores_that_cannot_be_computed_are_told_and_the_others_are_there() -> None:
+    fine = truth(times=2, nlat=8)
+    gaps = fine.where(fine.latitude > -60).chunk(time=1)  # found out while computing
+    names = ["rmse", "effective_resolution"]
+    found = compare({"gaps": gaps, "warm": shifted(fine, 1)}, fine, metrics=names, cities=False, bootstrap=None)
+    assert sorted(zip(found.scores["run"], found.scores["score"], strict=True)) == [
+        ("gaps", "rmse"), ("warm", "effective_resolution"), ("warm", "rmse"),
+    ]  # fmt: skip
+    assert any(
+        note.startswith("t2m: gaps, effective_resolution: ") or "effective_resolution" in note for note in found.notes
+    )
+
+
 def test_predictions_are_computed_once_and_by_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     fine = truth(times=6, nlat=8)
     seen: list[int] = []

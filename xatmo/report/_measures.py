@@ -179,8 +179,26 @@ def _computed(made: Measured) -> Measured:
                 (parts[key],) = compute(made.parts[key])
             except XatmoError as error:
                 notes.append(f"{key}: {error}")
-        (scores,) = compute(made.scores)
-        return Measured(scores, parts, notes)
+        scores, told = _computed_scores(made.scores)
+        return Measured(scores, parts, [*notes, *told])
+
+
+def _computed_scores(lazy: xr.Dataset) -> tuple[xr.Dataset, list[str]]:
+    """Scores that can be computed, and why others cannot; an error where none can."""
+    names = list(lazy.data_vars)
+    try:
+        return lazy.compute(), []
+    except XatmoError as error:
+        first = error
+    done, notes = [], []
+    for name in names:
+        try:
+            done.append(lazy[[name]].compute())
+        except XatmoError as error:
+            notes.append(f"{name}: {error}")
+    if not done:
+        raise first
+    return xr.merge(done, combine_attrs="override"), notes
 
 
 def _horizontal(da: xr.DataArray) -> list[Hashable]:

@@ -49,6 +49,16 @@ class TestTime:
         with pytest.raises(CoordinateError, match="time coordinate: none among"):
             cf.time(field())
 
+    def test_a_single_time_is_no_axis(self) -> None:
+        one = field().assign_coords(time=np.datetime64("2001-01-01", "ns"))
+        with pytest.raises(CoordinateError, match=r"'time' is a single value; .* obj.expand_dims\('time'\)"):
+            cf.time(one)
+        assert cf.time(one.expand_dims("time")) == "time"
+
+    def test_points_without_degrees_are_told_how_to_get_some(self) -> None:
+        with pytest.raises(CoordinateError, match=r"obj.rename\(DIM='latitude'\).assign_coords\(latitude=...\)"):
+            cf.horizontal(xr.DataArray(np.zeros((3, 4)), dims=("y", "x")))
+
 
 class TestWindPair:
     def test_by_standard_name_before_variable_name(self) -> None:

@@ -195,7 +195,8 @@ def _one(obj: XarrayObject, kind: str) -> Hashable:
         message = (
             f"no {kind} coordinate found among {sorted(map(str, obj.coords))} (dimensions {tuple(obj.dims)}); "
             f"wanted one with standard_name {kind!r}, units {units!r} or an obvious name. "
-            f"Set obj['NAME'].attrs['standard_name'] = {kind!r}"
+            f"Set obj['NAME'].attrs['standard_name'] = {kind!r}; points without degrees need some: "
+            f"obj.rename(DIM={kind!r}).assign_coords({kind}=...)"
         )
         raise CoordinateError(message)
     message = f"several {kind} coordinates found: {sorted(map(str, on_data))}; select variables that share one grid"
@@ -274,6 +275,12 @@ def time(obj: XarrayObject) -> Hashable:
     if len(names) != 1:
         came = f"several ({', '.join(map(str, names))})" if names else f"none among {sorted(map(str, obj.coords))}"
         message = f"time coordinate: {came}; wanted exactly one with standard_name 'time' or datetime values"
+        single = [n for n in _candidates(obj, "time") if obj[n].ndim == 0]
+        if single and not names:
+            message = (
+                f"time coordinate: {single[0]!r} is a single value; wanted an axis, be it of one time: "
+                f"obj.expand_dims({single[0]!r})"
+            )
         raise CoordinateError(message)
     return names[0]
 

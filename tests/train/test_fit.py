@@ -189,6 +189,14 @@ def test_the_time_budget_ends_the_run() -> None:
     assert result.seconds < 10
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="has what is asked for")
+def test_what_the_machine_has_not_is_said() -> None:
+    with pytest.raises(
+        OptionError, match="accelerator='cuda', devices=1 cannot be had here .*='auto' takes"
+    ):
+        run(settings=replace(SETTINGS, accelerator="cuda", precision="32-true"))
+
+
 def test_missing_targets_do_not_spread() -> None:
     class Holes(Numbers):
         def batches(self, epoch: int, **kwargs: Any) -> Iterator[tuple[torch.Tensor, ...]]:

@@ -114,7 +114,7 @@ def learning_curve(
             ax.axvline(begin, color=colour[name], lw=1.1, ls=":")
         else:
             ax.axvspan(begin, end, color=_SHADE, lw=0, zorder=0)
-            handles, labels = [*handles, Patch(color=_SHADE)], [*labels, f"{kind_} phase"]
+            handles, labels = [*handles, Patch(fc=_SHADE, ec="0.6", lw=0.7)], [*labels, f"{kind_} phase"]
     if smallest > 0:
         ax.set_yscale("log")
     ax.set_xlabel({"step": "optimiser step", "epoch": "epoch"}.get(by, "row"), fontsize=style.LABEL)

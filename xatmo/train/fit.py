@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import lightning.pytorch as pl
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch.multiprocessing.spawn import ProcessRaisedException
 
 from xatmo import errors
-from xatmo.errors import CheckpointError, ConfigError
+from xatmo.errors import CheckpointError, ConfigError, OptionError
 from xatmo.train.batches import Batches, Endless, OnePass
 from xatmo.train.callbacks import Draws, Finite, Interrupt, Keeper, Progress, Schedule, quiet_loggers
 from xatmo.train.history import History, read
@@ -99,6 +100,8 @@ def fit(
         If ``run_dir`` holds a run with other settings.
     CheckpointError
         If its checkpoint cannot be read.
+    OptionError
+        If the machine has no such devices.
     MissingValueError
         If the loss is no longer a finite number.
     KeyboardInterrupt
@@ -153,17 +156,24 @@ def _fit(
             callbacks.append(Progress(total=settings.max_steps, first=first))
         manual = not objective.automatic_optimization
         with _quiet(), stop.listening(), _own_draws():
-            trainer = pl.Trainer(
-                accelerator=settings.accelerator, devices=settings.devices,
-                strategy=_strategy(settings.devices, part_by_part=manual),
-                precision=cast(Any, precision), max_steps=settings.max_steps, max_epochs=-1, logger=False,
-                callbacks=callbacks,
-                enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-                gradient_clip_val=None if manual else settings.gradient_clip or None, use_distributed_sampler=False,
-                default_root_dir=folder, num_sanity_val_steps=0,
-                val_check_interval=None if validation is None else per_epoch, check_val_every_n_epoch=None,
-                limit_val_batches=0 if validation is None else 1.0,
-            )  # fmt: skip
+            try:
+                trainer = pl.Trainer(
+                    accelerator=settings.accelerator, devices=settings.devices,
+                    strategy=_strategy(settings.devices, part_by_part=manual),
+                    precision=cast(Any, precision), max_steps=settings.max_steps, max_epochs=-1, logger=False,
+                    callbacks=callbacks,
+                    enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+                    gradient_clip_val=None if manual else settings.gradient_clip or None, use_distributed_sampler=False,
+                    default_root_dir=folder, num_sanity_val_steps=0,
+                    val_check_interval=None if validation is None else per_epoch, check_val_every_n_epoch=None,
+                    limit_val_batches=0 if validation is None else 1.0,
+                )  # fmt: skip
+            except MisconfigurationException as error:
+                message = (
+                    f"accelerator={settings.accelerator!r}, devices={settings.devices} cannot be had here ({error}); "
+                    "wanted what this machine has: accelerator='auto' takes it, with devices=1"
+                )
+                raise OptionError(message) from error
             loaders = (Endless(train, first), None if validation is None else OnePass(validation))
             objective.train()
             try:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import xarray as xr
 
-from xatmo import _tiles, cf
+from xatmo import _tiles, _valid_times, cf
 from xatmo.errors import DimensionError, OptionError
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Layout:
                 raise DimensionError(message)
         core: dict[str, Hashable] = {"lat": axes.lat_dim, "lon": axes.lon_dim}
         if timed:
-            core = {"time": ds[cf.time(ds)].dims[0], **core}
+            core = {"time": _valid_times.frames(ds).dims[0], **core}
         template = max(ds.data_vars.values(), key=lambda v: v.ndim)  # the first of the widest
         if not set(core.values()) <= set(template.dims):
             message = (

@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xatmo import _statics, cf
+from xatmo import _statics, _valid_times
 from xatmo._stretches import Run, in_words, runs, usual_step
 from xatmo.errors import CoordinateError, GridError, OptionError
 from xatmo.nn import positional
@@ -122,7 +122,7 @@ def stretches(model: Model, ds: xr.Dataset) -> tuple[Run, ...]:
     """
     if model.past is None or "time" not in model.patch_size:
         return ()
-    times = ds[cf.time(ds)].values
+    times = _valid_times.frames(ds).values
     if times.dtype.kind not in "mMO":
         return ()
     found, trained, step = runs(times), model.config.get("training", {}).get("time_step"), usual_step(times)

@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from xatmo import cf
-from xatmo.errors import CoordinateError
+from xatmo.errors import CoordinateError, DimensionError
 from xatmo.typing import XarrayObject
 
 # Names under which archives store them, where no standard name says what they are.
@@ -94,6 +94,43 @@ def find(obj: XarrayObject) -> Valid:
         )
         raise CoordinateError(message)
     return Valid(_bare(obj[name]))
+
+
+def frames(obj: XarrayObject) -> xr.DataArray:
+    """Find the axis along which fields follow each other in time, as one-dimensional times (or what numbers it).
+
+    Of forecasts with several starts it is that of the lead, with the times of the first one.
+
+    Raises
+    ------
+    CoordinateError
+        If there is no time.
+    DimensionError
+        If there is one time without an axis.
+
+    Examples
+    --------
+    >>> start = np.array(["2000-01-01", "2000-02-01"], "M8[ns]")
+    >>> ds = xr.Dataset(coords={"init_time": start, "lead_time": np.array([0, 24], "m8[h]").astype("m8[ns]")})
+    >>> frames(ds).dims, frames(ds).values.astype("M8[D]")
+    (('lead_time',), array(['2000-01-01', '2000-01-02'], dtype='datetime64[D]'))
+    """
+    try:
+        valid = find(obj)
+    except CoordinateError:
+        valid = Valid(obj[cf.time(obj)])  # numbers, in order
+    times, lead = valid.times, valid.lead
+    if not times.ndim and (axes := [d for d in obj.dims if d in obj.coords and is_time(obj[d])]):
+        times = _bare(obj[cf.time(obj) if len(axes) > 1 else axes[0]])  # the one time is another: when it was made, say
+    if times.ndim == 1:
+        return times
+    if times.ndim == 2 and lead is not None and len(along := [d for d in obj[lead].dims if d in times.dims]) == 1:
+        return times.isel({d: 0 for d in times.dims if d not in along}, drop=True)
+    message = (
+        f"fields one after another in time were wanted; the time here has dimensions {times.dims}. Give it an axis, "
+        "for instance with .expand_dims('time')"
+    )
+    raise DimensionError(message)
 
 
 def is_time(coord: xr.DataArray) -> bool:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 import xarray as xr
 
-from xatmo import _channels, _graph, _labels, _placing, _refined, _tiles, cf
+from xatmo import _channels, _graph, _labels, _placing, _refined, _tiles, _valid_times, cf
 from xatmo._graph import Chunks, Layout
 from xatmo.errors import DimensionError, OptionError
 from xatmo.model import Channel, Model
@@ -381,7 +381,7 @@ def _fields(
     found = _placing.stretches(model, ds)
     if len(found) < 2:
         return _of_stretch(ds, model, options, output_chunks)
-    dim = ds[cf.time(ds)].dims[0]
+    dim = _valid_times.frames(ds).dims[0]
     chunks = {d: n for d, n in (output_chunks or {}).items() if d != dim}
     given = None if output_chunks is None else chunks
     parts = [_of_stretch(ds.isel({dim: slice(*ends)}), model, options, given) for ends in found]

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 from whole_way import JUDGE, QUICK, TINY, regional
 
@@ -235,3 +236,30 @@ def test_pairs_by_standard_name_and_with_units() -> None:
     for extra in ("predictors", "static"):
         with pytest.raises(OptionError, match=f"{extra} is ndarray; wanted a Dataset or DataArray"):
             _pairs.make(fine, 2, **{extra: land.values})
+
+
+def test_time_windows_run_along_the_leads_of_forecasts() -> None:
+    fine = regional(2, n_time=5)[0]
+    coarse = fine.atmo.coarsen(2)
+    lead = xr.Variable("lead", np.arange(3) * np.timedelta64(6, "h").astype("m8[ns]"))
+    runs = [coarse.isel(time=slice(i, i + 3)).drop_vars("time").rename(time="lead") for i in (0, 1, 2)]
+    hindcast = xr.concat(runs, "init").assign_coords(init=("init", fine["time"].values[:3]), lead=lead)
+    task = SuperResolver(2, time_window=2, covariates="hour", **TINY).fit(hindcast, target=fine, **QUICK)
+    out = hindcast.atmo.superresolve(task)
+    assert out.dims == ("init", "lead", "latitude", "longitude")
+    for i in range(3):
+        alone = coarse.isel(time=slice(i, i + 3)).atmo.superresolve(task)
+        np.testing.assert_allclose(out[i].values, alone.values, atol=1e-4)
+    lazy = hindcast.chunk(init=1, lead=2).atmo.superresolve(task)
+    np.testing.assert_allclose(lazy.values, out.values, atol=1e-4)
+    single = coarse.isel(time=0)
+    with pytest.raises(DimensionError, match=r"one after another in time were wanted; .* \.expand_dims\('time'\)"):
+        single.atmo.superresolve(task)
+    assert (
+        single.expand_dims("time").assign_coords(made=fine["time"].values[1]).atmo.superresolve(task).sizes["time"] == 1
+    )
+
+
+def test_a_module_of_ones_own_is_no_diffusion_model() -> None:
+    with pytest.raises(OptionError, match="diffusion=True draws around a network of ours; a module of your own"):
+        SuperResolver.from_module(torch.nn.Upsample(scale_factor=2), factor=2, diffusion=True)

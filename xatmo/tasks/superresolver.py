@@ -304,6 +304,9 @@ class SuperResolver(Task):
         if not isinstance(given, torch.nn.Module):
             message = f"module is {type(module).__name__}; wanted a torch.nn.Module"
             raise OptionError(message)
+        if settings.get("diffusion"):
+            message = "diffusion=True draws around a network of ours; a module of your own trains without it"
+            raise OptionError(message)
         if foreign := sorted(set(settings) & set(_superres_settings.NETWORK)):
             message = f"{foreign} describe a network of ours; with a module of your own leave them out"
             raise OptionError(message)

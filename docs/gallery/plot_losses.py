@@ -123,7 +123,7 @@ xatmo.plot.power_ratio({name: ratios[name].sel(degree=slice(2, None)) for name i
 # %%
 # Maps
 # ----
-# A part of the last field. Where the made fields have broad bands, the truth has filaments: no loss brings back what the
+# A part of the last field. Where made fields have broad bands, the truth has filaments: no loss brings back what the
 # coarse field does not tell.
 region = {"latitude": slice(70, 15), "longitude": slice(200, 300)}
 shown = {"truth": future, **made}

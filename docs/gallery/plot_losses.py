@@ -106,7 +106,7 @@ print(table.round(3).to_string())
 # - The learned term is a squared difference too, of features, and adds little power. Its fields are the nearest to
 #   the truth in the last layer (of the same encoder, which is no independent judge), and their values are distributed
 #   more like those of the truth, for 2 or 3 % of error. Each step takes about three times as long.
-# - Together they give nearly the power of the one, with values and features closer to those of the flow.
+# - Together they give most of the power of the one, with values and features closer to those of the flow.
 # - The discriminator gives the most power and the nearest spectrum, for the largest error, and takes some three times
 #   as long, too. After so few steps what it adds is speckled.
 #

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from xatmo import _statics, _valid_times
 from xatmo._stretches import Run, in_words, runs, usual_step
 from xatmo.errors import CoordinateError, GridError, OptionError
+from xatmo.grids import Grid
 from xatmo.nn import positional
 from xatmo.typing import Floats
 
@@ -151,6 +152,23 @@ def require_own_grid(model: Model, refined: Refined) -> None:
             f"weights for each of {rows} x {columns} points: give that whole grid, or train without localised=True"
         )
         raise GridError(message)
+    described = model.grid.get("fine")
+    if described is None:
+        return
+    trained = Grid.from_dict(described)
+    rows_apart = np.abs(np.sort(trained.latitude) - np.sort(refined.latitude)).max()
+    ours, theirs = (np.sort(np.asarray(lon) % 360) for lon in (refined.longitude, trained.longitude))
+    step = np.abs(np.diff(trained.latitude)).min(), np.abs(np.diff(trained.longitude)).min()
+    # A column at 0 degrees may be a little below 360 in one of them.
+    columns_apart = min(np.abs((np.roll(ours, k) - theirs + 180) % 360 - 180).max() for k in (-1, 0, 1))
+    if rows_apart > 0.3 * step[0] or columns_apart > 0.3 * step[1]:
+        message = (
+            f"the network is localised, with weights for each point from {trained.latitude[0]:g} to "
+            f"{trained.latitude[-1]:g} degrees north and {trained.longitude[0]:g} to {trained.longitude[-1]:g} east; "
+            f"the output goes from {refined.latitude[0]:g} to {refined.latitude[-1]:g} and {refined.longitude[0]:g} to "
+            f"{refined.longitude[-1]:g}: give that grid, or train without localised=True"
+        )
+        raise GridError(message)
 
 
 def as_trained(model: Model, ds: xr.Dataset, refined: Refined) -> Refined:
@@ -160,8 +178,6 @@ def as_trained(model: Model, ds: xr.Dataset, refined: Refined) -> Refined:
     first = model.grid.get("coarse", {}).get("longitude")
     shift = refined.shift
     if first is not None:
-        from xatmo.grids import Grid
-
         trained = float(Grid.from_dict(model.grid["coarse"]).longitude[0])
         here = Grid.of(ds).longitude
         shift = int(np.argmin(np.abs((here - trained + 180) % 360 - 180)))

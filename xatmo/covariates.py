@@ -108,6 +108,10 @@ def check_names(names: str | Iterable[str]) -> tuple[str, ...]:
     >>> check_names("hour"), check_names(["hour", "latitude", "hour"])
     (('hour',), ('hour', 'latitude'))
     """
+    several: object = names
+    if not isinstance(several, Iterable):
+        message = f"covariates={several!r} came; wanted a name, or a sequence of names"
+        raise OptionError(message)
     given = (names,) if isinstance(names, str) else tuple(dict.fromkeys(names))
     if unknown := [n for n in given if n not in _TABLE]:
         message = f"covariate {unknown[0]!r} came; wanted some of {', '.join(map(repr, _TABLE))}"

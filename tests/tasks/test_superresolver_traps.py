@@ -125,6 +125,11 @@ def test_a_budget_that_one_step_uses_up_is_told(
         ({"optimizer_settings": {"warmup": "long"}}, "warmup='long'; wanted a part of the run"),
         ({"optimizer": "adam", "weight_decay": 0.1}, "weight_decay=0.1, which optimizer='adam' does not read"),
         ({"adversarial": True, "optimizer_settings": {"betas": []}}, "wanted two decays"),
+        ({"adversarial": True, "average": "long"}, "average='long'; wanted a decay above 0 and below 1"),
+        ({"adversarial": True, "gate": ("low", "high")}, r"gate=\('low', 'high'\); wanted two losses in rising order"),
+        ({"backbone": "srgan", "network_settings": {"factors": 2}}, "has factors=2; wanted one for each stage"),
+        ({"covariates": 3}, "covariates=3 came; wanted a name, or a sequence of names"),
+        ({"loss": ["mae"]}, r"loss=\['mae'\]; wanted a name, several joined with"),
     ],
 )
 def test_what_would_be_ignored_is_refused(settings: dict[str, Any], text: str) -> None:
@@ -263,3 +268,23 @@ def test_time_windows_run_along_the_leads_of_forecasts() -> None:
 def test_a_module_of_ones_own_is_no_diffusion_model() -> None:
     with pytest.raises(OptionError, match="diffusion=True draws around a network of ours; a module of your own"):
         SuperResolver.from_module(torch.nn.Upsample(scale_factor=2), factor=2, diffusion=True)
+
+
+def test_localised_networks_serve_their_own_place() -> None:
+    fine = with_poles().isel(latitude=slice(0, 12))
+    north, south = fine.isel(latitude=slice(0, 6)), fine.isel(latitude=slice(6, 12))
+    settings = {**QUICK, "patch_size": None}
+    task = SuperResolver(2, localised=True, **TINY).fit(north, **settings)
+    for there in (south, north.isel(longitude=slice(0, 12))):
+        with pytest.raises(GridError, match="localised, with weights for each"):
+            there.atmo.coarsen(2).atmo.superresolve(task)
+    with pytest.raises(GridError, match="localised, with weights for each point from 90 to 15 degrees north"):
+        south.atmo.coarsen(2).atmo.superresolve(task)
+    with pytest.raises(GridError, match="validation lies on other points than train; with localised=True"):
+        task.fit(north, validation=south, **settings)
+    coarse = north.atmo.coarsen(2)
+    rolled = coarse.roll(longitude=3, roll_coords=True)
+    rolled = rolled.assign_coords(longitude=(rolled["longitude"] + 180) % 360 - 180).sortby("longitude")
+    straight, other = (c.atmo.superresolve(task) for c in (coarse, rolled))
+    other = other.assign_coords(longitude=other["longitude"] % 360).sortby("longitude")
+    np.testing.assert_allclose(other.values, straight.values, atol=1e-5)

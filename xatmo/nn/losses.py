@@ -194,10 +194,14 @@ def build(loss: str | Mapping[str, float] | Mix) -> Mix:
     """
     if isinstance(loss, Mix):
         return loss
-    if not isinstance(loss, str):
-        return Mix(loss)
+    given: object = loss
+    if isinstance(given, Mapping):
+        return Mix(given)
+    if not isinstance(given, str):
+        message = f"loss={given!r}; wanted a name, several joined with '+', or a mapping from names to weights"
+        raise OptionError(message)
     parts: dict[str, float] = {}
-    for term in loss.split("+"):
+    for term in given.split("+"):
         found = re.fullmatch(r"(?:([0-9.]+(?:[eE]-?[0-9]+)?)(?:\s*\*\s*|\s+))?(\S+)", term.strip())
         factor, name = (1.0, term.strip()) if found is None else (_number(found[1]), found[2])
         parts[name] = parts.get(name, 0.0) + factor

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from xatmo.errors import GridError, OptionError
 from xatmo.tasks import _constraint, _content, _objectives, _pairs, _superres_networks, _vectors
 from xatmo.tasks._batches import PairBatches
@@ -15,6 +17,7 @@ from xatmo.typing import XarrayObject
 if TYPE_CHECKING:
     import torch
 
+    from xatmo.grids import Grid
     from xatmo.model import Channel, Model
     from xatmo.normalize import Normalizer
     from xatmo.train import FitResult
@@ -57,7 +60,11 @@ class Data:
             wanted = "with target= wanted a pair (coarse, fine), without it the fine fields"
             message = f"validation is {type(given).__name__}; {wanted}"
             raise OptionError(message)
-        return _pairs.like(self._made(config, coarse, fine, "validation"), first, what="validation")
+        found = _pairs.like(self._made(config, coarse, fine, "validation"), first, what="validation")
+        if config["localised"] and not _same_points(found.found.fine, first.found.fine):
+            message = "validation lies on other points than train; with localised=True wanted the same grid"
+            raise GridError(message)
+        return found
 
     def _made(
         self, config: Mapping[str, Any], coarse: XarrayObject, fine: XarrayObject | None, what: str
@@ -209,6 +216,15 @@ def _patch(
             raise OptionError(message)
         return whole
     return size
+
+
+def _same_points(a: Grid, b: Grid) -> bool:
+    """Tell whether two grids are one, to a tenth of a step."""
+    if a.shape != b.shape:
+        return False
+    apart = (np.abs(a.latitude - b.latitude), np.abs((a.longitude - b.longitude + 180) % 360 - 180))
+    steps = (np.diff(axis) for axis in (b.latitude, b.longitude))
+    return all(bool(d.max() < 0.1 * np.abs(s).min()) for d, s in zip(apart, steps, strict=True))
 
 
 def _normalizers(

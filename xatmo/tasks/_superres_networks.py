@@ -80,6 +80,9 @@ def _srgan(config: Mapping[str, Any], n_inputs: int, n_outputs: int, n_static: i
     if variant not in ("atmodist", "phire"):
         message = f"network_settings has variant={variant!r}; possible are {['atmodist', 'phire']}"
         raise OptionError(message)
+    if not (factors is None or (isinstance(factors, list | tuple) and factors)):
+        message = f"network_settings has factors={factors!r}; wanted one for each stage, such as [2, 5]"
+        raise OptionError(message)
     make = SRGANConfig.phire if variant == "phire" else SRGANConfig.atmodist
     found = make(
         _primes(config["factor"]) if factors is None else tuple(factors), n_inputs=n_inputs, n_outputs=n_outputs,

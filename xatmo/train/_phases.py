@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any, ClassVar
 
 import torch
@@ -70,7 +71,8 @@ class Phased(Objective):
         if keep not in ("best", "last"):
             message = f"keep={keep!r}; possible are {['best', 'last']}"
             raise OptionError(message)
-        if average is not None and not 0 < average < 1:
+        decay: object = average
+        if decay is not None and not (isinstance(decay, Real) and 0 < float(decay) < 1):
             message = f"average={average!r}; wanted a decay above 0 and below 1, such as 0.999, or None"
             raise OptionError(message)
         self.pretrain_steps = whole("pretrain_steps", pretrain_steps, 0)

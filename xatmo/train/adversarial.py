@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
+from numbers import Real
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -113,7 +114,9 @@ class Adversarial(Phased):
         if criterion not in CRITERIA:
             message = f"criterion={criterion!r}; possible are {sorted(CRITERIA)}"
             raise OptionError(message)
-        if gate is not None and not (len(gate) == 2 and 0 <= gate[0] <= gate[1] < math.inf):
+        bounds: tuple[Any, ...] = () if gate is None else tuple(gate)
+        numbers = len(bounds) == 2 and all(isinstance(b, Real) for b in bounds)
+        if gate is not None and not (numbers and 0 <= bounds[0] <= bounds[1] < math.inf):
             message = f"gate={gate!r}; wanted two losses in rising order, such as {GATE}"
             raise OptionError(message)
         self.criterion, self.gate = criterion, gate

@@ -80,7 +80,7 @@ def test_frames_have_to_be_as_far_apart_as_in_the_training() -> None:
     made = model(Past(), training={"time_step": 86400.0})
     assert seen(inference.predict(ramp(3), made)) == [{0}, {0, 1}, {0, 1, 2}]
     inference.predict(ramp(9).isel(time=[0]), made)  # one frame has no step
-    with pytest.raises(CoordinateError, match="are 2 days apart, and 1 days in the training of the"):
+    with pytest.raises(CoordinateError, match="are 2 days apart, and 1 day in the training of the"):
         inference.predict(ramp(9).isel(time=slice(None, None, 2)), made)
     with pytest.raises(CoordinateError, match="time does not increase"):
         inference.predict(ramp(9)[::-1], made)

@@ -83,8 +83,15 @@ def _seconds(times: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def in_words(seconds: float) -> str:
-    """Tell a span of time, such as ``6 hours``."""
-    for size, unit in ((86400.0, "days"), (3600.0, "hours"), (60.0, "minutes")):
+    """Tell a span of time.
+
+    Examples
+    --------
+    >>> in_words(21600), in_words(86400), in_words(90)
+    ('6 hours', '1 day', '1.5 minutes')
+    """
+    for size, unit in ((86400.0, "day"), (3600.0, "hour"), (60.0, "minute"), (0.0, "second")):
         if seconds >= size:
-            return f"{seconds / size:g} {unit}"
+            number = seconds / size if size else seconds
+            return f"{number:g} {unit}" + ("" if number == 1 else "s")
     return f"{seconds:g} seconds"

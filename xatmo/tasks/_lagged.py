@@ -15,6 +15,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xatmo import _channels, _labels, cf
+from xatmo._stretches import in_words
 from xatmo.errors import CoordinateError, DimensionError, MissingValueError, OptionError, VariableError
 from xatmo.grids import Grid
 from xatmo.patches.lagged import LaggedWindows, Pairing, sizes_of
@@ -102,8 +103,8 @@ class LaggedFields:
                 n = 0.0
         if n < 0.5 or abs(n - round(n)) > 1e-6:
             message = (
-                f"lag_step={lag_step!r}, and times are {pd.Timedelta(self.step, 's')} apart; wanted a whole number of "
-                "times from 1, or a duration that is a multiple of it, such as '3h'"
+                f"lag_step={lag_step!r}, and times are {in_words(self.step)} apart; wanted a whole number of "
+                f"times from 1, or a duration that is a multiple of it, such as '{2 * self.step / 3600:g}h'"
             )
             raise OptionError(message)
         return round(n)
@@ -126,7 +127,7 @@ class LaggedFields:
         anchors = np.flatnonzero(gaps[reach:] == gaps[: gaps.size - reach]) if gaps.size > reach else np.empty(0)
         if not anchors.size:
             message = (
-                f"no run of {reach + 1} times {pd.Timedelta(self.step, 's')} apart, for a lag of {max_lag} x "
+                f"no run of {reach + 1} times {in_words(self.step)} apart, for a lag of {max_lag} x "
                 f"{lag_step}, among {gaps.size} times; use more of them, or smaller lags"
             )
             raise DimensionError(message)

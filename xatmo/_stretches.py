@@ -63,7 +63,7 @@ def runs(times: NDArray[Any], breaks: Collection[int] = ()) -> tuple[Run, ...]:
 
 
 def usual_step(times: NDArray[Any], breaks: Collection[int] = ()) -> float | None:
-    """Give the median step in seconds, not counting those at ``breaks``; None where there is none.
+    """Give the median step in seconds, not counting those at ``breaks``; None where there is none, or no time.
 
     Examples
     --------
@@ -71,12 +71,15 @@ def usual_step(times: NDArray[Any], breaks: Collection[int] = ()) -> float | Non
     86400.0
     """
     inside = [i for i in range(len(times) - 1) if i + 1 not in breaks]
-    return float(np.quantile(_seconds(times)[inside], 0.5, method="lower")) if inside else None
+    timed = times.dtype.kind in "mMO"
+    return float(np.quantile(_seconds(times)[inside], 0.5, method="lower")) if inside and timed else None
 
 
 def _seconds(times: NDArray[Any]) -> NDArray[np.float64]:
-    """Give the steps in seconds."""
+    """Give the steps in seconds, of plain numbers as they are."""
     steps = np.diff(times)
+    if steps.dtype.kind in "iuf":
+        return np.asarray(steps, dtype=np.float64)
     if steps.dtype.kind == "m":
         return np.asarray(steps / np.timedelta64(1, "s"), dtype=np.float64)
     return np.array([s.total_seconds() for s in steps], dtype=np.float64)

@@ -288,3 +288,12 @@ def test_localised_networks_serve_their_own_place() -> None:
     straight, other = (c.atmo.superresolve(task) for c in (coarse, rolled))
     other = other.assign_coords(longitude=other["longitude"] % 360).sortby("longitude")
     np.testing.assert_allclose(other.values, straight.values, atol=1e-5)
+
+
+def test_time_windows_over_numbered_frames() -> None:
+    fine = regional(2, n_time=5)[0]
+    fine = fine.assign_coords(time=("time", np.arange(5), {"standard_name": "time"}))
+    task = SuperResolver(2, time_window=2, **TINY).fit(fine, **QUICK)
+    assert task.model.config["training"]["stretches_of_time"] == 1
+    assert task.model.config["training"]["time_step"] is None
+    assert fine.atmo.coarsen(2).atmo.superresolve(task).sizes == fine.sizes

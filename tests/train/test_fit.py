@@ -189,11 +189,15 @@ def test_the_time_budget_ends_the_run() -> None:
     assert result.seconds < 10
 
 
+def test_of_nested_settings_only_what_differs_is_told(tmp_path: Path) -> None:
+    run(run_dir=tmp_path, identity={"network": {"mean": {"width": 8, "depth": 2}, "steps": 4}})
+    with pytest.raises(ConfigError, match=r"with other settings: network.mean.width was 8 and is 16\. Use the same"):
+        run(run_dir=tmp_path, identity={"network": {"mean": {"width": 16, "depth": 2}, "steps": 4}})
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="has what is asked for")
 def test_what_the_machine_has_not_is_said() -> None:
-    with pytest.raises(
-        OptionError, match="accelerator='cuda', devices=1 cannot be had here .*='auto' takes"
-    ):
+    with pytest.raises(OptionError, match="accelerator='cuda', devices=1 cannot be had here .*='auto' takes"):
         run(settings=replace(SETTINGS, accelerator="cuda", precision="32-true"))
 
 

@@ -234,9 +234,9 @@ def _open_run(folder: Path, same: dict[str, Any], *, resume: bool) -> dict[str, 
         except ValueError as error:
             message = f"{str(folder / RUN)!r} is truncated; pass resume=False to start anew, or another run_dir"
             raise CheckpointError(message) from error
-        differ = sorted(k for k in {*had, *same} if had.get(k) != same.get(k))
+        differ = list(_differences(had, same))
         if differ:
-            shown = "; ".join(f"{k} was {had.get(k)!r} and is {same.get(k)!r}" for k in differ)
+            shown = "; ".join(f"{name} was {before!r} and is {now!r}" for name, before, now in differ)
             message = (
                 f"the run in {str(folder)!r} was started with other settings: {shown}. Use the same settings to go on, "
                 "resume=False to start anew, or another run_dir"
@@ -249,6 +249,16 @@ def _open_run(folder: Path, same: dict[str, Any], *, resume: bool) -> dict[str, 
     part.write_text(json.dumps(same, indent=1))
     os.replace(part, folder / RUN)
     return None
+
+
+def _differences(had: Mapping[str, Any], has: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """Name what differs, inside mappings by the path to it."""
+    for name in sorted({*had, *has}):
+        before, now = had.get(name), has.get(name)
+        if isinstance(before, dict) and isinstance(now, dict):
+            yield from ((f"{name}.{inner}", a, b) for inner, a, b in _differences(before, now))
+        elif before != now:
+            yield name, before, now
 
 
 def _read_checkpoint(path: Path) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 
 # Coarse steps may differ by this ratio from those of training before a network is refused.
 _STEP_RATIO = 1.3
-_log = logging.getLogger(__name__)
 _CF_KEYS = ("standard_name", "long_name", "units", "axis")
 
 
@@ -37,6 +35,9 @@ class Refined:
         Column of the coarse file where canonical order begins (0 unless the grid goes around).
     periodic : bool
         Whether the columns go around the Earth.
+    move : float
+        Where along the rows, in cells, the input has to be sampled so that the network, trained on rows that start on
+        a pole, or on rows that do not, makes the output's rows.
     """
 
     axes: cf.Horizontal
@@ -46,6 +47,7 @@ class Refined:
     flipped: bool
     shift: int
     periodic: bool
+    move: float = 0.0
 
     def coords(self, ds: xr.Dataset) -> dict[Any, Any]:
         """Coordinates of the output: those of ``ds``, with latitude and longitude refined."""
@@ -79,8 +81,8 @@ def refine(ds: xr.Dataset, axes: cf.Horizontal, factor: int, row_offset: float |
     axes : Horizontal
     factor : int
     row_offset : float, optional
-        Where the network puts the first row of a cell, see `xatmo.regrid.coarsening`. Remembered rows that lie
-        otherwise are not those that it makes. None: it is not known; all remembered rows serve.
+        Where the network puts the first row of a cell, see `xatmo.regrid.coarsening`: remembered rows may lie
+        otherwise. None: it is not known; all remembered rows serve.
 
     Raises
     ------
@@ -88,7 +90,7 @@ def refine(ds: xr.Dataset, axes: cf.Horizontal, factor: int, row_offset: float |
         If ``ds`` was coarsened by another factor.
     """
     grid = Grid.of(ds)
-    shift = 0
+    shift, move = 0, 0.0
     if grid.periodic:
         step = 360 / grid.nlon
         shift = int(np.argmin((grid.longitude + 1e-3 * step) % 360))
@@ -96,14 +98,12 @@ def refine(ds: xr.Dataset, axes: cf.Horizontal, factor: int, row_offset: float |
     if factor > 1:
         found = _remembered(ds, grid, factor)
         lat, lon = found or (_rows(grid, factor, row_offset or 0.0), _parts(grid.longitude_bounds, factor))
-        if found and row_offset is not None and abs(_row_offset(lat, grid, factor) - row_offset) > 0.25:
-            lat = _rows(grid, factor, row_offset)
-            _log.warning(
-                "the model was trained on rows that lie half a fine row from those that the field was coarsened from, "
-                "as rows that start on a pole do; the output has rows of its own, from %g to %g degrees", lat[0],
-                lat[-1],
-            )  # fmt: skip
-    return Refined(axes, factor, lat, lon, not grid.north_to_south, shift, grid.periodic)
+        if found and row_offset is not None:
+            aside = _row_offset(lat, grid, factor) - row_offset
+            # Part of a cell southward; rounding of coordinates is none.
+            move = aside / factor if abs(aside) > 0.25 else 0.0
+    move = move if grid.north_to_south else -move
+    return Refined(axes, factor, lat, lon, not grid.north_to_south, shift, grid.periodic, move)
 
 
 def _remembered(ds: xr.Dataset, grid: Grid, factor: int) -> tuple[Floats, Floats] | None:

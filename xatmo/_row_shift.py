@@ -50,11 +50,16 @@ def _moved(da: xr.DataArray, dim: Hashable, weights: NDArray[np.float64]) -> xr.
     import dask.array
 
     made = cast(Any, dask.array).map_overlap(
-        _sampled, da.data, axis=axis, weights=weights, depth={axis: _REACH}, boundary={axis: "nearest"}, trim=False,
-        dtype=da.dtype if da.dtype.kind == "f" else np.float64, chunks=da.data.chunks, allow_rechunk=True,
-        meta=np.empty((0,) * da.ndim, da.dtype),
+        _in_place, da.data, axis=axis, weights=weights, depth={axis: _REACH}, boundary={axis: "nearest"},
+        dtype=da.dtype if da.dtype.kind == "f" else np.float64, meta=np.empty((0,) * da.ndim, da.dtype),
     )  # fmt: skip
     return da.copy(data=made)
+
+
+def _in_place(values: NDArray[Any], axis: int, weights: NDArray[np.float64]) -> NDArray[Any]:
+    """Sample and keep the shape; what stands on either side is cut off afterwards."""
+    edges = [(_REACH, _REACH) if k == axis else (0, 0) for k in range(values.ndim)]
+    return np.pad(_sampled(values, axis, weights), edges)
 
 
 def _sampled(values: NDArray[Any], axis: int, weights: NDArray[np.float64]) -> NDArray[Any]:

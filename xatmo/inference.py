@@ -17,6 +17,7 @@ import xarray as xr
 
 from xatmo import _channels, _graph, _labels, _placing, _refined, _tiles, _valid_times, cf
 from xatmo._graph import Chunks, Layout
+from xatmo._row_shift import move_rows
 from xatmo.errors import DimensionError, OptionError
 from xatmo.model import Channel, Model
 from xatmo.nn.positional import NOWHERE
@@ -404,6 +405,8 @@ def _of_stretch(
     bare, cyclic = _labels.drop_cyclic(chosen, axes)
     layout = Layout.of(bare, axes, timed="time" in model.patch_size)
     refined = _refined.refine(bare, axes, model.factor, model.grid.get("row_offset"))
+    if refined.move:
+        bare = move_rows(bare, axes.lat_dim, refined.move)
     tensors = (t for t in model.network.parameters() if t.is_floating_point())
     double = next((t.dtype for t in tensors), torch.float32) == torch.float64
     if options.members is not None and _graph.MEMBER in layout.inner:

@@ -162,8 +162,8 @@ def apply(
     accessor = files.in_pieces(ds).atmo
     refine_or_apply = accessor.superresolve if loaded.factor > 1 else accessor.apply
     result = refine_or_apply(loaded, batch_size=batch_size, device=device, members=members, seed=seed, nan=nan)
-    key = {"model": loaded.fingerprint, "input": files.identity(input), "variable": variable}
-    key |= {"members": members, "seed": seed, "nan": nan}
+    key = {"model": loaded.fingerprint, "input": files.identity(input), "variable": variable, "members": members,
+           "seed": seed, "nan": nan}  # fmt: skip
     files.write(result, output, key=key, overwrite=overwrite, note=typer.echo)
     typer.echo(f"wrote {output}")
 

@@ -63,9 +63,7 @@ def model_of(model: Model, path: Path, epoch: int) -> Model:
         network.load_state_dict(safetensors.torch.load_file(path))
     except Exception as error:  # a missing file, a header cut short, another network: many types
         text = " ".join(str(error).split())[:150]
-        message = (
-            f"the weights of epoch {epoch} in {str(path)!r} cannot be used ({text}); give this model's run_dir"
-        )
+        message = f"the weights of epoch {epoch} in {str(path)!r} cannot be used ({text}); give this model's run_dir"
         raise CheckpointError(message) from error
     config = copy.deepcopy(model.config)
     config["content_scale"], config["scores"] = {}, {}

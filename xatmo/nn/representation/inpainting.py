@@ -54,9 +54,7 @@ class InpaintingConfig:
             message = f"stage={self.stage!r}; wanted 1 to 4"
             raise OptionError(message)
         if len(self.hole) != 2 or not all(0 < h < n - 1 for h, n in zip(self.hole, self.patch_size, strict=False)):
-            message = (
-                f"hole={self.hole}; wanted rows and columns, two fewer or less than those of {self.patch_size}"
-            )
+            message = f"hole={self.hole}; wanted rows and columns, two fewer or less than those of {self.patch_size}"
             raise OptionError(message)
         _ = self.representation
 

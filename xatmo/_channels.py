@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,11 +14,42 @@ from xatmo import units as unit_conversion
 from xatmo.errors import CoordinateError, DimensionError, UnitsError, VariableError
 
 if TYPE_CHECKING:
-    from xatmo.model import Channel
     from xatmo.normalize import Normalizer
 
 # What files write where they have no standard name.
 _NO_NAME = ("", "unknown", "none")
+
+
+@dataclass(frozen=True)
+class Channel:
+    """One variable that a network reads or writes: matched by name, converted to ``units``.
+
+    Attributes
+    ----------
+    name : str
+        Name of the variable.
+    units : str or None
+        CF units that the network was trained in; None where the training data had none.
+    attrs : mapping
+        The other attributes (``long_name``, ``standard_name`` ...), put on what the network writes.
+    """
+
+    name: str
+    units: str | None = None
+    attrs: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    @classmethod
+    def of(cls, da: xr.DataArray) -> Channel:
+        """Describe a field; a field without a name is called ``field``.
+
+        Examples
+        --------
+        >>> Channel.of(xr.DataArray(0.0, name="t2m", attrs={"units": "K", "long_name": "2 m temperature"}))
+        Channel(name='t2m', units='K', attrs={'long_name': '2 m temperature'})
+        """
+        attrs = {str(k): v for k, v in da.attrs.items() if k not in ("units", "history") and isinstance(v, str)}
+        units = da.attrs.get("units")
+        return cls("field" if da.name is None else str(da.name), None if units is None else str(units), attrs)
 
 
 @dataclass(frozen=True)
@@ -126,7 +157,6 @@ def match(ds: xr.Dataset, channels: Sequence[Channel], *, what: str) -> list[Sou
 
     Examples
     --------
-    >>> from xatmo.model import Channel
     >>> ds = xr.Dataset({"t": ("x", [0.0], {"units": "degC", "standard_name": "air_temperature"})})
     >>> match(ds, [Channel("t2m", "K", {"standard_name": "air_temperature"})], what="apply")
     [Source(variable='t', scale=1.0, offset=273.15)]

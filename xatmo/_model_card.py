@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from xatmo.model import Channel, Model
+    from xatmo._channels import Channel
+    from xatmo.model import Model
 
 
 def card(model: Model, *, name: str) -> str:

@@ -14,7 +14,8 @@ from xatmo.grids import Grid
 from xatmo.typing import Floats, XarrayObject
 
 if TYPE_CHECKING:
-    from xatmo.model import Channel, Model
+    from xatmo._channels import Channel
+    from xatmo.model import Model
 
 # Points of two grids are the same when they are this near, in steps of the grid.
 _SAME = 0.05

@@ -19,12 +19,15 @@ import torch
 import xarray as xr
 from torch import nn
 
+from xatmo._channels import Channel
 from xatmo._model_card import card
 from xatmo.errors import CheckpointError
 
 if TYPE_CHECKING:
     from xatmo.normalize import Normalizer
     from xatmo.typing import XarrayObject
+
+__all__ = ["Channel", "Model"]
 
 FORMAT = "xatmo-model"
 VERSION = 1
@@ -42,38 +45,6 @@ BUILDERS: dict[str, str | None] = {
     "inpainting": "xatmo.nn.representation:build_inpainting",
     "module": None,
 }
-
-
-@dataclass(frozen=True)
-class Channel:
-    """One variable that a network reads or writes: matched by name, converted to ``units``.
-
-    Attributes
-    ----------
-    name : str
-        Name of the variable.
-    units : str or None
-        CF units that the network was trained in; None where the training data had none.
-    attrs : mapping
-        The other attributes (``long_name``, ``standard_name`` ...), put on what the network writes.
-    """
-
-    name: str
-    units: str | None = None
-    attrs: Mapping[str, Any] = field(default_factory=dict, hash=False)
-
-    @classmethod
-    def of(cls, da: xr.DataArray) -> Channel:
-        """Describe a field; a field without a name is called ``field``.
-
-        Examples
-        --------
-        >>> Channel.of(xr.DataArray(0.0, name="t2m", attrs={"units": "K", "long_name": "2 m temperature"}))
-        Channel(name='t2m', units='K', attrs={'long_name': '2 m temperature'})
-        """
-        attrs = {str(k): v for k, v in da.attrs.items() if k not in ("units", "history") and isinstance(v, str)}
-        units = da.attrs.get("units")
-        return cls("field" if da.name is None else str(da.name), None if units is None else str(units), attrs)
 
 
 @dataclass

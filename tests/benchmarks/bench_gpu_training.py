@@ -26,6 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parent))
+from bench_gpu import _wait
 from bench_superres import FACTOR, recommended, resnet_spc
 from timing import Row
 
@@ -184,11 +185,6 @@ def _median(call: Callable[[], object], device: torch.device, repeats: int) -> f
         _wait(device)
         times.append(time.perf_counter() - start)
     return statistics.median(times)
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def rows(quick: bool = False) -> list[Row]:

@@ -12,6 +12,7 @@ import xarray as xr
 
 from xatmo import cf
 from xatmo.constants import EARTH_RADIUS, EARTH_ROTATION
+from xatmo.datasets._time_step import time_step_of
 from xatmo.datasets._vorticity import Damping, Forcing, VorticityEquation
 from xatmo.errors import OptionError
 from xatmo.grids import Grid
@@ -116,7 +117,7 @@ def barotropic(
     names = _check_variables(variables)
     every = pd.Timedelta(output_every).total_seconds()
     _check_settings(truncation, days=days, every=every, spin_up=spin_up, forcing=forcing)
-    step = _time_step(time_step, every, truncation, radius)
+    step = time_step_of(time_step, every, truncation, radius, courant=_SAFE_COURANT, wind=_SAFE_WIND)
     equation = VorticityEquation(truncation, step, forcing, damping, rotation, radius, engine)
     generator = np.random.default_rng(seed)
     state = equation.start(generator, _START_SPEED) if initial is None else _from_field(initial, equation)
@@ -201,17 +202,6 @@ def _check_settings(truncation: int, *, days: float, every: float, spin_up: floa
     if forcing is not None and not 1 <= forcing.degrees[0] <= forcing.degrees[1] <= truncation:
         message = f"forcing.degrees={forcing.degrees}; wanted two degrees from 1 to the truncation, {truncation}"
         raise OptionError(message)
-
-
-def _time_step(given: Any, every: float, truncation: int, radius: float) -> float:
-    if given is None:
-        longest = _SAFE_COURANT * radius / (truncation * _SAFE_WIND)
-        return float(every / np.ceil(every / longest))
-    step = pd.Timedelta(given).total_seconds()
-    if not 0 < step <= every or abs(every / step - round(every / step)) > 1e-9:
-        message = f"time_step={given!r} does not divide output_every ({every:g} s); wanted a whole number of steps"
-        raise OptionError(message)
-    return float(step)
 
 
 def _check_finite(state: Complexes, step: float) -> None:

@@ -20,6 +20,7 @@ from xatmo.datasets._shallow_water import (
     Relaxation,
     ShallowWaterEquations,
 )
+from xatmo.datasets._time_step import time_step_of
 from xatmo.datasets._vorticity import Damping, Forcing
 from xatmo.errors import CoordinateError, OptionError
 from xatmo.grids import Grid
@@ -165,7 +166,7 @@ def shallow_water(
     names = _check_variables(variables)
     every = pd.Timedelta(output_every).total_seconds()
     _check_settings(truncation, days=days, every=every, spin_up=spin_up, depth=depth, bands=(forcing, heating))
-    step = _time_step(time_step, every, truncation, radius)
+    step = time_step_of(time_step, every, truncation, radius, courant=_SAFE_COURANT, wind=_SAFE_WIND)
     surface = None
     if orography is not None:
         surface = gravity * _coefficients(orography, truncation, units="m", what="orography", engine=engine)
@@ -343,17 +344,6 @@ def _check_settings(
         if band is not None and not 1 <= band.degrees[0] <= min(band.degrees[1], truncation):
             message = f"{name}.degrees={band.degrees}; wanted two degrees from 1 to the truncation, {truncation}"
             raise OptionError(message)
-
-
-def _time_step(given: Any, every: float, truncation: int, radius: float) -> float:
-    if given is None:
-        longest = _SAFE_COURANT * radius / (truncation * _SAFE_WIND)
-        return float(every / np.ceil(every / longest))
-    step = pd.Timedelta(given).total_seconds()
-    if not 0 < step <= every or abs(every / step - round(every / step)) > 1e-9:
-        message = f"time_step={given!r} does not divide output_every ({every:g} s); wanted a whole number of steps"
-        raise OptionError(message)
-    return float(step)
 
 
 def _check_sound(equations: ShallowWaterEquations, state: Complexes) -> None:

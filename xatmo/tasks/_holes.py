@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from xatmo.errors import OptionError
 from xatmo.patches.lagged import Pairing
 from xatmo.tasks._lagged import LaggedBatches, LaggedFields
+from xatmo.tasks._own_module import shape_of_answer
 
 if TYPE_CHECKING:
     import torch
@@ -140,20 +141,8 @@ def require_fitting(module: torch.nn.Module, n_inputs: int, patch: tuple[int, in
     OptionError
         If it does not give a patch back.
     """
-    import torch
-
-    tensors = [*module.parameters(), *module.buffers()]
-    zeros = torch.zeros(1, n_inputs, *patch, device=tensors[0].device if tensors else "cpu")
-    training = module.training
-    try:
-        with torch.no_grad():
-            shape = tuple(module.eval()(zeros).shape)
-    except Exception as error:  # a caller's module may raise anything
-        first = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        message = f"the module cannot read patches {tuple(zeros.shape)}: {first}"
-        raise OptionError(message) from error
-    finally:
-        module.train(training)
-    if shape != tuple(zeros.shape):
-        message = f"the module turned {tuple(zeros.shape)} into {shape}; wanted the same shape"
+    given = (1, n_inputs, *patch)
+    shape = shape_of_answer(module, given, "patches")
+    if shape != given:
+        message = f"the module turned {given} into {shape}; wanted the same shape"
         raise OptionError(message)

@@ -20,6 +20,7 @@ from xatmo.errors import CoordinateError, DimensionError, MissingValueError, Opt
 from xatmo.grids import Grid
 from xatmo.patches.lagged import LaggedWindows, Pairing, sizes_of
 from xatmo.tasks._batches import Scaling
+from xatmo.tasks._own_module import shape_of_answer
 
 if TYPE_CHECKING:
     import torch
@@ -235,22 +236,10 @@ def require_fitting(module: torch.nn.Module, n_inputs: int, patch: tuple[int, in
     OptionError
         If it does not score the lags of a pair.
     """
-    import torch
-
-    tensors = [*module.parameters(), *module.buffers()]
-    zeros = torch.zeros(1, 2, n_inputs, *patch, device=tensors[0].device if tensors else "cpu")
-    training = module.training
-    try:
-        with torch.no_grad():
-            shape = tuple(module.eval()(zeros).shape)
-    except Exception as error:  # a caller's module may raise anything
-        first = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        message = f"the module cannot read pairs {tuple(zeros.shape)}: {first}"
-        raise OptionError(message) from error
-    finally:
-        module.train(training)
+    given = (1, 2, n_inputs, *patch)
+    shape = shape_of_answer(module, given, "pairs")
     if shape != (1, max_lag):
-        message = f"the module turned {tuple(zeros.shape)} into {shape}; wanted {(1, max_lag)}"
+        message = f"the module turned {given} into {shape}; wanted {(1, max_lag)}"
         raise OptionError(message)
 
 

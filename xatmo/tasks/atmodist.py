@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import xarray as xr
 
-from xatmo.errors import ConfigError, OptionError
+from xatmo.errors import OptionError
 from xatmo.tasks import _lag_scores, _lagged, _pairs
 from xatmo.tasks._lagged import LaggedBatches, LaggedFields
 from xatmo.tasks._scored import ScoredByLag
@@ -147,7 +147,6 @@ class AtmoDist(ScoredByLag):
             "lowest_rate": real("lowest_rate", lowest_rate), "clip": clip,
             "gradient_clip": real("gradient_clip", gradient_clip), "scale_learning_rate": bool(scale_learning_rate),
         }  # fmt: skip
-        self._module: torch.nn.Module | None = None
         # Let those who use a setting check it, now rather than after the data are read.
         self._network_config(1, (64, 64))
         self._optimizer_settings(1)
@@ -188,19 +187,6 @@ class AtmoDist(ScoredByLag):
             raise OptionError(message)
         task = cls(max_lag, **settings)
         task._module = module
-        return task
-
-    @classmethod
-    def of_model(cls, model: Model) -> Self:
-        """Make the fitted task that belongs to a model."""
-        try:
-            task = cls(**model.config["settings"])
-        except (KeyError, TypeError) as error:
-            message = f"this model has settings that AtmoDist does not know ({error})"
-            raise ConfigError(message) from error
-        task._model = model
-        if model.config["network"].get("kind") == "module":
-            task._module = model.network
         return task
 
     # ------------------------------------------------------------------ training

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from xatmo.errors import NotFittedError
+from xatmo.errors import ConfigError, NotFittedError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,6 +26,7 @@ class Task(ABC):
 
     def __init__(self) -> None:
         self._model: Model | None = None
+        self._module: torch.nn.Module | None = None  # of the caller's
 
     # ------------------------------------------------------------------ to be written by subclasses
     @property
@@ -42,12 +43,26 @@ class Task(ABC):
     def from_module(cls, module: torch.nn.Module, **kwargs: Any) -> Self:
         """Make the task around a network of the caller's."""
 
-    @classmethod
-    @abstractmethod
-    def of_model(cls, model: Model) -> Self:
-        """Make the fitted task that belongs to a model."""
-
     # ------------------------------------------------------------------ shared
+    @classmethod
+    def of_model(cls, model: Model) -> Self:
+        """Make the fitted task that belongs to a model.
+
+        Raises
+        ------
+        ConfigError
+            If its settings are not those of this task.
+        """
+        try:
+            task = cls(**model.config["settings"])
+        except (KeyError, TypeError) as error:
+            message = f"this model has settings that {cls.name} does not know ({error})"
+            raise ConfigError(message) from error
+        task._model = model
+        if model.config["network"].get("kind") == "module":
+            task._module = model.network
+        return task
+
     @property
     def is_fitted(self) -> bool:
         """Whether there is a model."""

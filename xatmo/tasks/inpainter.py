@@ -19,7 +19,6 @@ from xatmo.typing import XarrayObject
 if TYPE_CHECKING:
     import torch
 
-    from xatmo.model import Model
 
 DEFAULT_PATCH = 64
 _OF_OUR_NETWORKS = ("hole", "encoder", "stem", "stage", "norm_momentum")
@@ -104,7 +103,6 @@ class Inpainter(Task):
             "weight_decay": real("weight_decay", weight_decay), "schedule": schedule,
             "gradient_clip": real("gradient_clip", gradient_clip),
         }  # fmt: skip
-        self._module: torch.nn.Module | None = None
         self._network_config(1, (64, 64))
         self._optimizer_settings()
 
@@ -141,19 +139,6 @@ class Inpainter(Task):
             raise OptionError(message)
         task = cls(**settings)
         task._module = module
-        return task
-
-    @classmethod
-    def of_model(cls, model: Model) -> Self:
-        """Make the fitted task that belongs to a model."""
-        try:
-            task = cls(**model.config["settings"])
-        except (KeyError, TypeError) as error:
-            message = f"this model has settings that Inpainter does not know ({error})"
-            raise ConfigError(message) from error
-        task._model = model
-        if model.config["network"].get("kind") == "module":
-            task._module = model.network
         return task
 
     # ------------------------------------------------------------------ training

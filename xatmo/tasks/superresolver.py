@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from xatmo.errors import ConfigError, OptionError
+from xatmo.errors import OptionError
 from xatmo.tasks import _superres_fit, _superres_settings
 from xatmo.tasks.base import Task
 from xatmo.typing import XarrayObject
@@ -232,7 +232,6 @@ class SuperResolver(Task):
         given = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         super().__init__()
         self._config: dict[str, Any] = _superres_settings.resolve(given)
-        self._module: torch.nn.Module | None = None
 
     @property
     def config(self) -> dict[str, Any]:
@@ -341,13 +340,8 @@ class SuperResolver(Task):
     @classmethod
     def of_model(cls, model: Model) -> Self:
         """Make the fitted task that belongs to a model."""
-        try:
-            task = cls(**model.config["settings"])
-        except (KeyError, TypeError) as error:
-            message = f"this model has settings that SuperResolver does not know ({error})"
-            raise ConfigError(message) from error
-        task._model = model
-        if model.config["network"].get("kind") == "module":
+        task = super().of_model(model)
+        if task._module is not None:
             from xatmo.nn.superres.constraints import unconstrained
 
             task._module = unconstrained(model.network)

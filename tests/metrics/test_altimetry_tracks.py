@@ -220,6 +220,50 @@ def test_a_whole_year_of_real_orbits_recovers_a_perfect_map():
     assert table.loc["the sea", "mu"] == pytest.approx(1, abs=1e-6)
 
 
+def test_bounds_of_mu(pair):
+    scores = altimetry.track_scores(pair, bootstrap={"block": 2, "n": 300, "seed": 4})
+    days = scores["score"].dropna("time").values
+    drawn = np.random.default_rng(4).integers(days.size // 2, size=(300, days.size // 2))
+    # The last block takes the remainder.
+    block = np.minimum(np.arange(days.size) // 2, days.size // 2 - 1)
+    means = [np.concatenate([days[block == k] for k in row]).mean() for row in drawn]
+    bounds = [scores["mu_lower"].item(), scores["mu_upper"].item()]
+    np.testing.assert_allclose(bounds, np.quantile(means, [0.05, 0.95]), rtol=1e-12)
+    with pytest.raises(OptionError, match="wanted at least 2"):
+        altimetry.track_scores(pair, bootstrap=9999)
+
+
+def test_regimes_along_a_track(pair):
+    lat, lon = np.arange(33.0, 43.1, 0.5), np.arange(-65.0, -54.9, 0.5)
+    flags = np.where(lon < -60.2, 0, 1) + 0 * lat.astype(int)[:, None]
+    flags[lat > 41.2] = -1
+    attrs = {"flag_values": [0, 1, 2], "flag_meanings": "west east nowhere"}
+    regime = xr.DataArray(flags, {"lat": lat, "lon": lon}, ("lat", "lon"), attrs=attrs)
+    row = np.rint((pair.latitude.values - 33) * 2).astype(int)
+    column = np.rint((pair.longitude.values - 295) * 2).astype(int)
+    here = flags[row, column]
+    made = pair.assign(ssh_map=pair.ssh * np.choose(here + 1, [0.0, 0.9, 0.5]))
+    scores = altimetry.track_by_regime(made, regime)
+    np.testing.assert_allclose(scores["mu"], [0.9, 0.5, np.nan], atol=1e-12)
+    assert scores["points"].values.tolist() == [(here == 0).sum(), (here == 1).sum(), 0]
+    with pytest.raises(OptionError, match="flag_values and flag_meanings"):
+        altimetry.track_by_regime(made, regime.drop_attrs())
+    with pytest.raises(VariableError, match="from along_track"):
+        altimetry.track_by_regime(made[["ssh"]], regime)
+
+
+@pytest.mark.parametrize("period", [
+    ("2017-01-03", "2017-01-04"),
+    slice(np.datetime64("2017-01-03"), np.datetime64("2017-01-04T23:59:59")),
+    (pd.Timestamp("2017-01-03"), "2017-01-04"),
+])  # fmt: skip
+def test_ways_to_say_a_period(period):
+    some = altimetry.along_track(daily_map(), passes(), area=BOX, period=period)
+    assert set(some.time.values.astype("datetime64[D]").astype(str)) == {"2017-01-03", "2017-01-04"}
+    open_ended = altimetry.along_track(daily_map(), passes(), area=BOX, period=(None, "2017-01-04"))
+    assert open_ended.sizes["time"] > some.sizes["time"]
+
+
 # ---------------------------------------------------------------------- table
 def test_table(pair):
     truth = xatmo.datasets.sea_level(days=45, start="2012-10-20", step=0.25)["ssh"]

@@ -14,7 +14,7 @@ from xatmo.metrics.altimetry.products import as_product, write_product
 from xatmo.metrics.altimetry.records import published
 from xatmo.metrics.altimetry.scales import contours, isotropic_scale, power_spectra, psd_score, resolved_scales
 from xatmo.metrics.altimetry.tracks import along_track, resolved_wavelength, track_psd, track_scores
-from xatmo.metrics.altimetry.zones import by_regime, distance_to_coast, regimes
+from xatmo.metrics.altimetry.zones import by_regime, distance_to_coast, regimes, track_by_regime
 
 __all__ = [
     "AREAS",
@@ -36,6 +36,7 @@ __all__ = [
     "resolved_scales",
     "resolved_wavelength",
     "score_map",
+    "track_by_regime",
     "track_psd",
     "track_scores",
     "write_product",

@@ -12,6 +12,7 @@ from xatmo.errors import CoordinateError, DimensionError, MissingValueError, Opt
 from xatmo.metrics.altimetry import _kernels
 from xatmo.metrics.altimetry.areas import Area, Period, box_of, days_of, inside, moments
 from xatmo.metrics.altimetry.gridded import only_field
+from xatmo.metrics.verification import Bootstrap
 from xatmo.typing import XarrayObject
 
 SPACING = 0.9434 * 6.77
@@ -171,7 +172,7 @@ def _arrays(pair: xr.Dataset) -> tuple[Any, Any, Any]:
     return time[known], seen[known], made[known]
 
 
-def track_scores(pair: xr.Dataset, *, least: int = 10) -> xr.Dataset:
+def track_scores(pair: xr.Dataset, *, least: int = 10, bootstrap: int | dict[str, Any] | None = None) -> xr.Dataset:
     """Size of a map's errors along a track, day by day, as the challenge OSE 2021a defines it.
 
     Parameters
@@ -180,12 +181,16 @@ def track_scores(pair: xr.Dataset, *, least: int = 10) -> xr.Dataset:
         From `along_track`; computed.
     least : int
         Days with fewer points do not count.
+    bootstrap : int or mapping, optional
+        Bounds of mu by resampling blocks of this many days that count, or a mapping with ``block``, ``n``, ``seed`` and
+        ``level``.
 
     Returns
     -------
     Dataset
         ``score`` (time): 1 - RMSE / RMS of each day, NaN where it does not count; ``count`` (time); ``mu`` and
-        ``sigma``, its mean and standard deviation over days. Unlike in OSSE 2020a, mu is a mean of daily scores.
+        ``sigma``, its mean and standard deviation over days; with a bootstrap ``mu_lower`` and ``mu_upper``. Unlike in
+        OSSE 2020a, mu is a mean of daily scores.
 
     Raises
     ------
@@ -193,6 +198,8 @@ def track_scores(pair: xr.Dataset, *, least: int = 10) -> xr.Dataset:
         If the Dataset is none from `along_track`.
     MissingValueError
         If no point has both values, or no day enough of them.
+    OptionError
+        If the bootstrap is of another kind, or fewer than two blocks fit.
 
     Examples
     --------
@@ -212,7 +219,7 @@ def track_scores(pair: xr.Dataset, *, least: int = 10) -> xr.Dataset:
     if not good.any():
         message = f"no day has {least} points or more; the fullest has {count.max()}. Wanted some, or a lower `least`"
         raise MissingValueError(message)
-    return xr.Dataset(
+    out = xr.Dataset(
         {
             "score": ("time", score, {"long_name": "1 - RMSE / RMS of the track, by day", "units": "1"}),
             "count": ("time", count, {"long_name": "points of the day", "units": "1"}),
@@ -221,6 +228,19 @@ def track_scores(pair: xr.Dataset, *, least: int = 10) -> xr.Dataset:
         },
         {"time": days.astype("datetime64[ns]")},
     )
+    if bootstrap is not None:
+        given = {"block": bootstrap} if isinstance(bootstrap, int) else dict(bootstrap)
+        settings = Bootstrap.of({"dim": "time", **given})
+        counts = settings.counts(int(good.sum())).values
+        tail = (1 - settings.level) / 2
+        bounds = np.quantile(counts @ score[good] / counts.sum(1), [tail, 1 - tail])
+        for name, value in zip(("mu_lower", "mu_upper"), bounds, strict=True):
+            out[name] = (
+                (),
+                value,
+                {"long_name": f"bound of mu at {settings.level:g}, by blocks of days", "units": "1"},
+            )
+    return out
 
 
 def track_psd(

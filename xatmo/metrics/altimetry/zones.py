@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,11 @@ import xarray as xr
 
 from xatmo import cf
 from xatmo.constants import EARTH_RADIUS
-from xatmo.errors import MissingValueError, OptionError
+from xatmo.errors import MissingValueError, OptionError, VariableError
 from xatmo.metrics._aggregate import Weights, resolve_weights
+from xatmo.metrics.altimetry import _kernels
 from xatmo.metrics.altimetry.gridded import _ratio, only_field, paired
+from xatmo.metrics.altimetry.tracks import _along, track_scores
 from xatmo.typing import Floats, XarrayObject
 
 NAMES = ("coastal", "offshore_high_variability", "offshore_low_variability")
@@ -192,6 +195,76 @@ def by_regime(
     out["rmse"].attrs = {"long_name": "root mean square error", **_units(target)}
     out["points"].attrs = {"long_name": "points", "units": "1"}
     return out
+
+
+def track_by_regime(pair: xr.Dataset, regime: xr.DataArray, *, least: int = 10) -> xr.Dataset:
+    """Take mu and sigma of `track_scores` for the points of a track in each regime.
+
+    Parameters
+    ----------
+    pair : Dataset
+        From `along_track`; computed.
+    regime : DataArray (latitude, longitude)
+        CF flags, as from `regimes`; a point has the regime of the nearest row and column, and none beyond the edge.
+    least : int
+        Days with fewer points in the regime do not count.
+
+    Returns
+    -------
+    Dataset (regime)
+        ``mu``, ``sigma``, and ``points``; NaN where no day counts.
+
+    Raises
+    ------
+    OptionError
+        If regimes bear no ``flag_values`` and ``flag_meanings``.
+    CoordinateError
+        If the track has no latitude or longitude.
+    VariableError
+        If the Dataset is none from `along_track`.
+
+    Examples
+    --------
+    >>> import xatmo
+    >>> sea = xatmo.datasets.sea_level(days=6, step=0.5, land=0.2)["ssh"]
+    >>> tracks = xatmo.datasets.nadir_tracks("saral", start="2012-10-01", days=5, region=sea)
+    >>> pair = xatmo.metrics.altimetry.along_track(0.8 * sea, xatmo.datasets.observe(sea, tracks))
+    >>> track_by_regime(pair, regimes(sea, coast=300e3))["mu"].sel(regime="coastal").round(6).item()
+    0.8
+    """
+    values, meanings = regime.attrs.get("flag_values"), str(regime.attrs.get("flag_meanings", "")).split()
+    if values is None or len(values) != len(meanings):
+        message = f"regimes have attributes {sorted(regime.attrs)}; wanted flag_values and flag_meanings, one for one"
+        raise OptionError(message)
+    if not {"ssh", "ssh_map"} <= set(pair.data_vars):
+        message = f"got variables {sorted(map(str, pair.data_vars))}; wanted 'ssh' and 'ssh_map', from along_track"
+        raise VariableError(message)
+    axes = cf.horizontal(regime)
+    flags = regime.transpose(*axes.dims).values
+    order, east = _kernels.longitude_axis(regime[axes.lon].values)
+    rows = _kernels.bracket(regime[axes.lat].values, _along(pair["ssh"], "latitude"))
+    columns = _kernels.bracket(east, _kernels.onto_axis(_along(pair["ssh"], "longitude"), east))
+    j, i = (np.where(part < 0.5, low, high) for low, high, part, _ in (rows, columns))
+    here = np.where(rows[3] & columns[3], flags[j, order[i]], _LAND)
+    (along,) = pair["ssh"].dims
+    known = np.isfinite(pair["ssh"].values) & np.isfinite(pair["ssh_map"].values)
+    found = np.full((2, len(meanings)), np.nan)
+    points = np.zeros(len(meanings), int)
+    for k, value in enumerate(values):
+        at = np.flatnonzero((here == value) & known)
+        points[k] = at.size
+        # A regime that no day sees often enough has no score; the others keep theirs.
+        with contextlib.suppress(MissingValueError):
+            scores = track_scores(pair.isel({along: at}), least=least)
+            found[:, k] = scores["mu"].item(), scores["sigma"].item()
+    return xr.Dataset(
+        {
+            "mu": ("regime", found[0], {"long_name": "mean of daily scores", "units": "1"}),
+            "sigma": ("regime", found[1], {"long_name": "standard deviation of daily scores", "units": "1"}),
+            "points": ("regime", points, {"long_name": "points of the track", "units": "1"}),
+        },
+        {"regime": meanings},
+    )
 
 
 def _units(field: xr.DataArray) -> dict[str, Any]:

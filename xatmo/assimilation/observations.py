@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -43,7 +44,7 @@ class Gathered:
     nodes: Nodes
     name: Hashable
     attrs: dict[str, Any]
-    about: dict[str, xr.DataArray] = field(default_factory=dict)  # what else is known of each observation
+    about: dict[str, xr.DataArray] = dataclasses.field(default_factory=dict)  # what else is known of each observation
 
     def loaded(self) -> Gathered:
         """Read everything into memory."""

@@ -328,6 +328,25 @@ def test_regimes():
     xr.testing.assert_equal(altimetry.regimes(truth, land=mask, coast=150e3), found)
 
 
+def test_real_maps_with_land(shared_data):
+    with xr.open_dataset(shared_data("duacs_adt_med_daily_0p125deg_2005-04_05.nc")) as ds:
+        truth = ds["adt"].load()
+    coarse = truth.coarsen(latitude=4, longitude=4).mean()
+    made = altimetry.on_truth(coarse, truth)
+    assert made.notnull().all()
+    wet = truth.notnull().values
+    s, r = made.values[wet], truth.values[wet]
+    mu = 1 - np.sqrt(np.mean((s - r) ** 2) / np.mean(r**2))
+    assert altimetry.mu_sigma(coarse, truth, weights=None)["mu"].item() == pytest.approx(float(mu), rel=1e-9)
+    box = {"latitude": (33, 34.5), "longitude": (18, 28)}  # no land in most rows
+    row = altimetry.leaderboard({"coarse": coarse}, truth, area=box).loc["coarse"]
+    assert 0.8 < row["mu"] < 0.95
+    # Cells of half a degree cannot show waves of less than two.
+    assert 1.0 <= row["lambda_x"] < 2
+    with pytest.raises(MissingValueError, match="choose an area where a row is free of land"):
+        altimetry.leaderboard({"coarse": coarse}, truth)
+
+
 # ---------------------------------------------------------------------- errors
 def test_wrong_input_says_so(truth):
     two = xr.Dataset({"a": truth, "b": truth})

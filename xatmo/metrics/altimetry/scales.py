@@ -187,7 +187,10 @@ def contours(score: xr.DataArray, *, level: float = 0.5) -> list[xr.DataArray]:
         raise DimensionError(message)
     plane = np.asarray(score.transpose(*_PLANE).values, np.float64)
     if not np.isfinite(plane).any():
-        message = "the score is NaN everywhere; wanted a truth with some row that has no gap, and with some power"
+        message = (
+            "the score is NaN everywhere; wanted a truth with some power, and with some row that has no gap: choose an "
+            "area where a row is free of land"
+        )
         raise MissingValueError(message)
     x, y = (np.asarray(score[n].values, np.float64) for n in ("wavelength", "period"))
     if min(plane.shape) < 2:

@@ -7,7 +7,8 @@ the posterior standard deviation. `Gaussian`, `Matern` and `Diffusion` are the c
 draw from it, `SparsePosterior` takes observations, `estimate` finds parameters of maximum likelihood.
 """
 
-from xatmo.assimilation.advection_diffusion import AdvectionDiffusion, anisotropic, stationary_std
+from xatmo.assimilation._coefficients import anisotropic, stationary_std
+from xatmo.assimilation.advection_diffusion import AdvectionDiffusion
 from xatmo.assimilation.covariance import Diffusion, Gaussian, Matern
 from xatmo.assimilation.interp import estimate_scales, fourdvar_interp, optimal_interp
 from xatmo.assimilation.simulation import sample, simulate

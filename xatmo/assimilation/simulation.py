@@ -61,8 +61,9 @@ def simulate(
         start = prior.spin_up
     out, matrix = [state], None
     for k in range(start + 1, prior.steps):
-        if prior.step_of(k) is not matrix:
-            matrix = prior.step_of(k)
+        now = prior.step_of(k)
+        if now is not matrix:  # the same object where nothing varies
+            matrix = now
             factor = sla.splu(matrix)
         noise = np.sqrt(prior.noise_of(k))[:, None] * rng.standard_normal((n, members))
         state = factor.solve(state + noise)

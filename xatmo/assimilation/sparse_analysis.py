@@ -13,8 +13,9 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from xatmo.assimilation._coefficients import require_dense
 from xatmo.assimilation._sparse import Factor
-from xatmo.assimilation.advection_diffusion import AdvectionDiffusion, require_dense
+from xatmo.assimilation.advection_diffusion import AdvectionDiffusion
 from xatmo.assimilation.simulation import simulate
 from xatmo.errors import MissingValueError, OptionError
 
@@ -274,8 +275,9 @@ class _Sweep:
         self._steps: list[Any] = []
         matrix = None
         for k in range(1, prior.steps):
-            if prior.step_of(k) is not matrix:
-                matrix = prior.step_of(k)
+            now = prior.step_of(k)
+            if now is not matrix:  # the same object where nothing varies
+                matrix = now
                 factor = sla.splu(matrix)
             self._steps.append(factor)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from xatmo.assimilation.advection_diffusion import AdvectionDiffusion, anisotropic
+from xatmo.assimilation import AdvectionDiffusion, anisotropic
 from xatmo.assimilation.simulation import simulate
 from xatmo.assimilation.sparse_analysis import Method, SparsePosterior
 from xatmo.errors import OptionError, VariableError

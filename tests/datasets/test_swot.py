@@ -177,3 +177,18 @@ def test_clear_errors(call, error, message, swath):
     truth = sea_level(step=1.0, days=8, stirring=0.0)["ssh"]
     with pytest.raises(error, match=message):
         call(truth, swath)
+
+
+def test_maps_are_ready_for_interpolation():
+    # a field that changes within the day: true times help
+    truth = sea_level(step=0.5, days=6, start="2012-10-01", output_every="6h", memory="4D", stirring=0.0)["ssh"]
+    swath = swot_swath(start="2012-10-01", days=5.5, region=BOX)
+    maps = observe(truth, swath, Noise(nadir=0.02, swath=0.02, correlated=0.05, memory=5e6), layout="challenge")
+    out = maps.atmo.optimal_interp(
+        "ssh_obs", lag="lag", noise_std="noise_std", track_error=(0.05, "700s"), passes="track", domain="mask",
+        covariance="matern", length_scale=120e3, time_scale="4D", signal_std=0.3, uncertainty=True,
+    )  # fmt: skip
+    daily = truth.resample(time="1D").mean().values
+    error = out["ssh_obs"].values - daily
+    assert np.sqrt(np.mean(error**2)) < 0.85 * daily.std()
+    assert np.isfinite(out["ssh_obs_error"]).all()

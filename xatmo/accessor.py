@@ -470,13 +470,18 @@ class DatasetAtmo(_Accessor[xr.Dataset]):
         obs: Hashable | xr.DataArray,
         mask: Hashable | xr.DataArray | None = None,
         *,
-        length_scale: float | None = None,
+        length_scale: float | tuple[float, float] | None = None,
         time_scale: np.timedelta64 | str | None = None,
-        noise_std: float | None = None,
+        noise_std: float | Hashable | xr.DataArray | None = None,
         signal_std: float | None = None,
         preset: str | None = None,
         covariance: str = "gaussian",
         metric: str = "sphere",
+        angle: float | str = 0.0,
+        drift: tuple[float, float] | str | None = None,
+        lag: Hashable | xr.DataArray | None = None,
+        track_error: tuple[float, str | np.timedelta64 | float] | None = None,
+        passes: Hashable | xr.DataArray | None = None,
         window: Mapping[str, Any] | None = None,
         background: Hashable | xr.DataArray | None = None,
         domain: Hashable | xr.DataArray | None = None,
@@ -487,8 +492,9 @@ class DatasetAtmo(_Accessor[xr.Dataset]):
 
         return assimilation.optimal_interp(
             self._obj, obs, mask, length_scale=length_scale, time_scale=time_scale, noise_std=noise_std,
-            signal_std=signal_std, preset=preset, covariance=covariance, metric=metric, window=window,
-            background=background, domain=domain, uncertainty=uncertainty,
+            signal_std=signal_std, preset=preset, covariance=covariance, metric=metric, angle=angle, drift=drift,
+            lag=lag, track_error=track_error, passes=passes, window=window, background=background, domain=domain,
+            uncertainty=uncertainty,
         )  # fmt: skip
 
     def fourdvar_interp(

@@ -41,6 +41,7 @@ BUILDERS: dict[str, str | None] = {
     "superresolver": "xatmo.nn.superres:build",
     "srgan": "xatmo.nn.superres.srgan:build",
     "diffusion": "xatmo.nn.diffusion:build",
+    "fourdvar": "xatmo.nn.assimilation:build",
     "representation": "xatmo.nn.representation:build",
     "inpainting": "xatmo.nn.representation:build_inpainting",
     "module": None,

@@ -251,6 +251,7 @@ def test_scales_take_few_covariances_and_no_large_matrix(interp, monkeypatch):
         return solve(a, b)
 
     monkeypatch.setattr(xatmo.assimilation.interp, "make", counted)
+    monkeypatch.setattr(xatmo.assimilation._optimal, "make", counted)
     monkeypatch.setattr(np.linalg, "solve", measured)
     out = interp(ds, "ssh", uncertainty=True)
     assert len(made) < 200

@@ -2,10 +2,36 @@
 
 `optimal_interp` takes a covariance, `fourdvar_interp` minimises a cost with the sparse precision of `SPDE`; both give
 the posterior standard deviation. `Gaussian`, `Matern` and `Diffusion` are the covariances.
+
+`AdvectionDiffusion` is a prior whose scales, directions and velocities vary in space and time: `simulate` and `sample`
+draw from it, `SparsePosterior` takes observations, `estimate` finds parameters of maximum likelihood.
 """
 
+from xatmo.assimilation._coefficients import anisotropic, stationary_std
+from xatmo.assimilation.advection_diffusion import AdvectionDiffusion
 from xatmo.assimilation.covariance import Diffusion, Gaussian, Matern
 from xatmo.assimilation.interp import estimate_scales, fourdvar_interp, optimal_interp
+from xatmo.assimilation.simulation import sample, simulate
+from xatmo.assimilation.sparse_analysis import SparsePosterior
 from xatmo.assimilation.spde import SPDE
+from xatmo.assimilation.spde_likelihood import Estimate, estimate, log_density, log_likelihood
 
-__all__ = ["SPDE", "Diffusion", "Gaussian", "Matern", "estimate_scales", "fourdvar_interp", "optimal_interp"]
+__all__ = [
+    "SPDE",
+    "AdvectionDiffusion",
+    "Diffusion",
+    "Estimate",
+    "Gaussian",
+    "Matern",
+    "SparsePosterior",
+    "anisotropic",
+    "estimate",
+    "estimate_scales",
+    "fourdvar_interp",
+    "log_density",
+    "log_likelihood",
+    "optimal_interp",
+    "sample",
+    "simulate",
+    "stationary_std",
+]

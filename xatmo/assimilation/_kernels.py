@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from scipy.linalg import cholesky, solve_triangular
 
 from xatmo.assimilation.covariance import Gaussian, Matern
+from xatmo.assimilation.frame import Frame
+from xatmo.assimilation.noise import Errors
 from xatmo.constants import EARTH_RADIUS
 from xatmo.errors import OptionError
 
@@ -117,7 +119,7 @@ def pair_distances(one: Array, other: Array) -> Array:
 def interpolate(
     covariance: Gaussian | Matern,
     obs: tuple[Array, Array, Array],
-    noise_std: float,
+    errors: float | Errors,
     nodes: tuple[Array, Array],
     *,
     uncertainty: bool,
@@ -127,11 +129,12 @@ def interpolate(
     Parameters
     ----------
     covariance
-        Separable.
+        A function of distance times one of lag.
     obs : points (n, 2 or 3), times (n,), values (n,)
-    noise_std : float
-    nodes : points (m, 2 or 3), times (n_time,)
-        The analysis is made on their product.
+    errors : float or Errors
+        Standard deviation of errors that are independent, or what is known of them.
+    nodes : points (m, 2 or 3) or (n_time, m, 2 or 3), times (n_time,)
+        The analysis is made on their product; with points for each time, these are seen from a moving frame.
 
     Returns
     -------
@@ -140,7 +143,7 @@ def interpolate(
     """
     where, when, values = obs
     at, times = nodes
-    n, m, n_time = values.size, len(at), times.size
+    n, m, n_time = values.size, at.shape[-2], times.size
     mean, std = np.zeros((n_time, m)), np.full((n_time, m), covariance.signal_std if uncertainty else np.nan)
     if n == 0:
         return mean, std
@@ -151,18 +154,22 @@ def interpolate(
         )
         raise OptionError(message)
     matrix = covariance(distances(where, where), when[:, None] - when)
-    matrix[np.arange(n), np.arange(n)] += noise_std**2
+    (Errors(np.full(n, errors**2)) if not isinstance(errors, Errors) else errors).add_to(matrix, when)
     factor = factorise(matrix)
     half = solve_triangular(factor, values, lower=True, check_finite=False)
     weights = solve_triangular(factor, half, lower=True, trans="T", check_finite=False)
     in_time = covariance.time(times[:, None] - when)
     block = max(_BLOCK // n, 1)
+    moving = at.ndim == 3
     for start in range(0, m, block):
         part = slice(start, start + block)
-        in_space = covariance.signal_std**2 * covariance.space(distances(where, at[part]))
-        mean[:, part] = (in_time * weights) @ in_space
-        if uncertainty:
-            for t in range(n_time):
+        for group in [[t] for t in range(n_time)] if moving else [[*range(n_time)]]:
+            here = at[group[0], part] if moving else at[part]
+            in_space = covariance.signal_std**2 * covariance.space(distances(where, here))
+            mean[group, part] = (in_time[group] * weights) @ in_space
+            if not uncertainty:
+                continue
+            for t in group:
                 solved = solve_triangular(
                     factor, in_time[t][:, None] * in_space, lower=True, overwrite_b=True, check_finite=False
                 )
@@ -174,10 +181,10 @@ def interpolate(
 def interpolate_windows(
     covariance: Gaussian | Matern,
     obs: tuple[Array, Array, Array, Array],
-    noise_std: float,
+    errors: float | Errors,
     nodes: tuple[Array, Array, Array],
     window: dict[str, float],
-    metric: str,
+    metric: str | Frame,
     *,
     uncertainty: bool,
 ) -> tuple[Array, Array]:
@@ -185,13 +192,15 @@ def interpolate_windows(
 
     Parameters
     ----------
-    covariance, noise_std, metric, uncertainty
-        See `interpolate`, `points`.
+    covariance, errors, uncertainty
+        See `interpolate`.
     obs : latitudes, longitudes, times, values (n,)
     nodes : times (n_time,), latitudes (n_lat,), longitudes (n_lon,)
     window : dict
         Whole widths: ``time`` in seconds, around each analysis time; ``lat`` and ``lon`` in degrees: the nodes are
         taken in tiles of at most half this size, and every observation within half a width of a tile is used.
+    metric : str or Frame
+        See `points`; or the frame in which distances are taken.
 
     Returns
     -------
@@ -201,7 +210,9 @@ def interpolate_windows(
     times, rows, columns = nodes
     mean = np.zeros((times.size, rows.size, columns.size))
     std = np.full_like(mean, np.nan)
-    where = points(lat, lon, metric)
+    known = errors if isinstance(errors, Errors) else Errors(np.full(values.size, errors**2))
+    frame = metric if isinstance(metric, Frame) else None
+    where = frame.place(lat, lon, when) if frame is not None else points(lat, lon, str(metric))
     groups = [np.array([t]) for t in range(times.size)] if "time" in window else [np.arange(times.size)]
     for t in groups:
         near_time = (
@@ -213,10 +224,15 @@ def interpolate_windows(
             near_lat = near_time & _within(lat, rows[r], window.get("lat"), around=False)
             for c in _tiles(columns, window.get("lon")):
                 used = near_lat & _within(lon, columns[c], window.get("lon"), around=True)
-                box = np.meshgrid(rows[r], columns[c], indexing="ij")
-                at = points(box[0].ravel(), box[1].ravel(), metric)
+                north, east = (a.ravel() for a in np.meshgrid(rows[r], columns[c], indexing="ij"))
+                if frame is None:
+                    at = points(north, east, str(metric))
+                elif frame.drift == (0.0, 0.0):
+                    at = frame.place(north, east, 0.0)
+                else:
+                    at = np.stack([frame.place(north, east, time) for time in times[t]])
                 one = interpolate(
-                    covariance, (where[used], when[used], values[used]), noise_std, (at, times[t]),
+                    covariance, (where[used], when[used], values[used]), known.take(used), (at, times[t]),
                     uncertainty=uncertainty,
                 )  # fmt: skip
                 mean[np.ix_(t, r, c)], std[np.ix_(t, r, c)] = (a.reshape(t.size, r.size, c.size) for a in one)

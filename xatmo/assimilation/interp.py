@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 
 from xatmo import cf
 from xatmo.assimilation import _analysis, _kernels, observations
-from xatmo.assimilation.covariance import Gaussian, Matern, make
+from xatmo.assimilation._optimal import CovarianceProblem, Problem, extents, lengths, track_error_of, velocity
+from xatmo.assimilation.covariance import make
 from xatmo.assimilation.likelihood import Scales, estimate
-from xatmo.assimilation.observations import Nodes
 from xatmo.assimilation.spde import SPDE, Index, Memory
-from xatmo.constants import EARTH_RADIUS
-from xatmo.errors import CoordinateError, DimensionError, MissingValueError, OptionError
+from xatmo.errors import CoordinateError, DimensionError, OptionError
 
 Array = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -34,75 +33,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 @dataclass(frozen=True)
-class _Problem:
-    """One slab of observations against its nodes."""
-
-    nodes: Nodes
-    scales: Scales
-    uncertainty: bool
-    zero_mean: bool
-
-    def innovations(self, values: Array, observed: Bools, background: Array | None) -> tuple[Index, Array, Array]:
-        """Give the indices of the observations, their deviations from the background, and the background everywhere."""
-        index = cast(Index, np.nonzero(observed))
-        seen = values[index]
-        if background is None:
-            if seen.size == 0 and not self.zero_mean:
-                message = (
-                    "no observations at all: mask & isfinite(obs) is False everywhere; check the mask, "
-                    "or give a background="
-                )
-                raise MissingValueError(message)
-            background = np.full(values.shape, 0.0 if self.zero_mean else float(seen.mean()))
-        return index, seen - background[index], background
-
-
-@dataclass(frozen=True)
-class _Covariance(_Problem):
-    """Optimal interpolation of one slab; a class, so that it pickles to workers."""
-
-    kind: str
-    metric: str
-    window: dict[str, float]
-
-    def fitted(self, index: Index, seen: Array) -> Scales:
-        """Give the scales, those missing by maximum likelihood."""
-        if not self.scales.missing():
-            return self.scales
-        nodes = self.nodes
-        where = _kernels.points(nodes.latitude[index[1]], nodes.longitude[index[2]], self.metric)
-        extent, spacing = _extents(nodes, degrees=self.metric == "degrees")
-
-        def distance(one: Any, other: Any) -> Array:
-            return _kernels.pair_distances(where[one], where[other])
-
-        def covariance(length: float, time: float, signal: float) -> Any:
-            return make(self.kind, length_scale=length, time_scale=time, signal_std=signal)
-
-        when = nodes.time[index[0]]
-        return estimate(covariance, distance, where, when, seen, self.scales, extent=extent, spacing=spacing)
-
-    def __call__(self, values: Array, observed: Bools, background: Array | None, domain: Bools) -> tuple[Array, Array]:
-        nodes = self.nodes
-        index, seen, background = self.innovations(values, observed, background)
-        lat, lon, when = nodes.latitude[index[1]], nodes.longitude[index[2]], nodes.time[index[0]]
-        scales = self.fitted(index, seen)
-        kernel: Gaussian | Matern = cast(
-            Any,
-            make(
-                self.kind, length_scale=scales.length_scale, time_scale=scales.time_scale, signal_std=scales.signal_std
-            ),
-        )
-        noise = cast(float, scales.noise_std)
-        mean, std = _kernels.interpolate_windows(
-            kernel, (lat, lon, when, seen), noise, (nodes.time, nodes.latitude, nodes.longitude), self.window,
-            self.metric, uncertainty=self.uncertainty,
-        )  # fmt: skip
-        return mean + background, std
-
-
-@dataclass(frozen=True)
-class _Variational(_Problem):
+class _Variational(Problem):
     """The minimum of the variational cost on one slab."""
 
     alpha: int
@@ -118,7 +49,7 @@ class _Variational(_Problem):
             return self.scales
         nodes = self.nodes
         where = _kernels.points(nodes.latitude[index[1]], nodes.longitude[index[2]], "sphere")
-        extent, spacing = _extents(nodes, degrees=False)
+        extent, spacing = extents(nodes, degrees=False)
 
         def distance(one: Any, other: Any) -> Array:
             return _kernels.pair_distances(where[one], where[other])
@@ -160,13 +91,18 @@ def optimal_interp(
     obs: Hashable | xr.DataArray,
     mask: Hashable | xr.DataArray | None = None,
     *,
-    length_scale: float | None = None,
+    length_scale: float | tuple[float, float] | None = None,
     time_scale: np.timedelta64 | str | None = None,
-    noise_std: float | None = None,
+    noise_std: float | Hashable | xr.DataArray | None = None,
     signal_std: float | None = None,
     preset: str | None = None,
     covariance: str = "gaussian",
     metric: str = "sphere",
+    angle: float | str = 0.0,
+    drift: tuple[float, float] | str | None = None,
+    lag: Hashable | xr.DataArray | None = None,
+    track_error: tuple[float, str | np.timedelta64 | float] | None = None,
+    passes: Hashable | xr.DataArray | None = None,
     window: Mapping[str, Any] | None = None,
     background: Hashable | xr.DataArray | None = None,
     domain: Hashable | xr.DataArray | None = None,
@@ -188,13 +124,14 @@ def optimal_interp(
         longitude and time): these are averaged over the cells and times of the grid first.
     mask : name or DataArray, optional
         Where there are observations (not zero). What counts as observed is ``mask & isfinite(obs)``.
-    length_scale : float, optional
+    length_scale : float or (float, float), optional
         Distance at which the correlation is 1/e: metres, along the chord through the sphere, or degrees on the plane
-        of longitude and latitude with ``metric="degrees"``.
+        of longitude and latitude with ``metric="degrees"``. Two: along two axes at right angles, see ``angle``.
     time_scale : timedelta or str, optional
         Time at which the correlation is 1/e, for instance ``"7D"``. Without a time dimension it is not used.
     noise_std, signal_std : float, optional
         Standard deviations of the observation error and of the deviations from the background, in the units of ``obs``.
+        The first may also be a name or a DataArray: of every observation, as sensors differ.
     preset : {"osse2020a"}, optional
         Values for all that is not given, and the metric. ``"osse2020a"``: 1 degree, 7 days, noise 0.05, unit variance,
         Gaussian, planar degrees, observations within two time scales (``window={"time": "28D"}``), and no mean removed.
@@ -202,6 +139,18 @@ def optimal_interp(
         ``exp(-(d/L)^2 - (t/T)^2)``; or Matern of smoothness 1 in space, exponential in time.
     metric : {"sphere", "degrees"}
         How distances are measured.
+    angle : float or "estimate"
+        Of the first of two length scales, in degrees anticlockwise from east; or find it and both lengths.
+    drift : (float, float) or "estimate", optional
+        Eastward and northward velocity at which the field moves as a whole, in m s-1, or degrees a day on the plane of
+        degrees: the covariance is that of the field seen by who moves along. See `xatmo.assimilation.frame`.
+    lag : name or DataArray, optional
+        True time of every observation from its label, in hours unless the units say otherwise.
+    track_error : (float, timedelta), optional
+        Standard deviation and memory of the errors that observations of one pass share, beside ``noise_std``; infinite
+        memory for one bias for each pass.
+    passes : name or DataArray, optional
+        Number of the pass of every observation; needed with ``track_error``.
     window : dict, optional
         Whole widths of local windows: ``{"time": "28D"}`` uses for each analysis time the observations at most 14 days
         away; ``"lat"`` and ``"lon"`` (degrees) cut the grid into tiles of half this size, each of which uses the
@@ -260,22 +209,33 @@ def optimal_interp(
     if metric not in ("sphere", "degrees"):
         message = f"metric={metric!r} came; wanted 'sphere' or 'degrees'"
         raise OptionError(message)
+    length, shape = lengths(given.get("length_scale") if length_scale is None else length_scale, angle)
+    single = noise_std is None or isinstance(noise_std, int | float | np.number)
     scales = _scales(
-        given.get("length_scale") if length_scale is None else length_scale,
+        length,
         given.get("time_scale") if time_scale is None else time_scale,
-        given.get("noise_std") if noise_std is None else noise_std,
+        (given.get("noise_std") if noise_std is None else noise_std) if single else None,
         given.get("signal_std") if signal_std is None else signal_std,
     )
+    scales = replace(scales, shape=shape, drift=velocity(drift, metric))
+    about = {"noise_std": None if single else noise_std, "lag": lag, "passes": passes}
+    if not single:
+        scales = replace(scales, noise_std=0.0)  # nothing beside what is given
+    along = track_error_of(track_error, passes)
     widths = _window(given.get("window") if window is None else window)
-    got, cyclic = observations.gather(ds, obs, mask, background, domain, what="optimal interpolation")
+    got, cyclic = observations.gather(
+        ds, obs, mask, background, domain, what="optimal interpolation",
+        about={k: v for k, v in about.items() if v is not None},
+    )  # fmt: skip
     observations.require_reach(scales.length_scale, got.nodes.latitude, metric=metric)
-    if got.nodes.time.size == 1:
-        scales = replace(scales, time_scale=_DAY)  # of no effect
-    problem = _Covariance(got.nodes, scales, uncertainty, preset is not None, covariance, metric, widths)
+    if got.nodes.time.size == 1 and lag is None:
+        scales = replace(scales, time_scale=_DAY, drift=(0.0, 0.0))  # of no effect
+    problem = CovarianceProblem(got.nodes, scales, uncertainty, preset is not None, covariance, metric, widths, along)
     results = got.solve(problem)
     call = cf.describe_call(
         "optimal_interp", obs=_name(obs), mask=_name(mask), length_scale=length_scale, time_scale=time_scale,
-        noise_std=noise_std, signal_std=signal_std, preset=preset, covariance=covariance, metric=metric,
+        noise_std=_name(noise_std), signal_std=signal_std, preset=preset, covariance=covariance, metric=metric,
+        angle=angle, drift=drift, lag=_name(lag), track_error=track_error, passes=_name(passes),
         window=dict(window) if window else None, background=_name(background), domain=_name(domain),
         uncertainty=uncertainty,
     )  # fmt: skip
@@ -439,6 +399,9 @@ def estimate_scales(
     noise_std: float | None = None,
     signal_std: float | None = None,
     background: Hashable | xr.DataArray | None = None,
+    angle: float | str = 0.0,
+    drift: tuple[float, float] | str | None = None,
+    lag: Hashable | xr.DataArray | None = None,
 ) -> Scales:
     """Estimate by maximum likelihood what `optimal_interp` and `fourdvar_interp` estimate where they are not told.
 
@@ -446,14 +409,15 @@ def estimate_scales(
 
     Parameters
     ----------
-    ds, obs, mask, background, metric, length_scale, time_scale, noise_std, signal_std
+    ds, obs, mask, background, metric, length_scale, time_scale, noise_std, signal_std, angle, drift, lag
         See `optimal_interp`. Scales that are given stay as they are.
     covariance : {"gaussian", "matern", "spde"}
 
     Returns
     -------
     Scales
-        ``length_scale`` (metres or degrees), ``time_scale`` (seconds), ``noise_std``, ``signal_std``.
+        ``length_scale`` (metres or degrees), ``time_scale`` (seconds), ``noise_std``, ``signal_std``; ``drift`` (metres
+        or degrees a second) and ``shape``, which `xatmo.assimilation.frame.lengths_of` reads.
 
     Raises
     ------
@@ -465,8 +429,13 @@ def estimate_scales(
     if covariance not in ("gaussian", "matern", "spde"):
         message = f"covariance={covariance!r} came; wanted 'gaussian', 'matern' or 'spde'"
         raise OptionError(message)
-    scales = _scales(length_scale, time_scale, noise_std, signal_std)
-    got, _ = observations.gather(ds, obs, mask, background, None, what="the estimation of scales")
+    if covariance == "spde" and (angle != 0.0 or drift is not None or lag is not None):
+        message = f"angle={angle!r}, drift={drift!r}, lag= came with covariance='spde'; wanted 'gaussian' or 'matern'"
+        raise OptionError(message)
+    length, shape = lengths(length_scale, angle)
+    scales = replace(_scales(length, time_scale, noise_std, signal_std), shape=shape, drift=velocity(drift, metric))
+    about = {} if lag is None else {"lag": lag}
+    got, _ = observations.gather(ds, obs, mask, background, None, what="the estimation of scales", about=about)
     extra = [d for d in got.field.dims if d not in got.core]
     if extra:
         message = (
@@ -475,16 +444,21 @@ def estimate_scales(
         raise DimensionError(message)
     found: list[Scales] = []
 
-    def keep(values: Array, observed: Bools, first: Array | None, domain: Bools) -> tuple[Array, Array]:
-        problem: _Covariance | _Variational
+    def keep(
+        values: Array, observed: Bools, first: Array | None, domain: Bools, lag: Array | None = None
+    ) -> tuple[Array, Array]:
+        problem: CovarianceProblem | _Variational
         if covariance == "spde":
             step, place = _steps(got.nodes.time)
             width = _longitude_step(got.nodes.longitude)
             problem = _Variational(got.nodes, scales, False, False, 4, 1, "diffusive", width, step, place)
         else:
-            problem = _Covariance(got.nodes, scales, False, False, covariance, metric, {})
+            problem = CovarianceProblem(got.nodes, scales, False, False, covariance, metric, {})
         index, seen, _ = problem.innovations(values, observed, first)
-        found.append(problem.fitted(index, seen))
+        if isinstance(problem, CovarianceProblem) and lag is not None:
+            found.append(problem.fitted(index, seen, got.nodes.time[index[0]] + np.nan_to_num(lag[index])))
+        else:
+            found.append(problem.fitted(index, seen))
         return values, values
 
     got.loaded().solve(keep)
@@ -521,18 +495,6 @@ def _original(ds: xr.Dataset, obs: Any, field: xr.DataArray) -> xr.DataArray:
     """Take the observations as they came, for encoding and a cyclic column; the binned field for tracks."""
     original = observations.pick(ds, obs, "obs")
     return field if observations.is_track(original) else original
-
-
-def _extents(nodes: Nodes, *, degrees: bool) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Largest and smallest scales of the grid: (length, time), in metres or degrees, and seconds."""
-    unit = 1.0 if degrees else float(np.radians(EARTH_RADIUS))
-    narrow = 1.0 if degrees else float(np.cos(np.radians(np.abs(nodes.latitude).min())))
-    high = float(np.ptp(nodes.latitude))
-    wide = min(float(np.ptp(nodes.longitude)), 180.0) * narrow
-    step = float(np.abs(np.diff(nodes.latitude)).mean())
-    times = np.sort(nodes.time)
-    between = float(np.diff(times).min()) if times.size > 1 else 1.0
-    return (max(high, wide) * unit, float(np.ptp(times)) or 1.0), (step * unit, between)
 
 
 def _steps(time: Array) -> tuple[float, NDArray[np.intp]]:

@@ -3,19 +3,23 @@
 The likelihood is a product of conditional densities: of each observation, given its nearest ones among those before it
 in a random order (Vecchia 1988). The first in that order have only distant neighbours, the last close ones, so that
 long lags count as well as short ones. Its gradient and its information come from the same small solves; scoring
-(Guinness 2021) then needs about ten of them.
+(Guinness 2021) then needs about ten of them. Drift and anisotropy are estimated with the scales: they move the places
+at which a covariance sees the observations, see `xatmo.assimilation.frame`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xatmo.assimilation.covariance import Covariance
+from xatmo.assimilation.frame import Frame, Pair, transform
+from xatmo.assimilation.noise import Errors
 from xatmo.errors import MissingValueError
 
 Array = NDArray[np.float64]
@@ -31,19 +35,33 @@ NEIGHBOURS = 30
 _GROWTH = 1.25  # the neighbours of a rank are sought among the ranks below it divided by at most this
 _SCORINGS = 25
 _STEP = 1e-3  # of the logarithm of a scale, for the derivative of a covariance
+_SCALES = ("length_scale", "time_scale", "noise_std", "signal_std")
+_FREE = {"drift": ("drift_east", "drift_north"), "shape": ("shape_a", "shape_b")}
+_FASTEST = 4.0  # largest drift along an axis, in length scales by time scale of the first guess
+_FLATTEST = 1.5  # largest a or b of the shape: lengths that differ by a factor of 20
 
 
 @dataclass(frozen=True)
 class Scales:
-    """What a covariance and the noise need; None where it is to be estimated."""
+    """What a covariance and the noise need; None where it is to be estimated.
+
+    Attributes
+    ----------
+    length_scale, time_scale, noise_std, signal_std : float, optional
+    shape, drift : (float, float), optional
+        Of the `Frame` in which distances are taken: anisotropy, and eastward and northward velocity. None where they
+        are to be estimated.
+    """
 
     length_scale: float | None = None
     time_scale: float | None = None
     noise_std: float | None = None
     signal_std: float | None = None
+    shape: Pair | None = (0.0, 0.0)
+    drift: Pair | None = (0.0, 0.0)
 
     def missing(self) -> tuple[str, ...]:
-        """Names of the scales that are None."""
+        """Names of what is None."""
         return tuple(k for k, v in vars(self).items() if v is None)
 
 
@@ -56,10 +74,20 @@ class Conditionals:
     known: NDArray[np.bool_] | None  # (target, pair), where some neighbours do not exist
     values: Array  # (target, neighbour + 1), zero for a neighbour that does not exist
     square: NDArray[np.intp]  # pair at each place of the square matrix; past the pairs for the diagonal
+    gap: Array | None = None  # (target, pair, 3): differences of the coordinates, where the frame is to be found
+    variance: Array | None = None  # (target, neighbour + 1): of errors that are known
+    shared: Array | None = None  # (target, pair): covariance of errors that are known
 
     @classmethod
     def of(
-        cls, distance: Distance, time: Array, values: Array, target: NDArray[np.intp], near: NDArray[np.intp]
+        cls,
+        distance: Distance,
+        time: Array,
+        values: Array,
+        target: NDArray[np.intp],
+        near: NDArray[np.intp],
+        axes: Array | None = None,
+        errors: Errors | None = None,
     ) -> Conditionals:
         """Prepare the densities of observations ``target`` (n,) given ``near`` (n, m); -1 stands for no neighbour."""
         full = np.concatenate([near, target[:, None]], axis=1)
@@ -70,22 +98,52 @@ class Conditionals:
         square = np.full((full.shape[1], full.shape[1]), row.size)
         square[row, column] = square[column, row] = np.arange(row.size)
         known = None if there.all() else there[:, row] & there[:, column]
-        return cls(distance(one, other), time[one] - time[other], known, np.where(there, values[full], 0.0), square)
+        lag, gap, variance, shared = time[one] - time[other], None, None, None
+        if axes is not None:
+            gap = axes[one] - axes[other]
+        if errors is not None:
+            variance = errors.variance[full]
+            if errors.track is not None and errors.passes is not None:
+                shared = errors.track.covariance(errors.passes[one], errors.passes[other], lag)
+                variance = variance + errors.track.std**2
+        seen = np.where(there, values[full], 0.0)
+        return cls(distance(one, other), lag, known, seen, square, gap, variance, shared)
 
     def thinned(self, step: int) -> Conditionals:
         """Every ``step``-th."""
-        known = None if self.known is None else self.known[::step]
-        return Conditionals(self.distance[::step], self.lag[::step], known, self.values[::step], self.square)
+        parts = {
+            k: getattr(self, k)[::step]
+            for k in ("distance", "lag", "known", "values", "gap", "variance", "shared")
+            if getattr(self, k) is not None
+        }
+        return replace(self, **parts)
+
+    def seen(self, shape: Pair, drift: Pair) -> Conditionals:
+        """Give the same with the distances of another frame."""
+        if self.gap is None:
+            return self
+        moved = transform(self.gap, self.lag, shape, drift)
+        return replace(self, distance=np.sqrt(np.einsum("...k,...k->...", moved, moved)))
 
     def matrices(self, covariance: Covariance, diagonal: float) -> Array:
         """Covariance matrices (target, neighbour + 1, neighbour + 1)."""
         n, pairs = self.distance.shape
         entries = np.empty((n, pairs + 1))
         entries[:, :-1] = covariance(self.distance, self.lag)
+        if self.shared is not None:
+            entries[:, :-1] += self.shared
         if self.known is not None:
             entries[:, :-1] *= self.known
         entries[:, -1] = diagonal
-        return np.take(entries, self.square, axis=1)
+        out = np.take(entries, self.square, axis=1)
+        if self.variance is not None:
+            place = np.arange(out.shape[1])
+            out[:, place, place] += self.variance
+        return out
+
+    def without_errors(self) -> Conditionals:
+        """Give the same for observations whose known errors are left out."""
+        return replace(self, variance=None, shared=None)
 
     def solve(self, covariance: Covariance, noise_variance: float) -> Solved | None:
         """Give means and variances; None where rounding makes a matrix indefinite."""
@@ -98,7 +156,10 @@ class Conditionals:
         explained = np.einsum("nm,nmk->nk", cross, both)
         variance = matrix[:, -1, -1] - explained[:, 0]
         # Beside the noise nothing may be lost: less is the sign of a matrix that is not a covariance.
-        if not (variance > 0.5 * noise_variance).all():
+        floor = noise_variance if self.shared is not None or self.variance is None else (
+            noise_variance + self.variance[:, -1]
+        )  # fmt: skip
+        if not (variance > np.maximum(0.5 * floor, 0)).all():
             return None
         residual = self.values[:, -1] - explained[:, 1]
         cost = 0.5 * float(np.sum(np.log(2 * np.pi * variance) + residual**2 / variance))
@@ -149,8 +210,10 @@ def estimate(
     *,
     extent: tuple[float, float],
     spacing: tuple[float, float],
+    frame: Frame | None = None,
+    errors: Errors | None = None,
 ) -> Scales:
-    """Find the scales that are missing.
+    """Find the scales that are missing, and drift and anisotropy where they are asked for.
 
     The best of a lattice of scales is improved by Fisher scoring on at most `TARGETS` conditional densities, whose
     neighbours are the nearest by the scales found so far. The order is random with a fixed seed, after sorting by time
@@ -163,7 +226,8 @@ def estimate(
     distance : callable
         Distances between observations given by two arrays of indices of one shape.
     points : array (n_obs, 2 or 3)
-        Places, in the unit of the length scale; two columns are degrees of latitude and longitude.
+        Places, in the unit of the length scale; two columns are degrees of latitude and longitude. With a frame, its
+        axes (n_obs, 3).
     time, values : arrays (n_obs,)
         Seconds; deviations from the background.
     given : Scales
@@ -171,6 +235,10 @@ def estimate(
         The largest scales worth considering: those of the box and the period.
     spacing : (length, time)
         The smallest: those of the grid.
+    frame : Frame, optional
+        In which distances are taken, unless ``given`` says otherwise; needed to estimate its drift or shape.
+    errors : Errors, optional
+        What is known of the observations' errors, beside ``noise_std``.
 
     Raises
     ------
@@ -192,38 +260,56 @@ def estimate(
         raise MissingValueError(message)
     total = float(np.sqrt(np.mean(values**2))) or 1.0
     bounds = {
-        "length_scale": (spacing[0] / 2, 2 * extent[0]),
-        "time_scale": (spacing[1] / 4, 4 * extent[1]),
-        "noise_std": (1e-3 * total, 2 * total),
-        "signal_std": (0.05 * total, 20 * total),
+        "length_scale": np.log([spacing[0] / 2, 2 * extent[0]]),
+        "time_scale": np.log([spacing[1] / 4, 4 * extent[1]]),
+        "noise_std": np.log([1e-3 * total, 2 * total]),
+        "signal_std": np.log([0.05 * total, 20 * total]),
+        **dict.fromkeys(_FREE["drift"], np.array([-_FASTEST, _FASTEST])),
+        **dict.fromkeys(_FREE["shape"], np.array([-_FLATTEST, _FLATTEST])),
     }
     order = _order(points, time)
     chosen = _targets(values.size)
 
-    def prepare(length: float, span: float) -> Conditionals:
-        places = np.concatenate([_in_space(points[order]) / length, time[order, None] / span], axis=1)
+    def prepare(near_by: Scales) -> Conditionals:
+        length, span = cast(float, near_by.length_scale), cast(float, near_by.time_scale)
+        seen = points if frame is None else transform(points, time, near_by.shape or _NONE, near_by.drift or _NONE)
+        places = np.concatenate([_in_space(seen[order]) / length, time[order, None] / span], axis=1)
         places += 1e-3 * np.random.default_rng(1).random(places.shape)  # none equally far, on a regular grid
         near = neighbours(places, chosen, NEIGHBOURS)
         near = np.where(near >= 0, order[near], -1)
-        return Conditionals.of(distance, time, values, order[chosen], near)
+        axes = None if frame is None else points
+        return Conditionals.of(distance, time, values, order[chosen], near, axes, errors)
 
-    search = _Search(make, given, names, np.log([bounds[n] for n in names]))
     rough = {"length_scale": extent[0] / 8, "time_scale": extent[1] / 6}
     rough |= {k: v for k, v in vars(given).items() if k in rough and v is not None}
+    unit = rough["length_scale"] / rough["time_scale"]
+    free = tuple(n for name in names for n in _FREE.get(name, (name,)))
+    search = _Search(make, given, free, np.array([bounds[n] for n in free]), unit)
     lattice = {
-        "length_scale": np.geomspace(max(1.5 * spacing[0], extent[0] / 40), max(extent[0] / 2, 3 * spacing[0]), 5),
-        "time_scale": np.geomspace(max(1.5 * spacing[1], extent[1] / 40), max(2 * extent[1], 3 * spacing[1]), 5),
-        "noise_std": total * np.array([0.06, 0.3]),
-        "signal_std": np.array([total]),
+        "length_scale": np.log(
+            np.geomspace(max(1.5 * spacing[0], extent[0] / 40), max(extent[0] / 2, 3 * spacing[0]), 5)
+        ),
+        "time_scale": np.log(
+            np.geomspace(max(1.5 * spacing[1], extent[1] / 40), max(2 * extent[1], 3 * spacing[1]), 5)
+        ),
+        "noise_std": np.log(total * np.array([0.06, 0.3])),
+        "signal_std": np.log([total]),
     }
-    data = prepare(rough["length_scale"], rough["time_scale"])
+    data = prepare(replace(given, length_scale=rough["length_scale"], time_scale=rough["time_scale"]))
     few = data.thinned(max(chosen.size // 300, 1))
-    starts = np.log([*product(*(lattice[n] for n in names))])
+    starts = np.array([*product(*(lattice.get(n, np.zeros(1)) for n in free))])
     x = starts[int(np.argmin([search.cost(few, s) for s in starts]))]
     x = search.improve(few, x, 6)
-    found = search.scales(x)
-    data = prepare(found["length_scale"], found["time_scale"])
-    return Scales(**search.scales(search.improve(data, x, _SCORINGS)))
+    if "drift" in names:
+        x = search.improve(few, search.fastest(few, x), 6)
+    data = prepare(search.scales(x))
+    x = search.improve(data, x, _SCORINGS)
+    if "drift" in names:  # other neighbours are near where the water is seen to move
+        x = search.improve(prepare(search.scales(x)), x, _SCORINGS)
+    return search.scales(x)
+
+
+_NONE = (0.0, 0.0)
 
 
 def _order(points: Array, time: Array) -> NDArray[np.intp]:
@@ -253,20 +339,30 @@ def _in_space(points: Array) -> Array:
 
 @dataclass(frozen=True)
 class _Search:
-    """Minimisation over the logarithms of the scales that are missing."""
+    """Minimisation over the logarithms of the scales that are missing, and over drift and shape."""
 
     make: Make
     given: Scales
     names: tuple[str, ...]
-    bounds: Array  # (name, 2), logarithms
+    bounds: Array  # (name, 2): of logarithms, of drifts by ``unit``, of shapes
+    unit: float = 1.0
 
-    def scales(self, x: Array) -> dict[str, float]:
-        out = {k: v for k, v in vars(self.given).items() if v is not None}
-        return out | {k: float(v) for k, v in zip(self.names, np.exp(x), strict=True)}
+    def scales(self, x: Array) -> Scales:
+        """Give what ``x`` stands for."""
+        at = dict(zip(self.names, x, strict=True))
+        found: dict[str, float | Pair] = {k: float(np.exp(at[k])) for k in _SCALES if k in at}
+        for name, (one, other) in _FREE.items():
+            if one in at:
+                factor = self.unit if name == "drift" else 1.0
+                found[name] = float(at[one] * factor), float(at[other] * factor)
+        return replace(self.given, **found)  # type: ignore[arg-type]
+
+    def covariance(self, s: Scales) -> Covariance:
+        return self.make(cast(float, s.length_scale), cast(float, s.time_scale), cast(float, s.signal_std))
 
     def solve(self, data: Conditionals, x: Array) -> Solved | None:
         s = self.scales(x)
-        return data.solve(self.make(s["length_scale"], s["time_scale"], s["signal_std"]), s["noise_std"] ** 2)
+        return data.seen(s.shape or _NONE, s.drift or _NONE).solve(self.covariance(s), cast(float, s.noise_std) ** 2)
 
     def cost(self, data: Conditionals, x: Array) -> float:
         solved = self.solve(data, x)
@@ -275,24 +371,47 @@ class _Search:
     def scoring(self, data: Conditionals, x: Array, solved: Solved) -> tuple[Array, Array]:
         """Gradient of the cost, and the information."""
         s = self.scales(x)
+        noise, signal = cast(float, s.noise_std), cast(float, s.signal_std)
         squares, products = (solved.weight**2).sum(axis=1), (solved.weight[:, :-1] * solved.dual).sum(axis=1)
-        by_noise = 2 * s["noise_std"] ** 2 * np.stack([squares, -products])  # only the diagonal changes
+        by_noise = 2 * noise**2 * np.stack([squares, -products])  # only the diagonal changes
+        here = data.seen(s.shape or _NONE, s.drift or _NONE)
         changes = []
-        for name in self.names:
+        for place, name in enumerate(self.names):
             if name == "noise_std":
                 changes.append(by_noise)
-            elif name == "signal_std":
+            elif name == "signal_std" and data.variance is None and data.shared is None:
                 changes.append(2 * np.stack(solved.derivatives(solved.matrix)) - by_noise)
+            elif name == "signal_std":
+                only = here.without_errors().matrices(self.covariance(s), signal**2)
+                changes.append(2 * np.stack(solved.derivatives(only)))
             else:
-                moved = s | {name: s[name] * np.exp(_STEP)}
-                there = self.make(moved["length_scale"], moved["time_scale"], moved["signal_std"])
-                change = (data.matrices(there, float(solved.matrix[0, 0, 0])) - solved.matrix) / _STEP
-                changes.append(np.stack(solved.derivatives(change)))
+                moved = self.scales(x + _STEP * np.eye(x.size)[place])
+                there = here if name in _SCALES else data.seen(moved.shape or _NONE, moved.drift or _NONE)
+                matrix = there.matrices(self.covariance(moved), signal**2 + noise**2)
+                changes.append(np.stack(solved.derivatives((matrix - solved.matrix) / _STEP)))
         spread = np.array([c[0] for c in changes]) / solved.variance
         shift = np.array([c[1] for c in changes]) / np.sqrt(solved.variance)
         normal = solved.residual / np.sqrt(solved.variance)
         gradient = 0.5 * spread @ (1 - normal**2) + shift @ normal
         return gradient, 0.5 * spread @ spread.T + shift @ shift.T
+
+    def fastest(self, data: Conditionals, x: Array) -> Array:
+        """Look for the best drift around: a field that moves seems to be forgotten soon, until its drift is known."""
+        east, north = (self.names.index(n) for n in _FREE["drift"])
+        best, least = x, self.cost(data, x)
+        for speed in (0.25, 0.6, 1.4):
+            for angle in np.arange(8) * np.pi / 4:
+                for longer in (0.0, 0.7):
+                    tried = x.copy()
+                    tried[[east, north]] = speed * np.cos(angle), speed * np.sin(angle)
+                    if "time_scale" in self.names:
+                        tried[self.names.index("time_scale")] += longer
+                    elif longer:
+                        continue
+                    cost = self.cost(data, np.clip(tried, *self.bounds.T))
+                    if cost < least:
+                        best, least = np.clip(tried, *self.bounds.T), cost
+        return best
 
     def improve(self, data: Conditionals, x: Array, most: int) -> Array:
         """Fisher scoring with halved steps, held within the bounds."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+import dataclasses
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from xatmo import _labels, cf, units
 from xatmo.constants import EARTH_RADIUS
-from xatmo.errors import CoordinateError, DimensionError, MissingValueError, OptionError, VariableError
+from xatmo.errors import CoordinateError, DimensionError, MissingValueError, OptionError, UnitsError, VariableError
 from xatmo.grids import Grid, unwrap_longitude
 
 Array = NDArray[np.float64]
@@ -43,21 +44,24 @@ class Gathered:
     nodes: Nodes
     name: Hashable
     attrs: dict[str, Any]
+    about: dict[str, xr.DataArray] = dataclasses.field(default_factory=dict)  # what else is known of each observation
 
     def loaded(self) -> Gathered:
         """Read everything into memory."""
         mask, background, domain = (
             None if a is None else a.compute() for a in (self.mask, self.background, self.domain)
         )
-        return replace(self, field=self.field.compute(), mask=mask, background=background, domain=domain)
+        about = {k: v.compute() for k, v in self.about.items()}
+        return replace(self, field=self.field.compute(), mask=mask, background=background, domain=domain, about=about)
 
-    def solve(self, function: Callable[[Array, Bools, Array | None, Bools], tuple[Array, Array]]) -> list[xr.DataArray]:
+    def solve(self, function: Callable[..., tuple[Array, Array]]) -> list[xr.DataArray]:
         """Apply ``function`` to every slab of (time, lat, lon), lazily where the data are lazy.
 
         The function gets values, a mask of what was observed, the background or None, and the domain; all of shape
-        (time, lat, lon). It returns the analysis and its standard deviation.
+        (time, lat, lon); and by keyword what else is known of the observations. It returns the analysis and its
+        standard deviation.
         """
-        present = {"mask": self.mask, "background": self.background, "domain": self.domain}
+        present = {"mask": self.mask, "background": self.background, "domain": self.domain, **self.about}
         names = [k for k, v in present.items() if v is not None]
         others = [v for v in present.values() if v is not None]
         wanted = self.field.dtype if self.field.dtype.kind == "f" else np.dtype(np.float64)
@@ -84,7 +88,7 @@ class Gathered:
 class _Slabs:
     """Loop over leading dimensions; a class, so that it pickles to workers."""
 
-    function: Callable[[Array, Bools, Array | None, Bools], tuple[Array, Array]]
+    function: Callable[..., tuple[Array, Array]]
     names: tuple[str, ...]
     n_core: int
     dtype: np.dtype[Any]
@@ -112,7 +116,8 @@ class _Slabs:
                     "or leave those observations out with mask="
                 )
                 raise MissingValueError(message)
-            mean[at], std[at] = self.function(values, observed, background, domain)
+            about = {k: v.astype(np.float64) for k, v in given.items() if k not in ("mask", "background", "domain")}
+            mean[at], std[at] = self.function(values, observed, background, domain, **about)
             mean[at][~domain] = np.nan
             std[at][~domain] = np.nan
         return mean.reshape(*lead, *core), std.reshape(*lead, *core)
@@ -137,8 +142,11 @@ def gather(
     domain: Hashable | xr.DataArray | None,
     *,
     what: str,
+    about: Mapping[str, Hashable | xr.DataArray] | None = None,
 ) -> tuple[Gathered, bool]:
     """Find and align the inputs; also tell whether a repeated cyclic column was dropped.
+
+    ``about`` names what else is known of each observation: ``noise_std``, ``lag`` (read as seconds), ``passes``.
 
     Raises
     ------
@@ -150,6 +158,7 @@ def gather(
         If coordinates are missing, not finite, or do not agree.
     """
     field = pick(ds, obs, "obs")
+    known = {role: pick(ds, given, role) for role, given in (about or {}).items()}
     if field.dtype.kind not in "fiu":
         message = f"the observations {field.name!r} have dtype {field.dtype}; wanted real numbers"
         raise VariableError(message)
@@ -172,12 +181,42 @@ def gather(
     fitted: dict[str, xr.DataArray | None] = {}
     for role, given in (("mask", mask), ("background", background), ("domain", domain)):
         fitted[role] = None if given is None else fit(pick(ds, given, role), field, axes, core, role, what)
+    beside = {
+        role: fit(lag_seconds(given) if role == "lag" else given, field, axes, core, role, what)
+        for role, given in known.items()
+    }
     back = fitted["background"]
     if back is not None and "units" in back.attrs and "units" in field.attrs:
         fitted["background"] = units.convert(back, str(field.attrs["units"]))
     name = field.name if field.name is not None else "analysis"
     return Gathered(field, fitted["mask"], fitted["background"], fitted["domain"], axes, core, nodes, name,
-                    _labels.true_attrs(field)), cyclic  # fmt: skip
+                    _labels.true_attrs(field), beside), cyclic  # fmt: skip
+
+
+_UNITS_OF_LAG = {"s": 1.0, "second": 1.0, "min": 60.0, "minute": 60.0, "h": 3600.0, "hour": 3600.0, "day": 86400.0}
+
+
+def lag_seconds(lag: xr.DataArray) -> xr.DataArray:
+    """Read offsets of true times from the labels as seconds: time spans, or numbers with units (hours unless given).
+
+    Examples
+    --------
+    >>> lag_seconds(xr.DataArray([0.5, -2.0], attrs={"units": "hours"})).values
+    array([ 1800., -7200.])
+
+    Raises
+    ------
+    UnitsError
+        If the units are no units of time.
+    """
+    if lag.dtype.kind == "m":
+        return lag / np.timedelta64(1, "s")
+    unit = str(lag.attrs.get("units", "hours"))
+    factor = _UNITS_OF_LAG.get(unit, _UNITS_OF_LAG.get(unit.removesuffix("s")))
+    if factor is None:
+        message = f"lag has units {unit!r}; wanted 'seconds', 'minutes', 'hours' or 'days'"
+        raise UnitsError(message)
+    return lag.astype(np.float64) * factor
 
 
 def pick(ds: xr.Dataset, given: Hashable | xr.DataArray, role: str) -> xr.DataArray:

@@ -5,30 +5,43 @@ from __future__ import annotations
 from xatmo.datasets._shallow_water import LayerDamping, Relaxation
 from xatmo.datasets._vorticity import Damping, Forcing
 from xatmo.datasets.atmodist_layout import open_atmodist
+from xatmo.datasets.challenge import open_challenge, write_challenge
 from xatmo.datasets.flow import barotropic
+from xatmo.datasets.gp import gp_prior, spde_gp, spde_oi
 from xatmo.datasets.jet import jet_latitude
+from xatmo.datasets.observing import observe
 from xatmo.datasets.ocean import sea_level
 from xatmo.datasets.orbits import MISSIONS, Orbit
-from xatmo.datasets.sampling import grid_tracks, observe
+from xatmo.datasets.sampling import grid_tracks
 from xatmo.datasets.seasonal import Seasonal, seasonal
 from xatmo.datasets.shallow_water import shallow_water
+from xatmo.datasets.swot import SWOT_NOISE, Noise, swath_errors, swot_swath
 from xatmo.datasets.tracks import nadir_tracks
 
 __all__ = [
     "MISSIONS",
+    "SWOT_NOISE",
     "Damping",
     "Forcing",
     "LayerDamping",
+    "Noise",
     "Orbit",
     "Relaxation",
     "Seasonal",
     "barotropic",
+    "gp_prior",
     "grid_tracks",
     "jet_latitude",
     "nadir_tracks",
     "observe",
     "open_atmodist",
+    "open_challenge",
     "sea_level",
     "seasonal",
     "shallow_water",
+    "spde_gp",
+    "spde_oi",
+    "swath_errors",
+    "swot_swath",
+    "write_challenge",
 ]

@@ -5,6 +5,7 @@ Each is a function of labelled fields; `verify` gives several at once, with boun
 
 from __future__ import annotations
 
+from xatmo.metrics import altimetry
 from xatmo.metrics.calibration import rank_histogram, reliability
 from xatmo.metrics.distributions import PERCENTILES, histogram, percentiles, wasserstein
 from xatmo.metrics.embeddings import earth_movers_distance, frechet_distance, project, rv_coefficient
@@ -25,6 +26,7 @@ __all__ = [
     "METRICS",
     "PERCENTILES",
     "acc",
+    "altimetry",
     "bias",
     "brier_score",
     "cities",

@@ -9,6 +9,7 @@ from xatmo.train.adversarial import GATE, Adversarial
 from xatmo.train.batches import Batch, Batches
 from xatmo.train.diffusion import Diffusion
 from xatmo.train.fit import FitResult, fit
+from xatmo.train.fourdvar import FourDVar, FourDVarLoss
 from xatmo.train.objectives import Objective, Supervised
 from xatmo.train.settings import OptimizerSettings, TrainSettings, whole
 
@@ -19,6 +20,8 @@ __all__ = [
     "Batches",
     "Diffusion",
     "FitResult",
+    "FourDVar",
+    "FourDVarLoss",
     "Objective",
     "OptimizerSettings",
     "Supervised",

@@ -1,0 +1,299 @@
+"""Gaussian analysis with a sparse precision: exact mean, exact variance, posterior members.
+
+With the precision Q of the prior, observations ``y = H x + e`` and the precision R^-1 of their errors, the posterior
+has precision ``Q + H^T R^-1 H`` and mean ``(Q + H^T R^-1 H)^-1 H^T R^-1 y``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xatmo.assimilation._coefficients import require_dense
+from xatmo.assimilation._sparse import Factor
+from xatmo.assimilation.advection_diffusion import AdvectionDiffusion
+from xatmo.assimilation.simulation import simulate
+from xatmo.errors import MissingValueError, OptionError
+
+Array = NDArray[np.float64]
+Method: TypeAlias = Literal["direct", "cg"]
+
+_MOST_BYTES = 2e9
+_MOST_ITERATIONS = 5000
+
+
+@dataclass(frozen=True, eq=False)
+class SparsePosterior:
+    """Posterior of an advection-diffusion prior.
+
+    Make one with `SparsePosterior.of`.
+
+    Attributes
+    ----------
+    prior : AdvectionDiffusion
+    observe : sparse array (observation, node)
+        H on the nodes of the precision, those of a spin-up (zero) included.
+    noise_variance : array (observation,)
+        Diagonal of R.
+    method : {"direct", "cg"}
+        Sparse Cholesky of the posterior precision, or conjugate gradients preconditioned by the prior's covariance,
+        which is applied by one sweep of implicit steps backward and one forward: little memory, for large grids.
+    tolerance : float
+        Of conjugate gradients: relative norm of the residual.
+
+    Examples
+    --------
+    >>> prior = AdvectionDiffusion.on_plane((3, 6, 8), (1.0, 1.0, 1.0), kappa=0.5, velocity=(0.1, 0.0))
+    >>> seen = np.zeros(prior.shape, dtype=bool)
+    >>> seen[:, 2, ::3] = True
+    >>> posterior = SparsePosterior.of(prior, seen, noise_variance=0.01)
+    >>> posterior.mean(np.ones(seen.sum())).shape
+    (3, 6, 8)
+    >>> bool((posterior.variance() < prior.variance()).all())
+    True
+    """
+
+    prior: AdvectionDiffusion
+    observe: Any
+    noise_variance: Array
+    method: Method = "direct"
+    tolerance: float = 1e-11
+
+    @classmethod
+    def of(
+        cls, prior: AdvectionDiffusion, where: Any, *, noise_variance: Any, method: Method = "direct"
+    ) -> SparsePosterior:
+        """Make the posterior of observations at nodes, or of linear combinations of them.
+
+        Parameters
+        ----------
+        prior : AdvectionDiffusion
+        where : array (n_time, row, column) of bool, or sparse array (observation, n_time * row * column)
+            Observed nodes, in C order; or H.
+        noise_variance : float or array (observation,)
+        method : {"direct", "cg"}
+
+        Raises
+        ------
+        OptionError
+            If shapes do not fit, ``method`` is unknown, or a variance is not positive.
+        """
+        import scipy.sparse as sp
+
+        if method not in ("direct", "cg"):
+            message = f"method={method!r} came; wanted 'direct' or 'cg'"
+            raise OptionError(message)
+        size = int(np.prod(prior.shape))
+        if sp.issparse(where):
+            operator = sp.csr_array(where)
+        else:
+            seen = np.asarray(where)
+            if seen.dtype != bool or seen.shape != prior.shape:
+                message = f"observations as {seen.dtype} {seen.shape} came; wanted a mask (bool) of shape {prior.shape}"
+                raise OptionError(message)
+            nodes = np.flatnonzero(seen)
+            operator = sp.csr_array((np.ones(nodes.size), (np.arange(nodes.size), nodes)), shape=(nodes.size, size))
+        if operator.shape[1] != size:
+            message = (
+                f"an observation operator of {operator.shape[1]} columns came; wanted one for each of {size} nodes"
+            )
+            raise OptionError(message)
+        try:
+            variance = np.broadcast_to(np.asarray(noise_variance, dtype=np.float64), operator.shape[:1])
+        except ValueError:
+            message = f"variances of shape {np.shape(noise_variance)} came; wanted a number or {operator.shape[:1]}"
+            raise OptionError(message) from None
+        if not ((variance > 0) & np.isfinite(variance)).all():
+            message = "variances of the noise came that are not positive; wanted positive numbers"
+            raise OptionError(message)
+        before = sp.csr_array((operator.shape[0], prior.spin_up * prior.n_cell))
+        return cls(prior, sp.hstack([before, operator], format="csr"), variance, method)
+
+    # ------------------------------------------------------------------ matrices
+    @cached_property
+    def information(self) -> Any:
+        """Sparse ``H^T R^-1 H``."""
+        import scipy.sparse as sp
+
+        return (self.observe.T @ sp.diags_array(1 / self.noise_variance) @ self.observe).tocsc()
+
+    def precision(self) -> Any:
+        """Sparse posterior precision ``Q + H^T R^-1 H``."""
+        return (self.prior.precision() + self.information).tocsc()
+
+    @cached_property
+    def factor(self) -> Factor:
+        """Cholesky factor of the posterior precision."""
+        return Factor(self.precision())
+
+    def _values(self, values: Any) -> Array:
+        y = np.asarray(values, dtype=np.float64)
+        if y.shape != self.noise_variance.shape:
+            message = f"values of shape {y.shape} came; wanted {self.noise_variance.shape}, one for each observation"
+            raise OptionError(message)
+        if not np.isfinite(y).all():
+            message = "values came with NaN or infinity; wanted finite ones: leave out of the mask what is not observed"
+            raise MissingValueError(message)
+        return y
+
+    def _cut(self, full: Array) -> Array:
+        return full.reshape(self.prior.steps, *self.prior.cells.shape)[self.prior.spin_up :]
+
+    # ------------------------------------------------------------------ mean
+    def mean(self, values: Any) -> Array:
+        """Posterior mean (n_time, row, column).
+
+        Parameters
+        ----------
+        values : array (observation,)
+            Anomalies from the mean of the prior, in the order of the rows of H: ``field[mask]``.
+
+        Raises
+        ------
+        OptionError, MissingValueError
+            If the shape differs, or a value is not finite.
+        """
+        return self._cut(self.mean_all(values))
+
+    def mean_all(self, values: Any) -> Array:
+        """Posterior mean on all nodes of the precision, flat."""
+        right = self.observe.T @ (self._values(values) / self.noise_variance)
+        return self.factor.solve(right) if self.method == "direct" else self._conjugate(right)
+
+    def _conjugate(self, right: Array) -> Array:
+        from scipy.sparse.linalg import LinearOperator, cg
+
+        matrix = self.precision()
+        sweep = _Sweep(self.prior)
+        size = right.shape * 2
+        condition = LinearOperator(size, matvec=sweep.covariance, dtype=np.float64)
+        found, failed = cg(matrix, right, rtol=self.tolerance, maxiter=_MOST_ITERATIONS, M=condition)
+        if failed:
+            message = (
+                f"{self.noise_variance.size} observations came with which conjugate gradients did not reach "
+                f"{self.tolerance:g} in {_MOST_ITERATIONS} iterations; wanted a larger noise_variance, or pass "
+                "method='direct'"
+            )
+            raise OptionError(message)
+        return np.asarray(found)
+
+    # ------------------------------------------------------------------ uncertainty
+    def variance(self) -> Array:
+        """Exact posterior variance (n_time, row, column), by a blockwise smoother over the times.
+
+        Dense matrices (cell, cell), one for each time: no sampling error.
+
+        Raises
+        ------
+        OptionError
+            If they would be too many or too large; take the spread of `members` then.
+        """
+        prior, n = self.prior, self.prior.n_cell
+        require_dense(n)
+        if 8 * prior.steps * n**2 > _MOST_BYTES:
+            message = (
+                f"{prior.steps} times of {n} cells came, too many for the exact variance; wanted a smaller window, or "
+                "take the spread of `members`"
+            )
+            raise OptionError(message)
+        own, below = prior.blocks()
+        if not self._local:
+            return self._variance_by_columns()
+        added = self.information.tocsr()
+        inverses: list[Array] = []
+        for k, block in enumerate(own):
+            rows = slice(k * n, (k + 1) * n)
+            dense = block.toarray() + added[rows, rows].toarray()
+            if k:
+                dense -= below[k - 1] @ np.ascontiguousarray((below[k - 1] @ inverses[-1]).T)
+            inverses.append(_inverse(dense))
+        covariance = inverses[-1]
+        out = [np.diag(covariance)]
+        for k in range(prior.steps - 2, -1, -1):
+            gain = np.ascontiguousarray((below[k] @ inverses[k]).T)  # D^-1 Q(k, k + 1)
+            covariance = inverses[k] + gain @ covariance @ gain.T
+            out.append(np.diag(covariance))
+        return self._cut(np.stack(out[::-1]))
+
+    @cached_property
+    def _local(self) -> bool:
+        """Whether no observation combines two times."""
+        entries = self.information.tocoo()
+        n = self.prior.n_cell
+        return bool((entries.row // n == entries.col // n).all())
+
+    def _variance_by_columns(self) -> Array:
+        size = self.prior.steps * self.prior.n_cell
+        out = np.empty(size)
+        for start in range(0, size, 256):
+            stop = min(start + 256, size)
+            unit = np.zeros((size, stop - start))
+            unit[np.arange(start, stop), np.arange(stop - start)] = 1
+            out[start:stop] = self.factor.solve(unit)[np.arange(start, stop), np.arange(stop - start)]
+        return self._cut(out)
+
+    def members(self, values: Any, rng: np.random.Generator | int | None = None, *, members: int = 1) -> Array:
+        """Draw from the posterior by conditional simulation: ``x_s + mean(y - (H x_s + e_s))``.
+
+        ``x_s`` comes from the prior by stepping, ``e_s`` from the noise. Standard deviations of ``members`` draws have
+        a relative sampling error of about ``1 / sqrt(2 (members - 1))``.
+
+        Parameters
+        ----------
+        values : array (observation,)
+        rng : numpy.random.Generator or seed
+        members : int
+
+        Returns
+        -------
+        array (members, n_time, row, column)
+        """
+        y = self._values(values)
+        rng = np.random.default_rng(rng)
+        drawn = simulate(self.prior, rng, members=members)
+        operator = self.observe[:, self.prior.spin_up * self.prior.n_cell :]
+        noise = np.sqrt(self.noise_variance) * rng.standard_normal((members, y.size))
+        differences = y - noise - (operator @ drawn.reshape(members, -1).T).T
+        if self.method == "cg":
+            return drawn + np.stack([self.mean(d) for d in differences])
+        found = self.factor.solve(self.observe.T @ (differences / self.noise_variance).T)
+        return drawn + np.stack([self._cut(f) for f in found.T])
+
+
+class _Sweep:
+    """``Q^-1`` times a vector: with U x = (x_0, M x_1 - x_0, ...), ``Q = U^T diag(P0^-1, S) U``."""
+
+    def __init__(self, prior: AdvectionDiffusion) -> None:
+        import scipy.sparse.linalg as sla
+
+        self._prior = prior
+        self._first = Factor(prior.first_precision)
+        self._steps: list[Any] = []
+        matrix = None
+        for k in range(1, prior.steps):
+            now = prior.step_of(k)
+            if now is not matrix:  # the same object where nothing varies
+                matrix = now
+                factor = sla.splu(matrix)
+            self._steps.append(factor)
+
+    def covariance(self, vector: Array) -> Array:
+        prior = self._prior
+        v = np.array(vector, dtype=np.float64).reshape(prior.steps, prior.n_cell)
+        for k in range(prior.steps - 1, 0, -1):
+            v[k] = self._steps[k - 1].solve(v[k], trans="T")
+            v[k - 1] += v[k]
+        v[0] = self._first.solve(v[0])
+        for k in range(1, prior.steps):
+            v[k] = self._steps[k - 1].solve(prior.noise_of(k) * v[k] + v[k - 1])
+        return v.ravel()
+
+
+def _inverse(matrix: Array) -> Array:
+    from scipy.linalg import cho_factor, cho_solve
+
+    return np.asarray(cho_solve(cho_factor(matrix, lower=True), np.eye(len(matrix))))

@@ -10,7 +10,7 @@ import xarray as xr
 
 import xatmo
 from xatmo import _valid_times
-from xatmo.tasks import _pairs
+from xatmo.tasks.pairs import _pairs
 
 
 @pytest.fixture(scope="module")

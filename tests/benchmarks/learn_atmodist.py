@@ -22,8 +22,8 @@ import xarray as xr
 import xatmo
 from xatmo.datasets._vorticity import Forcing
 from xatmo.patches.lagged import sizes_of
-from xatmo.tasks._lag_scores import table
-from xatmo.tasks._lagged import ORDER, lagged_fields
+from xatmo.tasks.representation._lag_scores import table
+from xatmo.tasks.representation._lagged import ORDER, lagged_fields
 
 LAGS, PATCH, STEP = 8, 32, "3h"
 WANTED = {"top1": 0.72, "mae": 0.30, "above_pixels": 0.20, "elsewhere": 0.50, "core_seconds": 480.0}

@@ -276,7 +276,7 @@ def test_a_module_of_the_callers_is_tied_again(tmp_path: Any) -> None:
 
 
 def test_a_task_ties_channels_of_one_name_in_their_units() -> None:
-    from xatmo.tasks._constraint import wrap
+    from xatmo.tasks.superres._constraint import wrap
 
     inputs = (Channel("z"), Channel("t2m", "degC"))
     outputs = (Channel("t2m", "K"), Channel("u10", "m s-1", {"standard_name": "eastward_wind"}))

@@ -27,8 +27,10 @@ from xatmo.errors import (
 )
 from xatmo.normalize import Normalizer
 from xatmo.patches.lagged import LaggedWindows, Pairing, sizes_of
-from xatmo.tasks import AtmoDist, _content, _lag_scores, _lagged
-from xatmo.tasks._lagged import LaggedBatches
+from xatmo.tasks import AtmoDist
+from xatmo.tasks.representation import _lag_scores, _lagged
+from xatmo.tasks.representation._lagged import LaggedBatches
+from xatmo.tasks.superres import _content
 
 QUICK: dict[str, Any] = {"max_steps": 2, "patch_size": 8, "batch_size": 4, "accelerator": "cpu", "progress": False}
 QUICK["precision"] = "32-true"

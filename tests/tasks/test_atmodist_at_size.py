@@ -58,7 +58,7 @@ _STREAM = """
 import resource, sys
 import numpy as np, xarray as xr, torch
 from xatmo.normalize import Normalizer
-from xatmo.tasks import _lagged
+from xatmo.tasks.representation import _lagged
 ds = xr.open_zarr(sys.argv[1], consolidated=False)
 data = _lagged.lagged_fields(ds, ["vo"], [(1.0, 0.0)])
 plain = Normalizer.from_statistics(mean={"vo": 0.0}, std={"vo": 1.0})

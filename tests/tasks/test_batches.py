@@ -13,8 +13,8 @@ from pair_fields import fields, statics
 
 from xatmo.errors import OptionError
 from xatmo.normalize import Normalizer
-from xatmo.tasks import _pairs
-from xatmo.tasks._batches import PairBatches
+from xatmo.tasks.pairs import _pairs
+from xatmo.tasks.pairs._batches import PairBatches
 from xatmo.train.batches import Batch
 
 SIZE = {"latitude": 3, "longitude": 4}

@@ -21,7 +21,7 @@ from xatmo.nn.superres import SuperResolution, SuperResolutionConfig
 from xatmo.nn.superres.constraints import KINDS, Constrained
 from xatmo.nn.superres.srgan import SRGAN, SRGANConfig
 from xatmo.normalize import Normalizer
-from xatmo.tasks._constraint import wrap
+from xatmo.tasks.superres._constraint import wrap
 
 NoCompute = Callable[[], AbstractContextManager[None]]
 

@@ -11,7 +11,8 @@ import xarray as xr
 
 import xatmo
 from xatmo.errors import CheckpointError, OptionError
-from xatmo.tasks import AtmoDist, _lagged
+from xatmo.tasks import AtmoDist
+from xatmo.tasks.representation import _lagged
 
 SETTINGS: dict[str, Any] = {"encoder": "tiny", "head_channels": 8}
 OPTIONS: dict[str, Any] = {

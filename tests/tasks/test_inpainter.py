@@ -12,7 +12,8 @@ import xarray as xr
 
 import xatmo
 from xatmo.errors import ConfigError, OptionError
-from xatmo.tasks import AtmoDist, Inpainter, _holes
+from xatmo.tasks import AtmoDist, Inpainter
+from xatmo.tasks.representation import _holes
 
 QUICK: dict[str, Any] = {
     "max_steps": 2, "patch_size": 16, "batch_size": 4, "accelerator": "cpu", "progress": False, "precision": "32-true",

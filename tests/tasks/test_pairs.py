@@ -8,7 +8,7 @@ import xarray as xr
 from pair_fields import fields, statics
 
 from xatmo.errors import CoordinateError, DimensionError, OptionError, VariableError
-from xatmo.tasks import _pairs, _windows
+from xatmo.tasks.pairs import _pairs, _windows
 
 
 # ---------------------------------------------------------------------- static fields

@@ -12,7 +12,7 @@ import xarray as xr
 
 import xatmo
 from xatmo.errors import CoordinateError, DimensionError, GridError, UnitsError, VariableError
-from xatmo.tasks import _pairs
+from xatmo.tasks.pairs import _pairs
 
 DAY = np.timedelta64(1, "D")
 

@@ -25,7 +25,8 @@ from xatmo.errors import (
 )
 from xatmo.model import Channel, Model
 from xatmo.normalize import Normalizer
-from xatmo.tasks import SuperResolver, _pairs
+from xatmo.tasks import SuperResolver
+from xatmo.tasks.pairs import _pairs
 
 TINY: dict[str, Any] = {"channels": 4, "n_blocks": 1}
 QUICK: dict[str, Any] = {"max_steps": 3, "patch_size": 6, "batch_size": 2, "accelerator": "cpu", "progress": False}
@@ -436,7 +437,7 @@ def test_numbers_of_numpy_are_numbers(tmp_path: Path) -> None:
 # ---------------------------------------------------------------------- weights of the loss
 def test_cells_can_count_by_area() -> None:
     from xatmo.normalize import Normalizer
-    from xatmo.tasks._batches import PairBatches
+    from xatmo.tasks.pairs._batches import PairBatches
 
     ds = fields(25, 40, poles=True).isel(latitude=slice(None, None, -1))
     pairs = _pairs.make(ds, 2)

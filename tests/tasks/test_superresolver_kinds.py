@@ -277,7 +277,8 @@ def test_schedules(schedule: str, more: dict[str, Any]) -> None:
 
 
 def test_a_learned_loss_on_time_windows_is_that_of_their_frames(tmp_path: Path) -> None:
-    from xatmo.tasks import AtmoDist, _content
+    from xatmo.tasks import AtmoDist
+    from xatmo.tasks.superres import _content
 
     fine, _ = regional(2, n_time=8)
     fit: dict[str, Any] = {"max_steps": 1, "patch_size": 8, "accelerator": "cpu", "progress": False}

@@ -15,7 +15,8 @@ from whole_way import JUDGE, QUICK, TINY, regional
 
 import xatmo
 from xatmo.errors import ConfigError, DimensionError, GridError, OptionError, UnitsError
-from xatmo.tasks import SuperResolver, _pairs
+from xatmo.tasks import SuperResolver
+from xatmo.tasks.pairs import _pairs
 from xatmo.train import Adversarial, TrainSettings
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xatmo.tasks.atmodist import AtmoDist
 from xatmo.tasks.base import Task
-from xatmo.tasks.inpainter import Inpainter
-from xatmo.tasks.superresolver import SuperResolver
+from xatmo.tasks.representation.atmodist import AtmoDist
+from xatmo.tasks.representation.inpainter import Inpainter
+from xatmo.tasks.superres.superresolver import SuperResolver
 
 if TYPE_CHECKING:
     import torch

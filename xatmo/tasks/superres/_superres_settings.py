@@ -247,7 +247,7 @@ def _check_where_it_is_used(config: dict[str, Any]) -> None:
     from torch import nn
 
     from xatmo.nn import losses
-    from xatmo.tasks import _objectives, _superres_networks
+    from xatmo.tasks.superres import _objectives, _superres_networks
 
     mix = losses.build(config["loss"])
     if isinstance(config["loss"], dict):

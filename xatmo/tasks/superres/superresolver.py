@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from xatmo.errors import OptionError
-from xatmo.tasks import _superres_fit, _superres_settings
 from xatmo.tasks.base import Task
+from xatmo.tasks.superres import _superres_fit, _superres_settings
 from xatmo.typing import XarrayObject
 
 if TYPE_CHECKING:

@@ -14,12 +14,12 @@ from xatmo import cf
 from xatmo._stretches import usual_step
 from xatmo.normalize import forward
 from xatmo.patches import Plan, plan
-from xatmo.tasks import _windows
+from xatmo.tasks.pairs import _windows
 
 if TYPE_CHECKING:
     from xatmo.data import SampleStream
     from xatmo.normalize import Normalizer
-    from xatmo.tasks._pairs import Pairs
+    from xatmo.tasks.pairs._pairs import Pairs
     from xatmo.train.batches import AnyBatch
 
 

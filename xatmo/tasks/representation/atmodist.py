@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import xarray as xr
 
 from xatmo.errors import OptionError
-from xatmo.tasks import _lag_scores, _lagged, _pairs
-from xatmo.tasks._lagged import LaggedBatches, LaggedFields
-from xatmo.tasks._scored import ScoredByLag
+from xatmo.tasks.pairs import _pairs
+from xatmo.tasks.representation import _lag_scores, _lagged
+from xatmo.tasks.representation._lagged import LaggedBatches, LaggedFields
+from xatmo.tasks.representation._scored import ScoredByLag
 from xatmo.typing import XarrayObject
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from xatmo import _labels, _valid_times, cf, units
 from xatmo.errors import CoordinateError, DimensionError, GridError, OptionError, UnitsError, VariableError
 from xatmo.grids import Grid
 from xatmo.regrid import Coarsening, blocks, coarsen, coarsening
-from xatmo.tasks import _alignment, _windows
+from xatmo.tasks.pairs import _alignment, _windows
 from xatmo.typing import XarrayObject
 
 # Nodes of two files are the same when they are this near, in steps of the grid.
@@ -118,8 +118,8 @@ def make(
     """Pair coarse and fine fields.
 
     Coarse fields of another product are matched with the fine ones in place (`xatmo.regrid.onto_blocks`) and in time
-    (`xatmo.tasks._alignment.align`): hindcasts by valid time, every member with the same target. Fields of one quantity
-    belong together by name, else by standard name. What finds no partner is in ``notes``, and logged.
+    (`xatmo.tasks.pairs._alignment.align`): hindcasts by valid time, every member with the same target. Fields of one
+    quantity belong together by name, else by standard name. What finds no partner is in ``notes``, and logged.
 
     Parameters
     ----------

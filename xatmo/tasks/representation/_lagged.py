@@ -19,8 +19,8 @@ from xatmo._stretches import in_words
 from xatmo.errors import CoordinateError, DimensionError, MissingValueError, OptionError, VariableError
 from xatmo.grids import Grid
 from xatmo.patches.lagged import LaggedWindows, Pairing, sizes_of
-from xatmo.tasks._batches import Scaling
 from xatmo.tasks._own_module import shape_of_answer
+from xatmo.tasks.pairs._batches import Scaling
 
 if TYPE_CHECKING:
     import torch

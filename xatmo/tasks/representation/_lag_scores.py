@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from xatmo.errors import OptionError
 from xatmo.patches.lagged import sizes_of
-from xatmo.tasks._lagged import ORDER, LaggedBatches
+from xatmo.tasks.representation._lagged import ORDER, LaggedBatches
 
 if TYPE_CHECKING:
     import torch

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xatmo.errors import GridError, OptionError
-from xatmo.tasks import _constraint, _content, _objectives, _pairs, _superres_networks, _vectors
-from xatmo.tasks._batches import PairBatches
+from xatmo.tasks.pairs import _pairs
+from xatmo.tasks.pairs._batches import PairBatches
+from xatmo.tasks.superres import _constraint, _content, _objectives, _superres_networks, _vectors
 from xatmo.typing import XarrayObject
 
 if TYPE_CHECKING:

@@ -11,9 +11,11 @@ import xarray as xr
 
 from xatmo import cf
 from xatmo.errors import ConfigError, OptionError
-from xatmo.tasks import _content, _holes, _lagged, _pairs
-from xatmo.tasks._holes import HoledBatches
 from xatmo.tasks.base import Task
+from xatmo.tasks.pairs import _pairs
+from xatmo.tasks.representation import _holes, _lagged
+from xatmo.tasks.representation._holes import HoledBatches
+from xatmo.tasks.superres import _content
 from xatmo.typing import XarrayObject
 
 if TYPE_CHECKING:
@@ -85,7 +87,7 @@ class Inpainter(Task):
         gradient_clip: float = 1.0,
     ) -> None:
         from xatmo.nn import losses
-        from xatmo.tasks.atmodist import NORMALIZATIONS
+        from xatmo.tasks.representation.atmodist import NORMALIZATIONS
         from xatmo.train.settings import real
 
         super().__init__()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from xatmo import units
 from xatmo.errors import OptionError
-from xatmo.tasks import _vectors
+from xatmo.tasks.superres import _vectors
 
 if TYPE_CHECKING:
     import torch

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from xatmo.errors import OptionError
 from xatmo.patches.lagged import Pairing
-from xatmo.tasks._lagged import LaggedBatches, LaggedFields
 from xatmo.tasks._own_module import shape_of_answer
+from xatmo.tasks.representation._lagged import LaggedBatches, LaggedFields
 
 if TYPE_CHECKING:
     import torch

@@ -9,9 +9,10 @@ from typing import Any, Self
 import xarray as xr
 
 from xatmo.errors import ConfigError, OptionError
-from xatmo.tasks import _epochs, _lag_scores, _lagged, _pairs
-from xatmo.tasks._lagged import LaggedBatches
 from xatmo.tasks.base import Task
+from xatmo.tasks.pairs import _pairs
+from xatmo.tasks.representation import _epochs, _lag_scores, _lagged
+from xatmo.tasks.representation._lagged import LaggedBatches
 from xatmo.typing import XarrayObject
 
 

@@ -1,0 +1,1 @@
+"""Coarse and fine fields side by side, and batches of them."""

@@ -1,0 +1,1 @@
+"""Learned representations: states and their lags, holes to be filled."""

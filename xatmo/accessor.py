@@ -502,7 +502,6 @@ class DatasetAtmo(_Accessor[xr.Dataset]):
         obs: Hashable | xr.DataArray,
         mask: Hashable | xr.DataArray | None = None,
         *,
-        model: ModelLike | None = None,
         background: Hashable | xr.DataArray | None = None,
         prior: str = "spde",
         length_scale: float | None = None,
@@ -516,6 +515,6 @@ class DatasetAtmo(_Accessor[xr.Dataset]):
         from xatmo import assimilation
 
         return assimilation.fourdvar_interp(
-            self._obj, obs, mask, model=model, background=background, prior=prior, length_scale=length_scale,
+            self._obj, obs, mask, background=background, prior=prior, length_scale=length_scale,
             time_scale=time_scale, noise_std=noise_std, signal_std=signal_std, domain=domain, uncertainty=uncertainty,
         )  # fmt: skip

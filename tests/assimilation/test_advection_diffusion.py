@@ -10,7 +10,7 @@ import pytest
 from xatmo.assimilation import SPDE, AdvectionDiffusion, anisotropic, stationary_std
 from xatmo.assimilation._coefficients import require_dense, stationary_covariance
 from xatmo.assimilation._sparse import Factor
-from xatmo.assimilation.spde import matern
+from xatmo.assimilation.matern import matern
 from xatmo.assimilation.stencils import apply_stencil, diffusion_pairs, stencil
 from xatmo.errors import CoordinateError, MissingValueError, OptionError
 

@@ -10,11 +10,13 @@ draw from it, `SparsePosterior` takes observations, `estimate` finds parameters 
 from xatmo.assimilation._coefficients import anisotropic, stationary_std
 from xatmo.assimilation.advection_diffusion import AdvectionDiffusion
 from xatmo.assimilation.covariance import Diffusion, Gaussian, Matern
-from xatmo.assimilation.interp import estimate_scales, fourdvar_interp, optimal_interp
+from xatmo.assimilation.optimal import optimal_interp
+from xatmo.assimilation.scales import estimate_scales
 from xatmo.assimilation.simulation import sample, simulate
 from xatmo.assimilation.sparse_analysis import SparsePosterior
 from xatmo.assimilation.spde import SPDE
 from xatmo.assimilation.spde_likelihood import Estimate, estimate, log_density, log_likelihood
+from xatmo.assimilation.variational import fourdvar_interp
 
 __all__ = [
     "SPDE",

@@ -10,18 +10,16 @@ from numpy.typing import NDArray
 
 from xatmo.assimilation import _kernels
 from xatmo.assimilation.covariance import Gaussian, Matern, make
-from xatmo.assimilation.frame import Frame, Pair, shape_of
+from xatmo.assimilation.frame import Frame
 from xatmo.assimilation.likelihood import Scales, estimate
 from xatmo.assimilation.noise import Errors, TrackError
-from xatmo.assimilation.observations import Nodes, duration, positive
+from xatmo.assimilation.observations import Nodes
 from xatmo.constants import EARTH_RADIUS
 from xatmo.errors import MissingValueError, OptionError
 
 Array = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 Index = tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]
-
-_DAY = 86400.0
 
 
 @dataclass(frozen=True)
@@ -155,77 +153,3 @@ def extents(nodes: Nodes, *, degrees: bool) -> tuple[tuple[float, float], tuple[
     times = np.sort(nodes.time)
     between = float(np.diff(times).min()) if times.size > 1 else 1.0
     return (max(high, wide) * unit, float(np.ptp(times)) or 1.0), (step * unit, between)
-
-
-# ---------------------------------------------------------------------- options
-def lengths(length_scale: Any, angle: Any) -> tuple[float | None, Pair | None]:
-    """Read one length or two, and the angle of the first: the geometric mean, and the shape of the `Frame`.
-
-    Raises
-    ------
-    OptionError
-        If a length is not positive, there are not one or two, or the angle is no number.
-    """
-    if isinstance(angle, str) and angle == "estimate":
-        if isinstance(length_scale, tuple | list):
-            message = f"length_scale={length_scale!r} came with angle='estimate'; wanted their geometric mean, or None"
-            raise OptionError(message)
-        return positive("length_scale", length_scale), None
-    if not isinstance(length_scale, tuple | list):
-        return positive("length_scale", length_scale), (0.0, 0.0)
-    try:
-        turned = float(angle)
-    except (TypeError, ValueError):
-        turned = float("nan")
-    if len(length_scale) != 2 or not np.isfinite(turned):
-        message = (
-            f"length_scale={length_scale!r}, angle={angle!r} came; wanted one length or two, and the angle of the "
-            "first from east in degrees, or 'estimate'"
-        )
-        raise OptionError(message)
-    one, other = (cast(float, positive("length_scale", x)) for x in length_scale)
-    return float(np.sqrt(one * other)), shape_of((one, other), turned)
-
-
-def velocity(drift: Any, metric: str) -> Pair | None:
-    """Read a drift in m s-1, or in degrees a day; in units of the metric per second. None where it is to be estimated.
-
-    Raises
-    ------
-    OptionError
-        If it is not a pair of numbers, or ``"estimate"``.
-    """
-    if drift is None:
-        return 0.0, 0.0
-    if isinstance(drift, str) and drift == "estimate":
-        return None
-    try:
-        east, north = (float(x) for x in drift)
-    except (TypeError, ValueError):
-        east = north = float("nan")
-    if not np.isfinite([east, north]).all():
-        message = f"drift={drift!r} came; wanted (eastward, northward) in m s-1 (degrees a day on a plane of degrees), "
-        raise OptionError(message + "or 'estimate'")
-    unit = _DAY if metric == "degrees" else 1.0
-    return east / unit, north / unit
-
-
-def track_error_of(given: Any, passes: Any) -> TrackError | None:
-    """Read (std, memory) of the errors along a track.
-
-    Raises
-    ------
-    OptionError
-        If it is not a positive number and a time span, or observations are not told to belong to passes.
-    """
-    if given is None:
-        return None
-    if not isinstance(given, tuple | list) or len(given) != 2 or passes is None:
-        message = (
-            f"track_error={given!r}, passes={'given' if passes is not None else None}; wanted a standard deviation and "
-            "a time span, such as (0.02, '60s'), and passes=, the number of the pass of every observation"
-        )
-        raise OptionError(message)
-    endless = isinstance(given[1], float) and np.isinf(given[1])
-    memory = np.inf if endless else cast(float, duration("track_error", given[1]))
-    return TrackError(cast(float, positive("track_error", given[0])), memory)

@@ -12,12 +12,14 @@ matrix along latitude. So covariances, samples and determinants are exact for th
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from typing import Any, Literal, NamedTuple, TypeAlias
+from functools import cached_property
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from xatmo.assimilation._modes import Modes, eigen, multiplicity, rows_stiffness
+from xatmo.assimilation.matern import evolution_scale, matern_scale
 from xatmo.constants import EARTH_RADIUS
 from xatmo.errors import CoordinateError, OptionError
 
@@ -28,15 +30,6 @@ Index = tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]
 # Correlation with images beyond the boundary falls below 1e-3 when they are five length scales away.
 _PADDING_SCALES = 2.5
 _MOST_BYTES = 2e9
-
-
-class _Modes(NamedTuple):
-    """Eigenvectors and the first-order recursion of each mode."""
-
-    vectors: Array  # (wavenumber, row, mode)
-    decay: Array  # (wavenumber, mode): coefficient from one time to the next
-    variance: Array  # (wavenumber, mode): stationary, for unit noise
-    scale: Array  # (row,): standardised row vector to field, so that the variance is signal_std ** 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -269,7 +262,7 @@ class SPDE:
             along[i, (i + 1) % n_column] -= 1.0
             along[i, i - 1] -= 1.0
         stiffness = sp.kron(sp.diags(self.height / self.width), along.tocsr()) + sp.kron(
-            _rows_stiffness(self.face_width, self.gap), sp.eye(n_column)
+            rows_stiffness(self.face_width, self.gap), sp.eye(n_column)
         )
         area = np.repeat(self.width * self.height, n_column)
         return (sp.eye(area.size) + sp.diags(1 / (area * self.kappa**2)) @ stiffness).tocsr()
@@ -323,19 +316,13 @@ class SPDE:
         """Logarithm of the determinant of `precision`."""
         m = self._step_modes
         n_column, steps = self.n_column, (self.n_time - 1) * self.substeps + 1
-        times = np.full(n_column // 2 + 1, 2.0)
-        times[0] = 1
-        if n_column % 2 == 0:
-            times[-1] = 1
+        times = multiplicity(n_column)
         covariance = times[:, None] * (np.log(m.variance) + (steps - 1) * np.log(m.variance * (1 - m.decay**2)))
         return float(-covariance.sum() - 2 * steps * n_column * np.log(m.scale).sum())
 
     # ------------------------------------------------------------------ modes
     @cached_property
     def _eigen(self) -> tuple[Array, Array]:
-        """Eigenvalues (wavenumber, mode) of the operator and its eigenvectors (wavenumber, row, mode)."""
-        from scipy.linalg import eigh_tridiagonal
-
         n = self.n_column
         if 8 * (n // 2 + 1) * self.width.size**2 > _MOST_BYTES:
             message = (
@@ -343,15 +330,9 @@ class SPDE:
                 "a smaller box, or coarsen it first, for instance with .atmo.coarsen"
             )
             raise OptionError(message)
-        ring = 2 - 2 * np.cos(2 * np.pi * np.arange(n // 2 + 1) / n)
-        root = np.sqrt(self.width * self.height)
-        rows = _rows_stiffness(self.face_width, self.gap)
-        beside = rows.diagonal(1) / (root[1:] * root[:-1]) / self.kappa**2
-        own = (ring[:, None] * (self.height / self.width) + rows.diagonal()) / root**2 / self.kappa**2
-        found = [eigh_tridiagonal(d, beside, check_finite=False) for d in own]  # unlike eigh, no BLAS threads
-        return 1 + np.maximum([f[0] for f in found], 0), np.stack([f[1] for f in found])
+        return eigen(self.width, self.height, self.face_width, self.gap, n, self.kappa)
 
-    def _recursion(self, substeps: int) -> _Modes:
+    def _recursion(self, substeps: int) -> Modes:
         values, vectors = self._eigen
         if self.memory == "uniform":
             decay = np.full(values.shape, self._uniform_decay)
@@ -360,30 +341,17 @@ class SPDE:
             rate = self.time_step / self.substeps * self.damping * values ** (self.alpha // 2)
             decay = 1 / (1 + rate)
             variance = 1 / (rate * (2 + rate))
-        count = np.full(values.shape[0], 2.0)
-        count[0] = 1
-        if self.n_column % 2 == 0:
-            count[-1] = 1
-        marginal = np.einsum("k,krm,km->r", count, vectors**2, variance) / self.n_column
+        marginal = np.einsum("k,krm,km->r", multiplicity(self.n_column), vectors**2, variance) / self.n_column
         scale = self.signal_std / np.sqrt(marginal)
-        return _Modes(vectors, decay**substeps, variance, scale)
+        return Modes(vectors, decay**substeps, variance, scale, self.n_column)
 
     @cached_property
-    def _modes(self) -> _Modes:
+    def _modes(self) -> Modes:
         return self._recursion(self.substeps)
 
     @cached_property
-    def _step_modes(self) -> _Modes:
+    def _step_modes(self) -> Modes:
         return self._recursion(1)
-
-    def _analyse(self, field: Array, rows: slice) -> NDArray[np.complex128]:
-        """(time, row, column) to (time, wavenumber, mode); rows outside ``rows`` are zero."""
-        spectrum = np.fft.rfft(field, n=self.n_column, axis=-1, norm="ortho").transpose(2, 0, 1)
-        return _real_matmul(spectrum, self._modes.vectors[:, rows])
-
-    def _synthesise(self, coefficients: NDArray[np.complex128], rows: slice) -> Array:
-        spectrum = _real_matmul(coefficients, self._modes.vectors[:, rows].transpose(0, 2, 1)).transpose(1, 2, 0)
-        return np.fft.irfft(spectrum, n=self.n_column, axis=-1, norm="ortho")
 
     def apply_covariance(self, field: Array) -> Array:
         """Multiply a field on the nodes without padding by their covariance: Q^-1, padding marginalised.
@@ -398,13 +366,13 @@ class SPDE:
         """
         m, rows = self._modes, self.rows
         scale = m.scale[rows][:, None]
-        c = self._analyse(field * scale, rows)
+        c = m.analyse(field * scale, rows)
         decay = m.decay[:, :]
         forward, backward = c.copy(), c.copy()
         for t in range(1, self.n_time):
             forward[:, t] += decay * forward[:, t - 1]
             backward[:, -1 - t] += decay * backward[:, -t]
-        out = self._synthesise((forward + backward - c) * m.variance[:, None], rows)
+        out = m.synthesise((forward + backward - c) * m.variance[:, None], rows)
         return out[:, :, self.columns] * scale
 
     def sample(self, rng: np.random.Generator | int | None = None, *, padded: bool = False) -> Array:
@@ -422,11 +390,11 @@ class SPDE:
         """
         rng = np.random.default_rng(rng)
         m = self._modes
-        noise = self._analyse(rng.standard_normal(self.padded_shape), slice(None)) * np.sqrt(m.variance)[:, None]
+        noise = m.analyse(rng.standard_normal(self.padded_shape), slice(None)) * np.sqrt(m.variance)[:, None]
         innovation = np.sqrt(1 - m.decay**2)
         for t in range(1, self.n_time):
             noise[:, t] = m.decay * noise[:, t - 1] + innovation * noise[:, t]
-        field = self._synthesise(noise, slice(None)) * m.scale[:, None]
+        field = m.synthesise(noise, slice(None)) * m.scale[:, None]
         return field if padded else field[:, self.rows, self.columns]
 
     @cached_property
@@ -448,7 +416,7 @@ class SPDE:
         m, rows = self._modes, self.rows
         vectors = m.vectors[:, rows] * m.scale[rows][:, None]
         wavenumber = np.arange(m.variance.shape[0])
-        count = np.where((wavenumber == 0) | (2 * wavenumber == self.n_column), 1.0, 2.0) / self.n_column
+        count = multiplicity(self.n_column) / self.n_column
         cosine = count * np.cos(2 * np.pi / self.n_column * np.outer(np.arange(apart), wavenumber))
         table = np.empty((lags, apart, n_row, n_row))
         weight = m.variance.copy()
@@ -482,80 +450,6 @@ class SPDE:
         return np.asarray(self.covariance_table.reshape(-1)[flat])
 
 
-# ---------------------------------------------------------------------- scales
-@lru_cache(maxsize=16)
-def matern_scale(nu: float) -> float:
-    """Distance in units of 1/kappa at which the Matern correlation of smoothness ``nu`` is 1/e.
-
-    Examples
-    --------
-    >>> matern_scale(0.5), matern_scale(1.0)
-    (1.000, 1.658)
-    """
-    from scipy.optimize import brentq
-
-    return float(brentq(lambda x: float(matern(np.array(x), nu)) - np.exp(-1), 1e-3, 50))
-
-
-def matern(x: Any, nu: float) -> Any:
-    """Matern correlation x^nu K_nu(x) 2^(1-nu) / Gamma(nu), 1 at x = 0; many values are read off a table, to 1e-8."""
-    x = np.asarray(x, dtype=np.float64)
-    if nu == 0.5:
-        return np.exp(-x)
-    if nu == 1.5:
-        return (1 + x) * np.exp(-x)
-    if nu == 2.5:
-        return (1 + x + x**2 / 3) * np.exp(-x)
-    if x.size < 2 * _TABLE:
-        return _matern(x, nu)
-    table = _matern_table(nu)
-    place = np.minimum(np.sqrt(x * ((_TABLE - 1) ** 2 / _FAR)), _TABLE - 1.001)
-    below = place.astype(np.intp)
-    place -= below
-    return table[below] * (1 - place) + table[below + 1] * place
-
-
-_TABLE, _FAR = 1 << 15, 40.0
-
-
-def _matern(x: Array, nu: float) -> Array:
-    from scipy.special import gamma, k1, kv
-
-    safe = np.maximum(x, 1e-12)
-    value = safe * k1(safe) if nu == 1 else 2 ** (1 - nu) / gamma(nu) * safe**nu * kv(nu, safe)
-    return np.where(x < 1e-8, 1.0, value)
-
-
-@lru_cache(maxsize=4)
-def _matern_table(nu: float) -> Array:
-    return np.asarray(_matern(_FAR * np.linspace(0, 1, _TABLE) ** 2, nu))
-
-
-@lru_cache(maxsize=16)
-def evolution_scale(alpha: int) -> float:
-    """Time in units of theta at which the correlation at one point is 1/e, in the continuous equation on the plane.
-
-    With u = 1 + k^2 / kappa^2 the correlation is the integral of u^(-p) exp(-s u^p), p = alpha/2, over u > 1,
-    divided by its value 1/(p - 1) at s = 0.
-
-    Examples
-    --------
-    >>> evolution_scale(4)
-    0.2340
-    """
-    from scipy.integrate import quad
-    from scipy.optimize import brentq
-
-    p = alpha // 2
-
-    def excess(s: float) -> float:
-        # v = u^(1-p) turns the integral into one over (0, 1)
-        value = quad(lambda v: np.exp(-s * v ** (-p / (p - 1))) if v > 0 else 0.0, 0, 1, epsabs=1e-12)[0]
-        return float(value - np.exp(-1))
-
-    return float(brentq(excess, 1e-4, 2))
-
-
 def _padding(
     length: float, dy: float, dx: float, padding: tuple[int, int] | None, *, periodic: bool
 ) -> tuple[int, int]:
@@ -572,22 +466,3 @@ def _require_positive(name: str, value: float) -> None:
     if not (np.isfinite(value) and value > 0):
         message = f"{name}={value!r} came; wanted a positive number"
         raise OptionError(message)
-
-
-def _rows_stiffness(face_width: Array, gap: Array) -> Any:
-    """Tridiagonal matrix of the fluxes between rows, closed at both ends, per column."""
-    import scipy.sparse as sp
-
-    flux = face_width / gap
-    diagonal = np.zeros(flux.size + 1)
-    diagonal[:-1] += flux
-    diagonal[1:] += flux
-    return sp.diags([-flux, diagonal, -flux], [-1, 0, 1])
-
-
-def _real_matmul(one: NDArray[np.complex128], other: Array) -> NDArray[np.complex128]:
-    """Multiply complex stacks by real ones without making the real ones complex."""
-    out = np.empty((*one.shape[:-1], other.shape[-1]), dtype=np.complex128)
-    out.real = one.real @ other
-    out.imag = one.imag @ other
-    return out

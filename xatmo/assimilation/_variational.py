@@ -1,0 +1,106 @@
+"""One slab of observations analysed with the sparse prior of an SPDE: what `fourdvar_interp` applies to each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xatmo.assimilation import _analysis, _kernels
+from xatmo.assimilation._optimal import Problem, extents
+from xatmo.assimilation.covariance import make
+from xatmo.assimilation.likelihood import Scales, estimate
+from xatmo.assimilation.spde import SPDE, Index, Memory
+from xatmo.errors import CoordinateError
+
+Array = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class VariationalProblem(Problem):
+    """The minimum of the variational cost on one slab."""
+
+    alpha: int
+    substeps: int
+    memory: Memory
+    longitude_step: float
+    step: float
+    place: NDArray[np.intp]  # of every time on the equally spaced times of the prior
+
+    def fitted(self, index: Index, seen: Array) -> Scales:
+        """Give the scales, those missing by maximum likelihood."""
+        if not self.scales.missing():
+            return self.scales
+        nodes = self.nodes
+        where = _kernels.points(nodes.latitude[index[1]], nodes.longitude[index[2]], "sphere")
+        extent, spacing = extents(nodes, degrees=False)
+
+        def distance(one: Any, other: Any) -> Array:
+            return _kernels.pair_distances(where[one], where[other])
+
+        def covariance(length: float, time: float, signal: float) -> Any:
+            if self.memory == "uniform":
+                return make(
+                    "matern", length_scale=length, time_scale=time, signal_std=signal, nu=self.alpha / 2 - 1
+                )  # fmt: skip
+            return make(
+                "spde", length_scale=length, time_scale=time, signal_std=signal, time_step=self.step,
+                alpha=self.alpha, substeps=self.substeps,
+            )  # fmt: skip
+
+        when = np.asarray(self.place[index[0]] * self.step, dtype=np.float64)
+        return estimate(covariance, distance, where, when, seen, self.scales, extent=extent, spacing=spacing)
+
+    def __call__(self, values: Array, observed: Bools, background: Array | None, domain: Bools) -> tuple[Array, Array]:
+        index, seen, background = self.innovations(values, observed, background)
+        scales = self.fitted(index, seen)
+        prior = self.prior(scales)
+        on_prior = (self.place[index[0]], index[1], index[2])
+        found = _analysis.analyse(prior, on_prior, seen, cast(float, scales.noise_std), uncertainty=self.uncertainty)
+        mean = found.mean[self.place] + background
+        return mean, found.std[self.place] if found.std is not None else np.full(mean.shape, np.nan)
+
+    def prior(self, scales: Scales) -> SPDE:
+        nodes = self.nodes
+        return SPDE.on_sphere(
+            nodes.latitude, self.longitude_step, nodes.longitude.size, int(self.place.max()) + 1, self.step,
+            length_scale=cast(float, scales.length_scale), time_scale=cast(float, scales.time_scale),
+            signal_std=cast(float, scales.signal_std), alpha=self.alpha, substeps=self.substeps,
+            memory=self.memory, periodic=nodes.periodic,
+        )  # fmt: skip
+
+
+def steps_of(time: Array) -> tuple[float, NDArray[np.intp]]:
+    """Find the time step, and the place of each time on equally spaced times.
+
+    Raises
+    ------
+    CoordinateError
+        If times are not multiples of the smallest step.
+    """
+    if time.size == 1:  # so short a step that the field at one time is that of the continuous equation
+        return 1.0, np.zeros(1, dtype=np.intp)
+    step = float(np.diff(np.sort(time)).min())
+    exact = time / step
+    place = np.rint(exact)
+    if np.abs(exact - place).max() > 0.01:
+        message = (
+            f"times are not equally spaced: the smallest step is {step:g} s, and the others are not multiples of it. "
+            "Put them on regular times first, for instance ds.resample(time='1D').mean()"
+        )
+        raise CoordinateError(message)
+    return step, place.astype(np.intp)
+
+
+def longitude_step_of(longitude: Array) -> float:
+    step = float((longitude[-1] - longitude[0]) / (longitude.size - 1))
+    if np.abs(np.diff(longitude) - step).max() > 0.04 * step:
+        message = (
+            f"longitudes are not equally spaced: steps from {np.diff(longitude).min():g} to "
+            f"{np.diff(longitude).max():g} degrees. Regrid to equal steps first, or use optimal_interp"
+        )
+        raise CoordinateError(message)
+    return step

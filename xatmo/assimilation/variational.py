@@ -1,0 +1,144 @@
+"""Interpolation of labelled data by minimising a cost with a sparse prior."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import replace
+
+import numpy as np
+import xarray as xr
+
+from xatmo import cf
+from xatmo.assimilation import _analysis, observations
+from xatmo.assimilation._arguments import DAY, name_of, require_reach, scales_of
+from xatmo.assimilation._variational import VariationalProblem, longitude_step_of, steps_of
+from xatmo.assimilation.optimal import optimal_interp
+from xatmo.assimilation.spde import Memory
+from xatmo.errors import OptionError
+
+
+def fourdvar_interp(
+    ds: xr.Dataset,
+    obs: Hashable | xr.DataArray,
+    mask: Hashable | xr.DataArray | None = None,
+    *,
+    background: Hashable | xr.DataArray | None = None,
+    prior: str = "spde",
+    length_scale: float | None = None,
+    time_scale: np.timedelta64 | str | None = None,
+    noise_std: float | None = None,
+    signal_std: float | None = None,
+    domain: Hashable | xr.DataArray | None = None,
+    uncertainty: bool = False,
+    alpha: int = 4,
+    substeps: int = 1,
+    memory: Memory = "diffusive",
+) -> xr.Dataset:
+    """Interpolate sparse observations by minimising a variational cost.
+
+    The analysis is the minimum of ``J(x) = ||(y - H x) / noise_std||^2 + (x - b)^T Q (x - b)``, where Q is the sparse
+    precision matrix of a stochastic partial differential equation, `xatmo.assimilation.SPDE`: diffusion and damping
+    of the power alpha/2 in space, implicit Euler steps in time, stationary from the start, on cells with their true
+    areas, with enough padding around a regional grid and a closed ring on a periodic one. The minimum is that of a
+    dense solve with the covariance Q^-1 on the same nodes, to 1e-5 and better: up to 3000 observations the system in
+    the space of the observations is factorised, above it is solved by preconditioned conjugate gradients to a relative
+    residual of 1e-9. Land does not stop the diffusion; ``domain`` only says where the analysis is wanted.
+
+    Parameters
+    ----------
+    ds, obs, mask, background, domain
+        See `optimal_interp`. Longitudes have to be equally spaced; times multiples of their smallest step.
+    prior : {"spde", "gaussian", "matern"}
+        ``"gaussian"`` and ``"matern"`` stand for a separable covariance: the same as `optimal_interp`.
+    length_scale : float, optional
+        Metres; where the correlation in space falls to about 1/e (exactly so for short time steps on a fine grid).
+    time_scale : timedelta or str, optional
+        Where the correlation in time at one point falls to about 1/e. Large scales live longer, small ones shorter.
+    noise_std, signal_std : float, optional
+        Standard deviations of the observation error and of the deviations from the background, in the units of ``obs``.
+        What is not given is estimated by maximum likelihood from the observations of each slab.
+    uncertainty : bool
+        Whether to give the posterior standard deviation too. It is exact up to 3000 observations if their number
+        squared times the nodes is at most 1e11. Above, every tile of 4 times and 10 x 10 nodes uses the nearest 500
+        observations within three length scales and four time scales: an upper bound, on simulated altimeter tracks too
+        large by less than 0.1 percent on average and 1 percent at most. For grids whose covariances do
+        not fit 2 GB it comes from 64 conditional samples: 9 percent sampling error.
+    alpha : int
+        Even, at least 4.
+    substeps : int
+        Implicit Euler steps between two times.
+    memory : {"diffusive", "uniform"}
+        Whether small scales are forgotten sooner, or all scales at one rate, which makes the covariance separable:
+        Matern in space, exponential in time. See `SPDE`.
+
+    Returns
+    -------
+    Dataset
+        The analysis under the name of the observations and, with ``uncertainty``, NAME ``_error``. Lazy where the
+        observations are; time, latitude and longitude have to be whole, other dimensions are independent.
+
+    Raises
+    ------
+    VariableError, DimensionError, CoordinateError, OptionError, MissingValueError
+        See `optimal_interp`.
+
+    References
+    ----------
+    Lindgren, Rue and Lindstrom 2011, J. R. Stat. Soc. B 73, 423-498, doi:10.1111/j.1467-9868.2011.00777.x.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> field = xr.DataArray(rng.standard_normal((6, 8, 10)), dims=("time", "lat", "lon"), name="ssh", coords={
+    ...     "time": np.arange(6).astype("M8[D]").astype("M8[ns]"), "lat": 33 + 0.2 * np.arange(8.0),
+    ...     "lon": -60 + 0.2 * np.arange(10.0)})
+    >>> seen = field.where(rng.random(field.shape) < 0.05)
+    >>> out = fourdvar_interp(seen.to_dataset(), "ssh", length_scale=50e3, time_scale="5D", noise_std=0.1,
+    ...                       signal_std=1.0, uncertainty=True)
+    >>> out["ssh_error"].min().item() < 0.1, out["ssh_error"].max().item() <= 1
+    (True, True)
+    """
+    if prior in ("gaussian", "matern"):
+        return optimal_interp(
+            ds, obs, mask, length_scale=length_scale, time_scale=time_scale, noise_std=noise_std,
+            signal_std=signal_std, covariance=prior, background=background, domain=domain, uncertainty=uncertainty,
+        )  # fmt: skip
+    if prior != "spde":
+        message = f"prior={prior!r} came; wanted 'spde', 'gaussian' or 'matern'"
+        raise OptionError(message)
+    scales = scales_of(length_scale, time_scale, noise_std, signal_std)
+    got, cyclic = observations.gather(ds, obs, mask, background, domain, what="variational interpolation")
+    require_reach(scales.length_scale, got.nodes.latitude, metric="sphere")
+    if got.nodes.time.size == 1:
+        scales = replace(scales, time_scale=DAY)  # of no effect
+    step, place = steps_of(got.nodes.time)
+    problem = VariationalProblem(
+        got.nodes,
+        scales,
+        uncertainty,
+        False,
+        alpha,
+        substeps,
+        memory,
+        longitude_step_of(got.nodes.longitude),
+        step,
+        place,
+    )
+    if scales.length_scale is not None and scales.time_scale is not None:  # a wrong option is an error at once
+        problem.prior(replace(scales, noise_std=1.0, signal_std=1.0))
+    results = got.solve(problem)
+    call = cf.describe_call(
+        "fourdvar_interp", obs=name_of(obs), mask=name_of(mask), prior=prior, length_scale=length_scale,
+        time_scale=time_scale, noise_std=noise_std, signal_std=signal_std, background=name_of(background),
+        domain=name_of(domain), uncertainty=uncertainty, alpha=alpha, substeps=substeps, memory=memory,
+    )  # fmt: skip
+    return observations.dataset(
+        ds,
+        got,
+        results,
+        observations.original(ds, obs, got.field),
+        cyclic=cyclic,
+        uncertainty=uncertainty,
+        call=call,
+        how=_analysis.HOW_ERRORS,
+    )

@@ -101,8 +101,14 @@ class Phased(Objective):
         Raises
         ------
         OptionError
-            If no step is left for the second phase.
+            If no step is left for the second phase, or gradients of several batches are to be accumulated.
         """
+        if settings.accumulate != 1:
+            message = (
+                f"accumulate={settings.accumulate} with two networks that are trained in turn, each with every batch; "
+                "wanted 1. Take a larger batch_size, or train on more devices"
+            )
+            raise OptionError(message)
         self.gradient_clip = settings.gradient_clip
         if self.pretrain_steps >= settings.max_steps:
             message = (

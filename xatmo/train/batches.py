@@ -91,9 +91,9 @@ class Batches(Protocol):
 
 
 class Endless:
-    """The batches of all epochs, one after another, from optimiser step ``first`` on.
+    """The batches of all epochs, one after another, from number ``first`` on.
 
-    It has no length: one training run is one epoch for Lightning, and our epochs are counted from the step.
+    It has no length: one training run is one epoch for Lightning, and our epochs are counted from the batch.
     """
 
     def __init__(self, source: Batches, first: int = 0) -> None:

@@ -21,7 +21,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from xatmo.errors import MissingValueError
 from xatmo.train.batches import n_samples
-from xatmo.train.history import History
+from xatmo.train.history import History, completes_step, loss_of
 from xatmo.train.settings import TrainSettings
 
 if TYPE_CHECKING:
@@ -71,7 +71,8 @@ class Draws(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Seed for a step."""
-        self._seed(pl_module.device, trainer.global_step, trainer.global_rank, 0)
+        place = batch_idx % trainer.accumulate_grad_batches
+        self._seed(pl_module.device, trainer.global_step, trainer.global_rank, 0, *([place] if place else []))
 
     def on_validation_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
@@ -120,6 +121,8 @@ class Finite(Callback):
         bad = torch.zeros_like(loss) if self._bad is None else self._bad
         kept = torch.where(loss.isfinite(), torch.zeros_like(bad), bad) if self.tolerated else bad
         self._bad = kept + (~loss.isfinite()).to(kept.dtype)
+        if not completes_step(trainer, batch_idx):
+            return
         step = trainer.global_step
         look = loss.device.type == "cpu" or step % self.every == 0 or step % 50 == 0 or step == trainer.max_steps
         if not look or float(self._bad) <= self.tolerated:
@@ -147,7 +150,8 @@ class Schedule(Callback):
         self._phase, self._phase_seconds = 0, 0.0
         self._ended: int | None = None  # step before which the time of the first phase was spent
         self._epochs: list[float] = []  # mean loss of each epoch of the phase
-        self._sum, self._n = 0.0, 0
+        self._sum: Any = 0.0
+        self._n = 0
 
     def seconds(self) -> float:
         """Seconds of training so far, over all resumed runs."""
@@ -186,12 +190,12 @@ class Schedule(Callback):
     ) -> None:
         """Keep the mean loss of an epoch; stop all ranks together when the time is spent."""
         if self.plateau:
-            self._sum, self._n = self._sum + outputs["loss"].detach().double(), self._n + 1
-            if trainer.global_step % self.steps_per_epoch == 0:
+            self._sum, self._n = self._sum + loss_of(trainer, outputs).double(), self._n + 1
+            if completes_step(trainer, batch_idx) and trainer.global_step % self.steps_per_epoch == 0:
                 mean = torch.as_tensor(self._sum / self._n, device=pl_module.device)
                 self._epochs.append(float(trainer.strategy.reduce(mean, reduce_op="mean")))
                 self._sum, self._n = 0.0, 0
-        if self.budget < math.inf:
+        if self.budget < math.inf and completes_step(trainer, batch_idx):
             objective = cast("Objective", pl_module)
             _, _, end = objective.phase(trainer.global_step - 1, self.max_steps)  # of the step that was done last
             seconds = self.seconds()
@@ -255,11 +259,15 @@ class Keeper(Callback):
         self.best, self.waited, self.finished, self.phase = math.inf, 0, False, 0
         self._sum, self._n = 0.0, 0
         self._saved = -1
+        self._whole = True  # no gradients wait for the other batches of their step
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save when it is time; stop when asked."""
+        """Save when it is time; stop when asked; both between two steps."""
+        self._whole = completes_step(trainer, batch_idx)
+        if not self._whole:
+            return
         if self.stop.asked:
             raise KeyboardInterrupt
         if trainer.global_step % self.every == 0:
@@ -310,7 +318,7 @@ class Keeper(Callback):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Leave a run that can be resumed. In a distributed run the others may be gone: then the last save counts."""
         asked = isinstance(exception, (KeyboardInterrupt, SystemExit))  # Ctrl-C, or SIGTERM between two steps
-        between = not cast("Objective", pl_module).stepping
+        between = self._whole and not cast("Objective", pl_module).stepping
         if asked and between and trainer.world_size == 1 and trainer.global_step > self._saved:
             self._save(trainer, "last.ckpt")
 
@@ -359,8 +367,8 @@ class Progress(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Advance the bar; reading the loss waits for the device, so only now and then."""
-        if self._bar is not None:
-            shown = {"loss": f"{float(outputs['loss']):.4g}"} if trainer.global_step % 10 == 0 else {}
+        if self._bar is not None and completes_step(trainer, batch_idx):
+            shown = {"loss": f"{float(loss_of(trainer, outputs)):.4g}"} if trainer.global_step % 10 == 0 else {}
             self._bar.update(self._task, completed=trainer.global_step, **shown)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -129,11 +129,14 @@ def _fit(
     same = {**identity, **objective.identity(), **asdict(settings)}
     same["validation"] = validation is not None
     del same["accelerator"]  # a run may move to another machine
+    if settings.accumulate == 1:
+        del same["accumulate"]  # as runs were described that knew nothing else
     before = _open_run(folder, same, resume=resume)
     first = 0 if before is None else int(before["global_step"])
     precision = settings.resolved_precision()
     if before is None or not _keeper_state(before).get("finished", False):
-        per_epoch = train.n_batches(settings.devices)
+        # Optimiser steps, the last of which may reach into the next epoch.
+        per_epoch = math.ceil(train.n_batches(settings.devices) / settings.accumulate)
         history = History(
             folder / HISTORY, steps_per_epoch=per_epoch, first=first, every=max(1, min(50, settings.max_steps // 200)),
             parts=objective.loss_names,
@@ -161,11 +164,12 @@ def _fit(
                     accelerator=settings.accelerator, devices=settings.devices,
                     strategy=_strategy(settings.devices, part_by_part=manual),
                     precision=cast(Any, precision), max_steps=settings.max_steps, max_epochs=-1, logger=False,
-                    callbacks=callbacks,
+                    callbacks=callbacks, accumulate_grad_batches=settings.accumulate,
                     enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
                     gradient_clip_val=None if manual else settings.gradient_clip or None, use_distributed_sampler=False,
                     default_root_dir=folder, num_sanity_val_steps=0,
-                    val_check_interval=None if validation is None else per_epoch, check_val_every_n_epoch=None,
+                    val_check_interval=None if validation is None else per_epoch * settings.accumulate,
+                    check_val_every_n_epoch=None,
                     limit_val_batches=0 if validation is None else 1.0,
                 )  # fmt: skip
             except MisconfigurationException as error:
@@ -174,7 +178,7 @@ def _fit(
                     "wanted what this machine has: accelerator='auto' takes it, with devices=1"
                 )
                 raise OptionError(message) from error
-            loaders = (Endless(train, first), None if validation is None else OnePass(validation))
+            loaders = (Endless(train, first * settings.accumulate), None if validation is None else OnePass(validation))
             objective.train()
             try:
                 trainer.fit(

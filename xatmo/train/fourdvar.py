@@ -193,7 +193,7 @@ class FourDVar(Objective):
 
     def training_step(self, batch: AnyBatch, batch_idx: int) -> dict[str, torch.Tensor]:
         """Loss of one batch, and its terms where there are several."""
-        key = (self.seed, self.global_step, self.global_rank)
+        key = self.key(batch_idx)
         drawn = augment(Batch.of(batch), self.augmentation, key)
         total, parts = self.losses(drawn, np.random.default_rng([*key, 1]), training=True)
         return {"loss": total, **{name: parts[name].detach() for name in self.loss_names}}

@@ -41,7 +41,11 @@ class History(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Collect the loss; write when the interval is full."""
-        self._losses.append({name: outputs[name].detach() for name in self.parts})
+        self._losses.append(
+            {**{name: outputs[name].detach() for name in self.parts}, "loss": loss_of(trainer, outputs)}
+        )
+        if not completes_step(trainer, batch_idx):
+            return
         if trainer.global_step % self.every == 0 or trainer.global_step == trainer.max_steps:
             self._write(trainer, **self._means(trainer))
 
@@ -69,6 +73,17 @@ class History(Callback):
         }
         with self.path.open("a", newline="") as file:
             csv.DictWriter(file, self.columns).writerow(row)
+
+
+def loss_of(trainer: Trainer, outputs: Any) -> torch.Tensor:
+    """Give the loss of a batch, of which Lightning hands on its part of the step."""
+    loss: torch.Tensor = outputs["loss"].detach()
+    return loss * trainer.accumulate_grad_batches
+
+
+def completes_step(trainer: Trainer, batch_idx: int) -> bool:
+    """Tell whether the optimiser stepped after this batch: the last of those whose gradients are accumulated."""
+    return (batch_idx + 1) % trainer.accumulate_grad_batches == 0
 
 
 def read(path: Path) -> list[dict[str, Any]]:

@@ -59,6 +59,11 @@ class Objective(LightningModule):
         """Names of the losses beside their sum, for the history."""
         return ()
 
+    def key(self, batch_idx: int) -> tuple[int, ...]:
+        """Give what random draws of a batch belong to: seed, step, rank, and its place in a step of several batches."""
+        place = batch_idx % self.trainer.accumulate_grad_batches
+        return (int(getattr(self, "seed", 0)), self.global_step, self.global_rank, *([place] if place else []))
+
     def identity(self) -> dict[str, Any]:
         """Give the settings that a resumed run has to share, for JSON."""
         return asdict(self.optimizer_settings)
@@ -123,8 +128,7 @@ class Supervised(Objective):
 
     def training_step(self, batch: AnyBatch, batch_idx: int) -> dict[str, torch.Tensor]:
         """Loss of one batch, and its parts where there are several."""
-        drawn = augment(Batch.of(batch), self.augmentation, (self.seed, self.global_step, self.global_rank))
-        values = self._losses(drawn)
+        values = self._losses(augment(Batch.of(batch), self.augmentation, self.key(batch_idx)))
         return {"loss": self.loss.total(values), **{n: values[n].detach() for n in self.loss_names}}
 
     def validation_step(self, batch: AnyBatch, batch_idx: int) -> torch.Tensor:

@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.functional import log_softmax
 
 from xatmo.errors import CheckpointError, OptionError
+from xatmo.train.history import completes_step
 from xatmo.train.objectives import Objective
 from xatmo.train.settings import OptimizerSettings, TrainSettings, real, whole
 
@@ -182,6 +183,8 @@ class Representation(Objective):
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Write the weights after each epoch."""
         after = self.global_step - self.warmup_steps
+        if not completes_step(self.trainer, batch_idx):
+            return
         if self.snapshots is None or self.global_rank or after <= 0 or after % self.steps_per_epoch:
             return
         import safetensors.torch

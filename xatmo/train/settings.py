@@ -184,6 +184,9 @@ class TrainSettings:
         Budget ``"HH:MM:SS"`` (or ``"DD:HH:MM:SS"``), counted over resumed runs; the schedule ends with it.
     patience : int, optional
         Validations without improvement after which training stops. None never stops early.
+    accumulate : int
+        Batches whose gradients are averaged for one optimiser step, as if they were one batch so many times as large
+        (where a loss is the mean of its samples). Of objectives with one optimizer.
     """
 
     max_steps: int
@@ -194,13 +197,14 @@ class TrainSettings:
     gradient_clip: float = 1.0
     max_time: str | None = None
     patience: int | None = 10
+    accumulate: int = 1
 
     def __post_init__(self) -> None:
         """Refuse what cannot be used."""
         _one_of("accelerator", self.accelerator, ("auto", "cpu", "gpu", "cuda", "mps"))
         _one_of("precision", self.precision, (None, *PRECISIONS))
         # Plain numbers, whatever came: checkpoints and run.json hold them.
-        for name, least in (("max_steps", 1), ("devices", 1), ("seed", 0)):
+        for name, least in (("max_steps", 1), ("devices", 1), ("seed", 0), ("accumulate", 1)):
             object.__setattr__(self, name, whole(name, getattr(self, name), least))
         if self.patience is not None:
             object.__setattr__(self, "patience", whole("patience", self.patience))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
@@ -211,6 +212,7 @@ class AtmoDist(ScoredByLag):
         max_time: str | None = None,
         patience: int | None = None,
         memory: int = 512 << 20,
+        accumulate: int = 1,
         accelerator: str = "auto",
         devices: int = 1,
         precision: str | None = None,
@@ -261,7 +263,7 @@ class AtmoDist(ScoredByLag):
             Validations without improvement after which training stops.
         memory : int
             Bytes of data held at a time. Data that fit into half of it are read once.
-        accelerator, devices, precision, seed, run_dir, resume, progress
+        accumulate, accelerator, devices, precision, seed, run_dir, resume, progress
             See `SuperResolver.fit`.
 
         Returns
@@ -317,11 +319,12 @@ class AtmoDist(ScoredByLag):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network, network_config = self._network(len(names), patch)
-        first = source.warmup_steps(devices)
-        steps = first + whole("epochs", epochs) * source.n_batches(devices) if max_steps is None else max_steps
+        first = math.ceil(source.warmup_steps(devices) / whole("accumulate", accumulate))
+        per_epoch = math.ceil(source.n_batches(devices) / accumulate)
+        steps = first + whole("epochs", epochs) * per_epoch if max_steps is None else max_steps
         settings = TrainSettings(
             steps, accelerator=accelerator, devices=devices, precision=precision, seed=seed, max_time=max_time,
-            patience=patience, gradient_clip=self._config["gradient_clip"],
+            patience=patience, gradient_clip=self._config["gradient_clip"], accumulate=accumulate,
         )  # fmt: skip
         described = {**source.describe(), "warmup": None if warmup is None else list(warmup)}
         with tempfile.TemporaryDirectory(prefix="xatmo-") as scratch:
@@ -329,7 +332,7 @@ class AtmoDist(ScoredByLag):
             folder = (Path(scratch) if run_dir is None else Path(run_dir) / "epochs") if saves else None
             objective = Representation(
                 network, optimizer=self._optimizer_settings(devices), labels=self._labels(), clip=self._config["clip"],
-                warmup_steps=first, snapshots=folder, steps_per_epoch=source.n_batches(devices), keep=keep,
+                warmup_steps=first, snapshots=folder, steps_per_epoch=per_epoch, keep=keep,
             )  # fmt: skip
             result = run(
                 objective, source, settings, validation=held_out, run_dir=run_dir, resume=resume, progress=progress,

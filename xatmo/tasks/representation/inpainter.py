@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -159,6 +160,7 @@ class Inpainter(Task):
         max_time: str | None = None,
         patience: int | None = None,
         memory: int = 512 << 20,
+        accumulate: int = 1,
         accelerator: str = "auto",
         devices: int = 1,
         precision: str | None = None,
@@ -177,8 +179,8 @@ class Inpainter(Task):
             See `AtmoDist.fit`.
         n_patches : int
             Patches for each time in an epoch.
-        batch_size, epochs, max_steps, max_time, patience, accelerator, devices, precision, seed, run_dir, resume, \
-progress
+        batch_size, epochs, max_steps, max_time, patience, accumulate, accelerator, devices, precision, seed, run_dir, \
+resume, progress
             See `SuperResolver.fit`.
 
         Returns
@@ -224,10 +226,11 @@ progress
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network, network_config = self._network(len(names), patch)
-        steps = whole("epochs", epochs) * batches.n_batches(devices) if max_steps is None else max_steps
+        n = math.ceil(whole("epochs", epochs) * batches.n_batches(devices) / whole("accumulate", accumulate))
+        steps = n if max_steps is None else max_steps
         settings = TrainSettings(
             steps, accelerator=accelerator, devices=devices, precision=precision, seed=seed, max_time=max_time,
-            patience=patience, gradient_clip=self._config["gradient_clip"],
+            patience=patience, gradient_clip=self._config["gradient_clip"], accumulate=accumulate,
         )  # fmt: skip
         objective = Supervised(
             network, _content.bind(self._config["loss"], channels, normalizer), optimizer=self._optimizer_settings(),

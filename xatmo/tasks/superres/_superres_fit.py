@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,8 +152,9 @@ def train(
         network, network_config, config["constraint"], ins, outs, inputs, outputs, factor=config["factor"],
         row_offset=pairs.found.row_offset,
     )  # fmt: skip
-    per_epoch = source.n_batches(devices)
-    steps = whole("epochs", options.epochs) * per_epoch if options.max_steps is None else options.max_steps
+    batches = whole("epochs", options.epochs) * source.n_batches(devices)
+    accumulate = whole("accumulate", options.trainer["accumulate"])
+    steps = math.ceil(batches / accumulate) if options.max_steps is None else options.max_steps
     # What DL4DS publishes was trained without a bound on the gradient.
     clip = {"gradient_clip": 0.0} if config["compat"] == "dl4ds" and not config["diffusion"] else {}
     trainer: dict[str, Any] = {**options.trainer, **clip}

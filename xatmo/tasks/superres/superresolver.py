@@ -363,6 +363,7 @@ class SuperResolver(Task):
         max_time: str | None = None,
         patience: int | None = 10,
         valid: float | None = None,
+        accumulate: int = 1,
         accelerator: str = "auto",
         devices: int = 1,
         precision: str | None = None,
@@ -410,6 +411,9 @@ class SuperResolver(Task):
         valid : float, optional
             Least fraction of numbers in a patch. Missing inputs then stand at their mean, missing targets do not count.
             None: a missing value is an error.
+        accumulate : int
+            Batches whose gradients are averaged for one optimiser step: a batch so many times as large, in the memory
+            of one. Not of adversarial and diffusion models, whose networks are trained in turn.
         accelerator : {"auto", "cpu", "gpu", "cuda", "mps"}
             Where to train.
         devices : int
@@ -449,7 +453,10 @@ class SuperResolver(Task):
         from xatmo.tasks import as_model
 
         data = _superres_fit.Data(train, validation, target, predictors, static)
-        trainer = {"accelerator": accelerator, "precision": precision, "max_time": max_time, "patience": patience}
+        trainer = {
+            "accelerator": accelerator, "precision": precision, "max_time": max_time, "patience": patience,
+            "accumulate": accumulate,
+        }  # fmt: skip
         options = _superres_fit.Options(
             patch_size, batch_size, epochs, max_steps, valid, devices, seed, trainer, run_dir, resume, progress
         )

@@ -344,7 +344,10 @@ def test_real_maps_with_land(shared_data):
     # Cells of half a degree cannot show waves of less than two.
     assert 1.0 <= row["lambda_x"] < 2
     with pytest.raises(MissingValueError, match="choose an area where a row is free of land"):
-        altimetry.leaderboard({"coarse": coarse}, truth)
+        altimetry.resolved_scales(altimetry.psd_score(coarse, truth))
+    everywhere = altimetry.leaderboard({"coarse": coarse}, truth).loc["coarse"]  # as the North Atlantic
+    assert everywhere["mu"] == pytest.approx(float(mu), rel=1e-9)
+    assert everywhere[["lambda_x", "lambda_t"]].isna().all()
 
 
 # ---------------------------------------------------------------------- errors

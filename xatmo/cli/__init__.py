@@ -214,32 +214,64 @@ def synthesize(
 
 @app.command()
 def evaluate(
-    prediction: Annotated[Path, typer.Argument(help="netCDF, Zarr or GRIB", show_default=False)],
-    target: Annotated[Path, typer.Argument(help="the truth, on the same grid", show_default=False)],
+    maps: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PREDICTION TARGET | MAP...",
+            help="netCDF, Zarr or GRIB: a prediction and the truth on its grid; or, with --challenge, maps to score, "
+            "which NAME=PATH names",
+            show_default=False,
+        ),
+    ],
     metrics: Annotated[str, typer.Option(help="names, joined by commas")] = "rmse,mae,bias,correlation",
     dim: Annotated[
         str | None, typer.Option(help="dimensions to average over, joined by commas; all unless given")
     ] = None,
     variable: Variable = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="write the scores, .nc or .csv")] = None,
+    challenge: Annotated[str | None, typer.Option(help="score sea level as osse2020a or ose2021a does")] = None,
+    reference: Annotated[
+        Path | None, typer.Option(help="folder of the challenge's files: dc_ref, or the track that was kept out")
+    ] = None,
+    area: Annotated[
+        list[str] | None, typer.Option(help="gulf_stream (the challenges'), osmosis, north_atlantic; may be repeated")
+    ] = None,
+    scenario: Annotated[
+        str | None, typer.Option(help="published rows of these altimeters only: nadirs, swot, both")
+    ] = None,
+    period: Annotated[str | None, typer.Option(help="FIRST,LAST day, instead of the challenge's")] = None,
+    published: Annotated[bool, typer.Option("--published/--no-published", help="show what others reached")] = True,
+    by_regime: Annotated[bool, typer.Option("--by-regime", help="also near coasts; offshore by variability")] = False,
+    label_days: Annotated[
+        bool, typer.Option("--label-days", help="maps are means of days, whatever hour they are labelled with")
+    ] = False,
+    score_maps: Annotated[Path | None, typer.Option(help="write errors and scores at every point, .nc")] = None,
+    output: Annotated[
+        list[Path] | None,
+        typer.Option("--output", "-o", help="write the scores, .nc or .csv; of a challenge the table, .csv or .md, or "
+                     "the map as its product, .nc; may be repeated"),
+    ] = None,
     overwrite: Overwrite = False,
-) -> None:
-    """Score a prediction against its target, area-weighted."""
-    from xatmo.cli import files, tables
+) -> None:  # fmt: skip
+    """Score a prediction against its target, area-weighted; or maps of sea level as a data challenge does."""
+    from xatmo.cli import challenges, scoring
 
-    pair = [files.open_fields(path) for path in (prediction, target)]
-    if variable is not None:
-        pair = [
-            files.one_variable(ds, variable, path).to_dataset(name=variable)
-            for ds, path in zip(pair, (prediction, target), strict=True)
-        ]
-    names = [name.strip() for name in metrics.split(",") if name.strip()]
-    dims = [name.strip() for name in dim.split(",")] if dim else None
-    scores = pair[0].atmo.verify(pair[1], metrics=names, dim=dims).compute()
-    tables.scores(scores)
-    if output is not None:
-        files.write_scores(scores, output, overwrite=overwrite)
-        typer.echo(f"wrote {output}")
+    if challenge is not None:
+        asked = challenges.Wanted(
+            tuple(maps), challenge.lower(), reference, areas=tuple(area or ()), scenario=scenario, period=period,
+            variable=variable, published=published, by_regime=by_regime, label_days=label_days, score_maps=score_maps,
+            output=tuple(output or ()), overwrite=overwrite,
+        )  # fmt: skip
+        for path in challenges.evaluate(asked, note=typer.echo):
+            typer.echo(f"wrote {path}")
+        return
+    only = {"--reference": reference, "--area": area, "--scenario": scenario, "--period": period,
+            "--score-maps": score_maps}  # fmt: skip
+    scoring.refuse([name for name, value in only.items() if value], maps, output or [])
+    for path in scoring.evaluate(
+        Path(maps[0]), Path(maps[1]), metrics=metrics, dim=dim, variable=variable, output=output or [],
+        overwrite=overwrite,
+    ):  # fmt: skip
+        typer.echo(f"wrote {path}")
 
 
 @app.command()

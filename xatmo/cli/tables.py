@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from xatmo.catalog import open_catalog, shipped_catalogs
+from xatmo.metrics import altimetry
 
 
 def scores(ds: xr.Dataset) -> None:
@@ -79,3 +80,33 @@ def compared(scores: pd.DataFrame) -> None:
             text = f"{score} ({units})" if units not in ("", "1") else str(score)
             table.add_row(escape(text), *[f"{values[n]:.4g}" if n in values.index else "" for n in runs])
         console.print(table)
+
+
+def challenge(table: pd.DataFrame, others: pd.DataFrame | None, *, title: str) -> None:
+    """Print scores in a challenge's form, and below a line what others published."""
+    name = table.attrs["challenge"]
+    form = altimetry.challenge_table(table, challenge=name)
+    if others is None:
+        _text(form, title=title)
+        return
+    lower = altimetry.challenge_table(others, challenge=name)
+    _text(pd.concat([form, lower]), title=title, line_after=len(form))
+
+
+def regimes(table: pd.DataFrame) -> None:
+    """Print scores by regime: one row for each map and regime."""
+    form = table.reset_index()
+    for column in [c for c in form.columns if form[c].dtype.kind == "f"]:
+        form[column] = [f"{x:.3g}" if pd.notna(x) else "-" for x in form[column]]
+    _text(form.astype(str), title="by regime")
+
+
+def _text(form: pd.DataFrame, *, title: str, line_after: int | None = None) -> None:
+    """Print a table of text, its numbers to the right."""
+    table = Table(title=escape(title), title_justify="left")
+    for column in form.columns:
+        words = column in ("Method", "Notes", "name", "regime")
+        table.add_column(escape(str(column)), justify="left" if words else "right", overflow="fold")
+    for i, cells in enumerate(form.itertuples(index=False), start=1):
+        table.add_row(*[escape(str(x)) for x in cells], end_section=i == line_after)
+    Console().print(table)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from xatmo.datasets._shallow_water import LayerDamping, Relaxation
 from xatmo.datasets._vorticity import Damping, Forcing
 from xatmo.datasets.atmodist_layout import open_atmodist
-from xatmo.datasets.challenge import open_challenge, write_challenge
+from xatmo.datasets.challenge import write_challenge
+from xatmo.datasets.challenge_files import challenge_fields, open_challenge, open_reference
 from xatmo.datasets.flow import barotropic
 from xatmo.datasets.gp import gp_prior, spde_gp, spde_oi
 from xatmo.datasets.jet import jet_latitude
@@ -29,6 +30,7 @@ __all__ = [
     "Relaxation",
     "Seasonal",
     "barotropic",
+    "challenge_fields",
     "gp_prior",
     "grid_tracks",
     "jet_latitude",
@@ -36,6 +38,7 @@ __all__ = [
     "observe",
     "open_atmodist",
     "open_challenge",
+    "open_reference",
     "sea_level",
     "seasonal",
     "shallow_water",

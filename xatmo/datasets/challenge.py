@@ -13,36 +13,17 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from xatmo.datasets.challenge_files import FILES, OBSERVATIONS, REFERENCE, SEEN
 from xatmo.datasets.observing import observe
 from xatmo.datasets.ocean import sea_level
 from xatmo.datasets.swot import SWOT_NOISE, Noise, swot_swath
 from xatmo.datasets.tracks import nadir_tracks
-from xatmo.errors import CatalogError, OptionError
+from xatmo.errors import OptionError
 from xatmo.grids import Grid
-
-FILES = {
-    "ssh": "NATL60-CJM165_NATL_ssh_y2013.1y.nc",
-    "sst": "NATL60-CJM165_NATL_sst_y2013.1y.nc",
-    "nadir_swot": "dataset_nadir_0d_swot.nc",
-    "oi": "ssh_NATL60_swot_4nadir.nc",
-}
-"""The four files of the North Atlantic data set: truth, sea surface temperature, observations and their analysis."""
-
-OBSERVATIONS = {
-    "topex-poseidon_interleaved": "jason-interleaved",
-    "jason1": "jason",
-    "envisat": "envisat",
-    "geosat2": "gfo",
-    "nadir_swot": "swot",
-    "karin_swot": "swot",
-}
-"""The 2020a challenge's names of its observing missions, and the orbits that stand for them."""
 
 _START = "2012-10-01"
 _WIDE = (32.0, 44.0), (-66.0, -54.0)
 _BOX = {"latitude": (33.0, 43.0), "longitude": (-65.0, -55.0)}
-_REFERENCE = "NATL60-CJM165_GULFSTREAM_y{0:%Y}m{0:%m}d{0:%d}.1h_SSH.nc"
-_SEEN = "2020a_SSH_mapping_NATL60_{}.nc"
 _WINDOW_DAYS, _MOST_IN_WINDOW = 28, 1000
 _NADIR = Noise(nadir=0.03, correlated=0.01)
 
@@ -89,6 +70,7 @@ def write_challenge(
     Examples
     --------
     >>> import tempfile
+    >>> from xatmo.datasets import open_challenge
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     twin = open_challenge(write_challenge(folder, step=1.0, days=3))
     ...     sorted(twin)[:4], dict(twin["ssh"].sizes)
@@ -104,10 +86,10 @@ def write_challenge(
         (folder / part).mkdir(parents=True, exist_ok=True)
     truth = _truth(step, days, 6 if small else 3, seed)
     inner = truth.sel(latitude=slice(33 - 1e-6, 43 + 1e-6), longitude=slice(-65 - 1e-6, -55 + 1e-6))
-    for day, one in _named(inner.to_dataset(name="sossheig")).groupby("time.date"):
-        one.to_netcdf(folder / "dc_ref" / _REFERENCE.format(pd.Timestamp(day)))
+    for day, one in _named(inner.to_dataset(name="sossheig")).assign_attrs(source="generated").groupby("time.date"):
+        one.to_netcdf(folder / "dc_ref" / REFERENCE.format(pd.Timestamp(day)))
     for number, name in enumerate(OBSERVATIONS):
-        _seen(inner, name, days, seed + number).to_netcdf(folder / "dc_obs" / _SEEN.format(name))
+        _seen(inner, name, days, seed + number).to_netcdf(folder / "dc_obs" / SEEN.format(name))
 
     daily = truth.resample(time="1D").mean(keep_attrs=True)
     daily["time"] = daily["time"] + np.timedelta64(12, "h")
@@ -119,48 +101,8 @@ def write_challenge(
         "oi": lambda: _baseline(maps),
     }
     for name, make in made.items():
-        _named(make()).to_netcdf(folder / FILES[name])
+        _named(make()).assign_attrs(source="generated").to_netcdf(folder / FILES[name])
     return folder
-
-
-def open_challenge(path: str | Path) -> dict[str, xr.Dataset]:
-    """Open the challenges' files, the real ones or a twin, lazily.
-
-    Parameters
-    ----------
-    path : path
-        Folder that holds ``dc_ref`` and ``dc_obs``, or some of the four `FILES`, or all of these.
-
-    Returns
-    -------
-    dict of Dataset
-        What is there, under ``"reference"`` (the truth of all days), the names in `OBSERVATIONS` and those in `FILES`;
-        ``"nadir_swot"`` of `FILES` is called ``"maps"``.
-
-    Raises
-    ------
-    CatalogError
-        If there is none of the files.
-    """
-    folder = Path(path)
-    found: dict[str, xr.Dataset] = {}
-    reference = sorted((folder / "dc_ref").glob("NATL60-CJM165_GULFSTREAM_y*.1h_SSH.nc"))
-    if reference:
-        found["reference"] = xr.open_mfdataset(reference, combine="by_coords", data_vars="all", chunks={})
-    for name in OBSERVATIONS:
-        file = folder / "dc_obs" / _SEEN.format(name)
-        if file.exists():
-            found[name] = xr.open_dataset(file, chunks={})
-    for name, title in FILES.items():
-        if (folder / title).exists():
-            found["maps" if name == "nadir_swot" else name] = xr.open_dataset(folder / title, chunks={})
-    if not found:
-        message = (
-            f"{folder} holds none of the challenge's files; wanted dc_ref, dc_obs or {', '.join(FILES.values())}. "
-            "Write a twin with datasets.write_challenge(path)"
-        )
-        raise CatalogError(message)
-    return found
 
 
 def _truth(step: float, days: int, hours: int, seed: int) -> xr.DataArray:

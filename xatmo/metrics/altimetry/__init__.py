@@ -7,9 +7,10 @@ what says more: maps of scores, regimes, bounds. Sources: the data challenges "S
 
 from __future__ import annotations
 
-from xatmo.metrics.altimetry.areas import AREAS, PERIODS
+from xatmo.metrics.altimetry.areas import AREAS, PERIODS, covers
 from xatmo.metrics.altimetry.board import leaderboard
-from xatmo.metrics.altimetry.gridded import daily_scores, mu_sigma, on_truth, score_map
+from xatmo.metrics.altimetry.form import challenge_table, markdown
+from xatmo.metrics.altimetry.gridded import daily_means, daily_scores, mu_sigma, on_truth, score_map
 from xatmo.metrics.altimetry.products import as_product, write_product
 from xatmo.metrics.altimetry.records import published
 from xatmo.metrics.altimetry.scales import contours, isotropic_scale, power_spectra, psd_score, resolved_scales
@@ -22,11 +23,15 @@ __all__ = [
     "along_track",
     "as_product",
     "by_regime",
+    "challenge_table",
     "contours",
+    "covers",
+    "daily_means",
     "daily_scores",
     "distance_to_coast",
     "isotropic_scale",
     "leaderboard",
+    "markdown",
     "mu_sigma",
     "on_truth",
     "power_spectra",

@@ -155,5 +155,55 @@ def select(field: xr.DataArray, area: Area, period: Period, *, what: str) -> xr.
     return out
 
 
+def covers(field: xr.DataArray, area: Area, period: Period, *, what: str) -> None:
+    """See that a field reaches all edges of an area, and both ends of a period.
+
+    Its outermost nodes may lie inside by one step of its own grid, as the centres of cells do.
+
+    Raises
+    ------
+    CoordinateError
+        If it ends before: says on which side.
+
+    Examples
+    --------
+    >>> import xatmo
+    >>> covers(xatmo.datasets.sea_level(days=3)["ssh"], "osmosis", None, what="the map")
+    Traceback (most recent call last):
+    xatmo.errors.CoordinateError: the map has latitudes 33.1 to 42.9; wanted 45 to 55, the edges of area='osmosis'
+    """
+    axes = cf.horizontal(field)
+    box = box_of(area)
+    if box is not None:
+        south, north, west, width = box
+        lat = np.asarray(field[axes.lat].values, np.float64)
+        step = float(np.abs(np.diff(lat)).max()) + 1e-6 if lat.size > 1 else 1e-6
+        if lat.min() > south + step or lat.max() < north - step:
+            message = (
+                f"{what} has latitudes {lat.min():g} to {lat.max():g}; wanted {south:g} to {north:g}, the edges of "
+                f"area={area!r}"
+            )
+            raise CoordinateError(message)
+        lon = np.asarray(field[axes.lon].values, np.float64)
+        east = np.sort((lon - west - width / 2 + 180) % 360 - 180)
+        inner = float(np.abs(np.diff(np.sort(lon))).max()) + 1e-6 if lon.size > 1 else 1e-6
+        if width < 360 and (east[0] > inner - width / 2 or east[-1] < width / 2 - inner):
+            message = (
+                f"{what} has longitudes {lon.min():g} to {lon.max():g}; wanted {west:g} to {west + width:g}, the edges "
+                f"of area={area!r}"
+            )
+            raise CoordinateError(message)
+    first, last = days_of(period)
+    if first is not None and last is not None:
+        _, values = moments(field, what=what)
+        have, wanted = ([str(x.astype("datetime64[D]")) for x in pair] for pair in (values[[0, -1]], (first, last)))
+        if have[0] > wanted[0] or have[1] < wanted[1]:  # as text, dates sort alike
+            message = (
+                f"{what} goes from {have[0]} to {have[1]}; wanted {wanted[0]} to {wanted[1]}, all days of "
+                f"period={period!r}"
+            )
+            raise CoordinateError(message)
+
+
 def _range(axis: xr.DataArray) -> str:
     return f"{axis.values.min()} to {axis.values.max()}" if axis.size else "none"

@@ -68,7 +68,8 @@ def leaderboard(
     -------
     DataFrame
         Indexed by name: ``mu``, ``sigma``, ``lambda_x`` (OSSE 2020a: degrees of longitude; OSE 2021a: km along the
-        track), ``lambda_t`` (days; NaN for tracks). Its ``attrs`` tell challenge, area, period and units.
+        track), ``lambda_t`` (days; NaN for tracks). Both are NaN where land lies in every row of the truth, as in the
+        North Atlantic. Its ``attrs`` tell challenge, area, period and units.
 
     Raises
     ------
@@ -129,8 +130,10 @@ def _by_truth(mapped: XarrayObject, truth: xr.DataArray, weights: Any, paths: An
     if "units" not in truth.attrs:
         made.attrs.pop("units", None)
     size = mu_sigma(made, truth, weights=weights)
-    scales = resolved_scales(psd_score(made, truth), paths=paths)
-    found = [float(x) for x in (size["mu"], size["sigma"], scales["lambda_x"], scales["lambda_t"])]
+    free = truth.notnull().all([truth.dims[0], truth.dims[2]])
+    scales = resolved_scales(psd_score(made, truth), paths=paths) if free.any() else None
+    waves = [scales["lambda_x"], scales["lambda_t"]] if scales is not None else [np.nan, np.nan]
+    found = [float(x) for x in (size["mu"], size["sigma"], *waves)]
     return [round(x, 2) for x in found] if rounded else found
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from xatmo.assimilation import AdvectionDiffusion, anisotropic
 from xatmo.nn.assimilation import FourDVarConfig, FourDVarNetwork, Observations
 from xatmo.nn.assimilation.priors import ModulePrior, SPDEPrior
+from xatmo.nn.assimilation.priors.spde import of_diffusion
 from xatmo.nn.assimilation.problem import Problem
 
 SHAPE = (3, 6, 5)
@@ -91,9 +94,9 @@ def test_gradient_steps_come_to_the_dense_least_squares_solution(state: str) -> 
 
 
 def test_the_spde_prior_comes_to_the_solution_of_its_precision() -> None:
-    settings = {"kappa": 0.9, "gamma": 0.3, "v_x": 0.4, "v_y": -0.3, "m_x": 0.2, "tau": 1.2}
+    settings = {"kappa": 0.9, "gamma": 0.3, "plus": 0.4, "cross": -0.3, "m_x": 0.2, "tau": 1.2, "dt": 0.5}
     net = network(
-        solver="gradient", n_steps=1500, prior="spde", spde=settings, step_size=0.04, observation_weight=5.0,
+        solver="gradient", n_steps=1500, prior="spde", spde=settings, step_size=0.02, observation_weight=5.0,
         learn_weights=False,
     )  # fmt: skip
     obs = observations()
@@ -117,9 +120,11 @@ def test_gradients_are_those_of_the_closed_form() -> None:
 
 
 # ---------------------------------------------------------------------- the equation
-def torus_free(shape: tuple[int, ...], **settings: float) -> tuple[SPDEPrior, torch.Tensor]:
+def equation(
+    shape: tuple[int, ...], given: dict[str, torch.Tensor] | None = None, **settings: float
+) -> tuple[SPDEPrior, torch.Tensor]:
     """The prior, and its precision matrix."""
-    prior = SPDEPrior(slice(0, 1), settings).double()
+    prior = SPDEPrior(slice(0, 1), settings, given=given).double()
     n = int(torch.tensor(shape).prod())
 
     def residual(flat: torch.Tensor) -> torch.Tensor:
@@ -129,79 +134,96 @@ def torus_free(shape: tuple[int, ...], **settings: float) -> tuple[SPDEPrior, to
     return prior, jacobian.T @ jacobian
 
 
-def test_the_operator_is_symmetric_without_advection_and_antisymmetric_in_it() -> None:
-    shape = (1, 7, 6)
-    prior = SPDEPrior(slice(0, 1), {"kappa": 0.5, "v_x": 0.7, "v_y": 0.4, "dx": 0.5}).double()
-    advected = SPDEPrior(slice(0, 1), {"kappa": 0.5, "v_x": 0.7, "v_y": 0.4, "dx": 0.5, "m_x": 0.6}).double()
+@pytest.mark.parametrize("transport", ["inside", "outside"])
+@pytest.mark.parametrize("scheme", ["upwind", "centred"])
+def test_the_precision_is_that_of_the_sparse_matrices(scheme: str, transport: str) -> None:
+    """Coefficients of every kind that vary in space, some in time, cells that are no squares, land."""
+    random, shape = np.random.default_rng(0), (3, 5, 6)
 
-    def matrix(of: SPDEPrior) -> torch.Tensor:
-        def apply(flat: torch.Tensor) -> torch.Tensor:
-            x = flat.reshape(1, 1, *shape)
-            return of.operator(x, of.coefficients(x)).flatten()
+    def draw(low: float, high: float, frames: int = 1) -> np.ndarray:
+        return random.uniform(low, high, (frames, *shape[1:]))
 
-        return torch.autograd.functional.jacobian(apply, torch.zeros(42, dtype=torch.float64))
+    kappa, tau, velocity = draw(0.4, 0.9, 3), draw(0.5, 1.5), (draw(-0.3, 0.3), draw(-0.3, 0.3, 3))
+    h = anisotropic(draw(0.3, 0.8), draw(0, 1.5), draw(-1, 1), draw(-1, 1))
+    water = np.ones(shape[1:], bool)
+    water[2:4, 3] = False
+    sparse = AdvectionDiffusion.on_plane(
+        shape, (0.7, 1.3, 0.8), kappa=kappa, diffusion=h, velocity=velocity, tau=tau, scheme=scheme,
+        transport=transport, initial="symmetric", domain=water,
+    )  # fmt: skip
+    names = {"kappa": kappa, "tau": tau, "m_x": velocity[0], "m_y": velocity[1]}
+    given = {name: torch.from_numpy(v)[None, None] for name, v in names.items()}
+    given |= of_diffusion(*(torch.from_numpy(v)[None, None] for v in h))
+    settings = {"dt": 0.7, "dy": 1.3, "dx": 0.8, "scheme": scheme, "transport": transport}
+    domain, wet = torch.from_numpy(water)[None, None, None], np.tile(water.ravel(), 3)
 
-    b, c = matrix(prior), matrix(advected) - matrix(prior)
-    torch.testing.assert_close(b, b.T)
-    assert float(torch.linalg.eigvalsh(b).min()) > 0.5**2 - 1e-9
-    torch.testing.assert_close(b.sum(1), torch.full((42,), 0.25, dtype=torch.float64))  # diffusion keeps constants
-    inner = torch.arange(42).reshape(7, 6)[:, 1:-1].flatten()
-    inside = c[inner][:, inner]
-    torch.testing.assert_close(inside, -inside.T)
+    def precision(prior: SPDEPrior, domain: torch.Tensor) -> torch.Tensor:
+        def residual(flat: torch.Tensor) -> torch.Tensor:
+            return prior(torch.where(domain, flat.reshape(1, 1, *shape), 0), domain).flatten()
 
+        jacobian = torch.autograd.functional.jacobian(residual, torch.zeros(90, dtype=torch.float64))
+        return jacobian.T @ jacobian
 
-def test_the_operator_is_accurate_to_second_order() -> None:
-    errors = []
-    for n in (24, 48):
-        d = 2 * torch.pi / n
-        y, x = torch.meshgrid(torch.arange(n) * d, torch.arange(n) * d, indexing="ij")
-        x, y = x.double()[None, None, None], y.double()[None, None, None]
-        settings = {"kappa": 0.5, "gamma": 0.7, "v_x": 0.6, "v_y": 0.5, "m_x": 0.3, "m_y": -0.2, "dx": d, "dy": d}
-        prior = SPDEPrior(slice(0, 1), settings).double()
-        field = torch.sin(x + 2 * y)
-        made = prior.operator(field, prior.coefficients(field))
-        h_xx, h_xy, h_yy = 0.7 + 0.36, 0.3, 0.7 + 0.25
-        exact = (0.25 + h_xx + 4 * h_xy + 4 * h_yy) * field + (0.3 - 0.4) * torch.cos(x + 2 * y)
-        errors.append(float((made - exact)[..., 2:-2, 2:-2].abs().max()))
-    assert errors[1] < errors[0] / 3.7
-
-
-def test_the_first_frame_is_stationary() -> None:
-    """Without advection the covariance of the first frame is what the recursion leaves as it is, edges included."""
-    shape = (3, 4, 4)
-    _, precision = torus_free(shape, kappa=0.8, gamma=0.6, v_x=0.5, v_y=0.2, tau=0.7, dt=0.5)
-    covariance = torch.linalg.inv(precision)
-    blocks = [covariance[16 * k : 16 * (k + 1), 16 * k : 16 * (k + 1)] for k in range(3)]
-    torch.testing.assert_close(blocks[1], blocks[0])
-    torch.testing.assert_close(blocks[2], blocks[0])
+    prior = SPDEPrior(slice(0, 1), settings, given=given).double()
+    found = precision(prior, domain).numpy()[np.ix_(wet, wet)]
+    expected = sparse.precision().toarray()[np.ix_(wet, wet)]
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-11 * np.abs(expected).max())
+    # Rows that go south: the same field upside down.
+    upside = {name: v.flip(-2) for name, v in given.items()}
+    down = SPDEPrior(slice(0, 1), {**settings, "dy": -1.3}, given=upside).double()
+    order = torch.arange(90).reshape(shape).flip(-2).flatten()
+    turned = precision(down, domain.flip(-2))[order][:, order].numpy()[np.ix_(wet, wet)]
+    np.testing.assert_allclose(turned, expected, rtol=0, atol=1e-11 * np.abs(expected).max())
 
 
 def test_log_determinant_of_the_local_symbol() -> None:
-    """Edges take from it in proportion to their length: what is left per cell of an endless field is the symbol's."""
-    settings = {"kappa": 0.7, "gamma": 0.5, "v_x": 0.4, "v_y": 0.3, "tau": 0.6, "dt": 0.7, "m_x": 0.2}
-    exact = {}
-    for n in (6, 9):
-        prior, precision = torus_free((3, n, n), **settings)
-        exact[n] = float(torch.linalg.slogdet(precision).logabsdet) / (3 * n * n)
-    found = float(prior.log_determinant(torch.zeros(1, 1, 3, 9, 9, dtype=torch.float64))) / 243
-    assert found == pytest.approx((9 * exact[9] - 6 * exact[6]) / 3, abs=0.01)
+    """Near that of the matrix, as coefficients vary from cell to cell, and at edges; its slope, too."""
+    n, settings = 9, {"kappa": 0.7, "tau": 0.6, "dt": 0.7, "m_x": 0.2}
+    random = torch.Generator().manual_seed(0)
+    rough = 0.4 * torch.randn(3, 1, 1, 1, n, n, generator=random, dtype=torch.float64)
+    smooth = torch.nn.functional.avg_pool2d(rough.reshape(3, 1, n, n), 3, 1, 1).reshape(3, 1, 1, 1, n, n)
+    totals = []
+    for wide in (1.0, 1.3):
+        given = {"gamma": wide * smooth[0].exp(), "plus": smooth[1] + 0.3, "cross": smooth[2]}
+        prior, precision = equation((3, n, n), given, **settings)
+        found = float(prior.log_determinant(torch.zeros(1, 1, 3, n, n, dtype=torch.float64)))
+        totals.append((found, float(torch.linalg.slogdet(precision).logabsdet)))
+    for found, exact in totals:
+        assert found == pytest.approx(exact, rel=0.02)
+    assert totals[1][0] - totals[0][0] == pytest.approx(totals[1][1] - totals[0][1], rel=0.03)
 
 
-def test_estimated_tau_has_its_likeliest_value_where_the_spread_is() -> None:
-    """With the log-determinant, scaling a draw of the prior moves the best tau with it."""
-    _, precision = torus_free((4, 8, 8), kappa=0.7, gamma=0.5)
+@pytest.mark.parametrize("name", ["tau", "gamma", "plus"])
+def test_estimated_coefficients_are_likeliest_where_fields_were_drawn(name: str) -> None:
+    """With the log-determinant; without it a field would be likelier the larger tau is."""
+    truth = {"tau": 1.0, "gamma": 0.5, "plus": 0.0, "kappa": 0.7}
+    drawn = {**truth, name: {"tau": 2.0, "gamma": 1.5, "plus": 0.6}[name]}
+    _, precision = equation((4, 10, 10), **drawn)
     torch.manual_seed(0)
     root = torch.linalg.cholesky(torch.linalg.inv(precision))
-    draw = (root @ torch.randn(256, dtype=torch.float64)).reshape(1, 1, 4, 8, 8)
-    prior = SPDEPrior(slice(0, 1), {"kappa": 0.7, "gamma": 0.5, "parameter_weight": 0.0}, estimated=True).double()
-    logs = torch.linspace(-1, 2, 61, dtype=torch.float64)
+    draws = (root @ torch.randn(400, 12, dtype=torch.float64)).T.reshape(12, 1, 4, 10, 10)
+    settings = {**truth, "parameter_weight": 0.0, "estimate": [name]}
+    prior = SPDEPrior(slice(0, 1), settings, estimated=True).double()
+    offsets = torch.linspace(-1, 2, 61, dtype=torch.float64)
     costs = []
-    for log in logs:
-        state = torch.cat([2 * draw, torch.zeros(1, 7, 4, 8, 8, dtype=torch.float64)], dim=1)
-        state[:, 2] = log
+    for offset in offsets:
+        state = torch.cat([draws, torch.full_like(draws, float(offset))], dim=1)
         costs.append(float(prior(state).square().sum() / 2 + prior.normalisation(state).sum()))
-    best = float(logs[torch.tensor(costs).argmin()].exp())
-    assert 1.7 < best < 2.4
+        assert costs[-1] == pytest.approx(float(prior.likelihood(draws, state).sum()))
+    best = float(offsets[torch.tensor(costs).argmin()])
+    wanted = drawn[name] - truth[name] if name == "plus" else float(np.log(drawn[name] / truth[name]))
+    assert best == pytest.approx(wanted, abs=0.12)
+
+
+def test_coefficients_that_are_the_same_in_all_frames() -> None:
+    settings = {"estimate": ["gamma", "cross"], "steady": True}
+    prior = SPDEPrior(slice(0, 1), settings, estimated=True)
+    state = torch.randn(2, 3, 4, 6, 6)
+    mean = torch.cat([state[:, :1], state[:, 1:].mean(2, keepdim=True).expand(-1, -1, 4, -1, -1)], dim=1)
+    torch.testing.assert_close(prior(state), prior(mean))
+    assert bool(prior(100 * state).isfinite().all())
+    assert prior.coefficients(state).cross.shape == (2, 1, 1, 6, 6)
+    assert bool((prior.coefficients(state).plus == 0).all())
 
 
 # ---------------------------------------------------------------------- what nothing depends on

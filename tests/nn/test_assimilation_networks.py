@@ -171,7 +171,7 @@ def test_known_coefficients_of_the_equation() -> None:
     prior = SPDEPrior(slice(0, 1), {"kappa": 0.5}, given={"gamma": gamma})
     x = torch.randn(1, 1, 3, 6, 7)
     torch.testing.assert_close(prior.coefficients(x).gamma, gamma)
-    assert prior(x).shape == (1, 1, 12, 6, 7)
+    assert prior(x).shape == (1, 1, 4, 6, 7)
     constant = SPDEPrior(slice(0, 1), {"kappa": 0.5}, given={"gamma": torch.ones(1, 1, 1, 6, 7)})
     torch.testing.assert_close(constant(x), SPDEPrior(slice(0, 1), {"kappa": 0.5})(x))
 
@@ -228,6 +228,10 @@ def test_unknown_settings() -> None:
         network(prior="spde", spde={"speed": 1.0})
     with pytest.raises(OptionError, match=r"kappa=-1.0 of an SPDE prior; wanted a positive number"):
         network(prior="spde", spde={"kappa": -1.0})
+    with pytest.raises(OptionError, match=r"alpha=2 of an SPDE prior; possible are \[4, 8\]"):
+        network(prior="spde", spde={"alpha": 2})
+    with pytest.raises(OptionError, match=r"estimate=\['colour'\] of an SPDE prior has 'colour'; possible are"):
+        network(prior="spde_estimated", spde={"estimate": ["colour"]})
 
 
 def test_tensors_of_other_shapes() -> None:

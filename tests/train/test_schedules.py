@@ -180,7 +180,7 @@ def test_a_loss_that_is_no_number_ends_the_run() -> None:
 
 def test_float16_may_overflow_now_and_then() -> None:
     class Trainer:
-        global_step, max_steps = 1, 100
+        global_step, max_steps, accumulate_grad_batches = 1, 100, 1
 
     watch = Finite(every=50, tolerated=3)
     good, bad = {"loss": torch.tensor(1.0)}, {"loss": torch.tensor(math.inf)}

@@ -112,7 +112,7 @@ class FourDVarConfig:
     prior_scale: int | None = None
     n_priors: int = 2
     prior_iterations: int = 2
-    spde: Mapping[str, float] | None = None
+    spde: Mapping[str, Any] | None = None
     solver: str = "unet"
     solver_channels: int = 48
     n_levels: int = 2

@@ -21,7 +21,7 @@ from xatmo.nn.assimilation.operators import (
 )
 from xatmo.nn.assimilation.priors import ModulePrior, Prior, SPDEPrior, make_prior
 from xatmo.nn.assimilation.priors.base import enlarged
-from xatmo.nn.assimilation.priors.spde import POSITIVE, SIGNED
+from xatmo.nn.assimilation.priors.spde import estimated_names
 from xatmo.nn.assimilation.problem import Problem, Terms
 from xatmo.nn.assimilation.solvers import Memory, Moment, Solver, make_solver
 from xatmo.nn.assimilation.state import StateLayout
@@ -118,7 +118,7 @@ class FourDVarNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
-        n_coefficients = len(POSITIVE + SIGNED) * (config.prior == "spde_estimated")
+        n_coefficients = len(estimated_names(config.spde)) if config.prior == "spde_estimated" else 0
         self.layout = StateLayout(config.state, config.n_outputs, len(config.calibrated), n_coefficients)
         self.prior = self._make_prior(prior)
         self.operator = self._make_operator(operator)

@@ -10,6 +10,7 @@ draw from it, `SparsePosterior` takes observations, `estimate` finds parameters 
 from xatmo.assimilation._coefficients import anisotropic, stationary_std
 from xatmo.assimilation.advection_diffusion import AdvectionDiffusion
 from xatmo.assimilation.covariance import Diffusion, Gaussian, Matern
+from xatmo.assimilation.linear import linear_interp
 from xatmo.assimilation.optimal import optimal_interp
 from xatmo.assimilation.scales import estimate_scales
 from xatmo.assimilation.simulation import sample, simulate
@@ -30,6 +31,7 @@ __all__ = [
     "estimate",
     "estimate_scales",
     "fourdvar_interp",
+    "linear_interp",
     "log_density",
     "log_likelihood",
     "optimal_interp",

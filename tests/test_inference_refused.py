@@ -56,7 +56,7 @@ def test_bare_modules_are_described_by_what_they_do() -> None:
 
 def test_wrong_options_and_data_are_refused() -> None:
     da, made = field(), model(Conv())
-    with pytest.raises(OptionError, match="nan='skip' came; wanted 'raise' or 'mask'"):
+    with pytest.raises(OptionError, match="nan='skip' came; wanted 'raise', 'mask' or 'keep'"):
         inference.predict(da, made, nan="skip")
     with pytest.raises(OptionError, match="device='abacus' came"):
         inference.predict(da, made, device="abacus")

@@ -15,12 +15,13 @@ if TYPE_CHECKING:
     from xatmo import assimilation, datasets, errors, metrics, plot, report, streaming
     from xatmo.catalog import open_catalog
     from xatmo.normalize import Normalizer
-    from xatmo.tasks import AtmoDist, Inpainter, SuperResolver, load
+    from xatmo.tasks import AtmoDist, FourDVarNet, Inpainter, SuperResolver, load
 
 __version__ = "0.1.0"
 
 __all__ = [
     "AtmoDist",
+    "FourDVarNet",
     "Grid",
     "Inpainter",
     "Normalizer",
@@ -40,6 +41,7 @@ __all__ = [
 # Looked up on first use, so that importing xatmo costs next to nothing and loads none of the heavy packages.
 _LAZY = {
     "AtmoDist": "xatmo.tasks",
+    "FourDVarNet": "xatmo.tasks",
     "Inpainter": "xatmo.tasks",
     "Normalizer": "xatmo.normalize",
     "SuperResolver": "xatmo.tasks",

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from xatmo.tasks import Task
 
     ModelLike: TypeAlias = Task | torch.nn.Module | str | Path
+    Observed: TypeAlias = Hashable | xr.DataArray | Sequence[Hashable | xr.DataArray]
 
 
 class _Accessor(Generic[T]):
@@ -499,22 +500,37 @@ class DatasetAtmo(_Accessor[xr.Dataset]):
 
     def fourdvar_interp(
         self,
-        obs: Hashable | xr.DataArray,
-        mask: Hashable | xr.DataArray | None = None,
+        obs: Observed,
+        mask: Observed | None = None,
         *,
-        background: Hashable | xr.DataArray | None = None,
-        prior: str = "spde",
+        model: ModelLike | None = None,
+        background: Observed | None = None,
+        prior: str | None = None,
         length_scale: float | None = None,
         time_scale: np.timedelta64 | str | None = None,
         noise_std: float | None = None,
         signal_std: float | None = None,
+        predictors: Observed | xr.Dataset | None = None,
         domain: Hashable | xr.DataArray | None = None,
+        lag: Hashable | xr.DataArray | None = None,
         uncertainty: bool = False,
+        members: int | None = None,
+        seed: int = 0,
+        patch_size: Mapping[Hashable, int] | None = None,
+        overlap: Mapping[Hashable, int] | None = None,
+        window: str = "hann",
+        batch_size: int | None = None,
+        device: str = "auto",
     ) -> xr.Dataset:
-        """Variational interpolation of sparse observations. See `xatmo.assimilation.fourdvar_interp`."""
-        from xatmo import assimilation
+        """Variational interpolation of sparse observations. See `xatmo.assimilation.fourdvar_interp`.
 
-        return assimilation.fourdvar_interp(
-            self._obj, obs, mask, background=background, prior=prior, length_scale=length_scale,
-            time_scale=time_scale, noise_std=noise_std, signal_std=signal_std, domain=domain, uncertainty=uncertainty,
+        With ``model``, a trained `xatmo.FourDVarNet`, see `xatmo.tasks.fourdvar.interpolate`.
+        """
+        from xatmo.tasks.fourdvar import _calls
+
+        return _calls.fourdvar_interp(
+            self._obj, obs, mask, model=model, background=background, prior=prior, length_scale=length_scale,
+            time_scale=time_scale, noise_std=noise_std, signal_std=signal_std, predictors=predictors, domain=domain,
+            lag=lag, uncertainty=uncertainty, members=members, seed=seed, patch_size=patch_size, overlap=overlap,
+            window=window, batch_size=batch_size, device=device,
         )  # fmt: skip

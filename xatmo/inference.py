@@ -192,8 +192,9 @@ def predict(
         is seeded by member, window and frame. None: the network's mean, or without one its first member.
     seed : int
         Of the draws; at least 0.
-    nan : {"raise", "mask"}
-        Missing input raises at compute; or it counts as the mean, and the output over it is missing too.
+    nan : {"raise", "mask", "keep"}
+        Missing input raises at compute; or it counts as the mean, and the output over it is missing too; or it reaches
+        the network as NaN, for one that knows what to do with it.
     output_chunks : mapping, optional
         Dimension to chunk sizes of the output. Default: the chunks of the input, joined where windows would mostly be
         evaluated twice, split along time and level above 256 MiB. Where given, the output is lazy in any case.
@@ -261,8 +262,8 @@ def _check_options(
 ) -> None:
     _require_fields(model)
     message = None
-    if nan not in ("raise", "mask"):
-        message = f"nan={nan!r} came; wanted 'raise' or 'mask'"
+    if nan not in ("raise", "mask", "keep"):
+        message = f"nan={nan!r} came; wanted 'raise', 'mask' or 'keep'"
     elif batch_size is not None and not _is_count(batch_size):
         message = f"batch_size={batch_size!r} came; wanted a whole number of at least 1, or None"
     elif members is not None and not _is_count(members):

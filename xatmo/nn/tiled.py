@@ -285,7 +285,7 @@ class TileJob:
         return region, missing
 
     def _missing(self, values: Array, name: str) -> Array | None:
-        if _all_finite(values):
+        if self.nan == "keep" or _all_finite(values):
             return None
         lost: Array = ~np.isfinite(values)
         if self.nan == "raise":

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xatmo.tasks.base import Task
+from xatmo.tasks.fourdvar.fourdvarnet import FourDVarNet
 from xatmo.tasks.representation.atmodist import AtmoDist
 from xatmo.tasks.representation.inpainter import Inpainter
 from xatmo.tasks.superres.superresolver import SuperResolver
@@ -15,9 +16,11 @@ if TYPE_CHECKING:
 
     from xatmo.model import Model
 
-__all__ = ["AtmoDist", "Inpainter", "Model", "SuperResolver", "Task", "as_model", "load"]
+__all__ = ["AtmoDist", "FourDVarNet", "Inpainter", "Model", "SuperResolver", "Task", "as_model", "load"]
 
-_TASKS: dict[str, type[Task]] = {"AtmoDist": AtmoDist, "Inpainter": Inpainter, "SuperResolver": SuperResolver}
+_TASKS: dict[str, type[Task]] = {
+    "AtmoDist": AtmoDist, "FourDVarNet": FourDVarNet, "Inpainter": Inpainter, "SuperResolver": SuperResolver
+}  # fmt: skip
 
 
 def load(path: str | Path, *, module: torch.nn.Module | None = None) -> Task:

@@ -9,7 +9,7 @@ import pytest
 
 from xatmo.assimilation import SPDE, AdvectionDiffusion, anisotropic, stationary_std
 from xatmo.assimilation._coefficients import require_dense, stationary_covariance
-from xatmo.assimilation._sparse import Factor
+from xatmo.assimilation._factors import factor_of_one
 from xatmo.assimilation.matern import matern
 from xatmo.assimilation.stencils import apply_stencil, diffusion_pairs, stencil
 from xatmo.errors import CoordinateError, MissingValueError, OptionError
@@ -177,7 +177,7 @@ def test_stationary_field_is_matern_with_the_stated_variance():
         )
         unit = np.zeros(n * n)
         unit[n * n // 2 + n // 2] = 1
-        covariance = Factor(prior.first_precision).solve(unit).reshape(n, n)[n // 2, n // 2 :]
+        covariance = prior.first_factor.solve(unit).reshape(n, n)[n // 2, n // 2 :]
         variance = stationary_std(kappa, 0.7, (1.5, 0, 1.5)).item() ** 2
         distance = kappa / np.sqrt(1.5) * np.arange(n // 4)
         return np.abs(covariance[: n // 4] / variance - matern(distance, 1.0))
@@ -287,4 +287,4 @@ def test_dense_matrices_that_are_too_large_and_indefinite_ones_are_refused():
 
     for matrix in ([[1.0, 2.0], [2.0, 1.0]], [[1.0, 1.0], [1.0, 1.0]]):
         with pytest.raises(OptionError, match="not positive definite"):
-            Factor(sp.csc_array(matrix))
+            factor_of_one(sp.csc_array(matrix), (1, 2), 1, (False, False))

@@ -142,9 +142,6 @@ def test_wrong_observations_are_told(prior, monkeypatch):
     monkeypatch.setattr(rooms, "_MOST_ITERATIONS", 1)
     with pytest.raises(OptionError, match="conjugate gradients did not reach"):
         replace(posterior, method="cg").mean(values)
-    monkeypatch.setattr(rooms, "_MOST_BYTES", 10)
-    with pytest.raises(OptionError, match="too many for the exact variance"):
-        posterior.variance()
 
 
 # ---------------------------------------------------------------------- likelihood

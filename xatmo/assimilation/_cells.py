@@ -40,6 +40,11 @@ class Cells:
         return self.open_east.shape[0], self.open_east.shape[1]
 
     @property
+    def periodic(self) -> tuple[bool, bool]:
+        """Whether rows, and columns, go around."""
+        return bool(self.open_north[-1].any()), bool(self.open_east[:, -1].any())
+
+    @property
     def area(self) -> Array:
         """Areas (row, column)."""
         return np.broadcast_to(self.width * self.height, self.shape)

@@ -28,7 +28,9 @@ from xatmo.assimilation._coefficients import (
     stationary_covariance,
     stationary_std,
 )
-from xatmo.assimilation._sparse import Factor
+from xatmo.assimilation._dissection import FrontFactor
+from xatmo.assimilation._factors import factor_of_one, factorise
+from xatmo.assimilation._sparse import step_factor
 from xatmo.assimilation.stencils import stencil
 from xatmo.constants import EARTH_RADIUS
 from xatmo.errors import OptionError
@@ -384,39 +386,50 @@ class AdvectionDiffusion:
 
     @cached_property
     def _determinant(self) -> float:
-        import scipy.sparse.linalg as sla
-
-        total = Factor(self.first_precision).log_determinant()
-        one: float | None = None
-        for k in range(1, self.steps):
-            if one is None or not (self._constant or k <= self.spin_up):
-                one = float(np.log(np.abs(sla.splu(self.step_of(k)).U.diagonal())).sum())
-            total += 2 * one - float(np.log(self.noise_of(k)).sum())
+        total = self.first_factor.log_determinant()
+        known: dict[int, float] = {}
+        for k, factor in enumerate(self.step_factors, 1):
+            if id(factor) not in known:
+                known[id(factor)] = float(np.log(np.abs(factor.U.diagonal())).sum())
+            total += 2 * known[id(factor)] - float(np.log(self.noise_of(k)).sum())
         return total
+
+    @cached_property
+    def first_factor(self) -> FrontFactor:
+        """Cholesky factor of the precision of the first time."""
+        reach = self.reach
+        return factor_of_one(self.first_precision, self.cells.shape, reach, self.cells.periodic)
+
+    @cached_property
+    def step_factors(self) -> list[Any]:
+        """LU factors of the steps after the first time; the same object where nothing varies."""
+        out: list[Any] = []
+        matrix = None
+        for k in range(1, self.steps):
+            now = self.step_of(k)
+            out.append(out[-1] if now is matrix else step_factor(now))
+            matrix = now
+        return out
+
+    @property
+    def reach(self) -> int | None:
+        """Rows and columns across which `precision` joins cells; None if all of the first time are joined."""
+        return self.alpha if self._sparse_start else None
 
     def log_determinant(self) -> float:
         """Logarithm of the determinant of `precision`, from the factors of single steps."""
         return self._determinant
 
     def variance(self) -> Array:
-        """Exact variance (n_time, row, column) of the prior, by dense steps.
+        """Exact variance (n_time, row, column) of the prior.
 
         Raises
         ------
         OptionError
-            If there are more than 5000 cells.
+            If there are too many cells and times for an exact factor, or none.
         """
-        import scipy.sparse.linalg as sla
-
-        require_dense(self.n_cell)
-        covariance = self.first_covariance
-        out = [np.diag(covariance)]
-        for k in range(1, self.steps):
-            covariance = covariance + np.diag(self.noise_of(k))
-            factor = sla.splu(self.step_of(k))
-            covariance = factor.solve(factor.solve(covariance).T)
-            out.append(np.diag(covariance))
-        return np.stack(out[self.spin_up :]).reshape(self.shape)
+        full = factorise(self).inverse_diagonal()
+        return full.reshape(self.steps, *self.cells.shape)[self.spin_up :]
 
     def with_times(self, start: int, stop: int) -> AdvectionDiffusion:
         """Prior for the times ``start`` to ``stop`` (excluded), stationary at the first of them.

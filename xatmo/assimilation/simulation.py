@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from xatmo.assimilation._sparse import Factor
+from xatmo.assimilation._factors import factor_of_grid
 from xatmo.assimilation.advection_diffusion import AdvectionDiffusion
 from xatmo.errors import OptionError
 
@@ -44,29 +44,23 @@ def simulate(
     >>> simulate(prior, 0, members=2).shape
     (2, 4, 6, 8)
     """
-    import scipy.sparse.linalg as sla
-
     if members < 1:
         message = f"members={members!r} came; wanted at least 1"
         raise OptionError(message)
     rng = np.random.default_rng(rng)
     n = prior.n_cell
     if first is None:
-        state, start = Factor(prior.first_precision).sample(rng.standard_normal((n, members))), 0
+        state, start = prior.first_factor.sample(rng.standard_normal((n, members))), 0
     else:
         if np.shape(first)[-2:] != prior.cells.shape or np.shape(first)[:-2] not in ((), (members,)):
             message = f"first of shape {np.shape(first)} came; wanted {prior.cells.shape}, or with members before"
             raise OptionError(message)
         state = np.broadcast_to(np.asarray(first, dtype=np.float64).reshape(-1, n).T, (n, members))
         start = prior.spin_up
-    out, matrix = [state], None
+    out = [state]
     for k in range(start + 1, prior.steps):
-        now = prior.step_of(k)
-        if now is not matrix:  # the same object where nothing varies
-            matrix = now
-            factor = sla.splu(matrix)
         noise = np.sqrt(prior.noise_of(k))[:, None] * rng.standard_normal((n, members))
-        state = factor.solve(state + noise)
+        state = prior.step_factors[k - 1].solve(state + noise)
         out.append(state)
     return np.stack(out[prior.spin_up - start :]).transpose(2, 0, 1).reshape(members, *prior.shape)
 
@@ -94,5 +88,5 @@ def sample(prior: AdvectionDiffusion, rng: np.random.Generator | int | None = No
         raise OptionError(message)
     rng = np.random.default_rng(rng)
     white = rng.standard_normal((prior.steps * prior.n_cell, members))
-    fields = Factor(prior.precision()).sample(white).T.reshape(members, prior.steps, *prior.cells.shape)
+    fields = factor_of_grid(prior).sample(white).T.reshape(members, prior.steps, *prior.cells.shape)
     return fields[:, prior.spin_up :]

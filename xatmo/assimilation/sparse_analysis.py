@@ -13,8 +13,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from xatmo.assimilation._coefficients import require_dense
-from xatmo.assimilation._sparse import Factor
+from xatmo.assimilation._factors import ExactFactor, factorise
 from xatmo.assimilation.advection_diffusion import AdvectionDiffusion
 from xatmo.assimilation.simulation import simulate
 from xatmo.errors import MissingValueError, OptionError
@@ -22,7 +21,6 @@ from xatmo.errors import MissingValueError, OptionError
 Array = NDArray[np.float64]
 Method: TypeAlias = Literal["direct", "cg"]
 
-_MOST_BYTES = 2e9
 _MOST_ITERATIONS = 5000
 
 
@@ -40,8 +38,9 @@ class SparsePosterior:
     noise_variance : array (observation,)
         Diagonal of R.
     method : {"direct", "cg"}
-        Sparse Cholesky of the posterior precision, or conjugate gradients preconditioned by the prior's covariance,
-        which is applied by one sweep of implicit steps backward and one forward: little memory, for large grids.
+        Exact Cholesky factor of the posterior precision by dense blocks (see `xatmo.assimilation._dissection`); or
+        conjugate gradients preconditioned by the prior's covariance, which is applied by one sweep of implicit steps
+        backward and one forward: little memory, for grids whose factor takes too much.
     tolerance : float
         Of conjugate gradients: relative norm of the residual.
 
@@ -126,9 +125,9 @@ class SparsePosterior:
         return (self.prior.precision() + self.information).tocsc()
 
     @cached_property
-    def factor(self) -> Factor:
+    def factor(self) -> ExactFactor:
         """Cholesky factor of the posterior precision."""
-        return Factor(self.precision())
+        return factorise(self.prior, self.information)
 
     def _values(self, values: Any) -> Array:
         y = np.asarray(values, dtype=np.float64)
@@ -168,9 +167,8 @@ class SparsePosterior:
         from scipy.sparse.linalg import LinearOperator, cg
 
         matrix = self.precision()
-        sweep = _Sweep(self.prior)
         size = right.shape * 2
-        condition = LinearOperator(size, matvec=sweep.covariance, dtype=np.float64)
+        condition = LinearOperator(size, matvec=lambda v: prior_covariance(self.prior, v), dtype=np.float64)
         found, failed = cg(matrix, right, rtol=self.tolerance, maxiter=_MOST_ITERATIONS, M=condition)
         if failed:
             message = (
@@ -183,58 +181,16 @@ class SparsePosterior:
 
     # ------------------------------------------------------------------ uncertainty
     def variance(self) -> Array:
-        """Exact posterior variance (n_time, row, column), by a blockwise smoother over the times.
+        """Exact posterior variance (n_time, row, column): the diagonal of the inverse, from the factor's dense blocks.
 
-        Dense matrices (cell, cell), one for each time: no sampling error.
+        No sampling error; about as much work as the factor once more.
 
         Raises
         ------
         OptionError
-            If they would be too many or too large; take the spread of `members` then.
+            If the factor would be too large; take the spread of `members` with ``method="cg"`` then.
         """
-        prior, n = self.prior, self.prior.n_cell
-        require_dense(n)
-        if 8 * prior.steps * n**2 > _MOST_BYTES:
-            message = (
-                f"{prior.steps} times of {n} cells came, too many for the exact variance; wanted a smaller window, or "
-                "take the spread of `members`"
-            )
-            raise OptionError(message)
-        own, below = prior.blocks()
-        if not self._local:
-            return self._variance_by_columns()
-        added = self.information.tocsr()
-        inverses: list[Array] = []
-        for k, block in enumerate(own):
-            rows = slice(k * n, (k + 1) * n)
-            dense = block.toarray() + added[rows, rows].toarray()
-            if k:
-                dense -= below[k - 1] @ np.ascontiguousarray((below[k - 1] @ inverses[-1]).T)
-            inverses.append(_inverse(dense))
-        covariance = inverses[-1]
-        out = [np.diag(covariance)]
-        for k in range(prior.steps - 2, -1, -1):
-            gain = np.ascontiguousarray((below[k] @ inverses[k]).T)  # D^-1 Q(k, k + 1)
-            covariance = inverses[k] + gain @ covariance @ gain.T
-            out.append(np.diag(covariance))
-        return self._cut(np.stack(out[::-1]))
-
-    @cached_property
-    def _local(self) -> bool:
-        """Whether no observation combines two times."""
-        entries = self.information.tocoo()
-        n = self.prior.n_cell
-        return bool((entries.row // n == entries.col // n).all())
-
-    def _variance_by_columns(self) -> Array:
-        size = self.prior.steps * self.prior.n_cell
-        out = np.empty(size)
-        for start in range(0, size, 256):
-            stop = min(start + 256, size)
-            unit = np.zeros((size, stop - start))
-            unit[np.arange(start, stop), np.arange(stop - start)] = 1
-            out[start:stop] = self.factor.solve(unit)[np.arange(start, stop), np.arange(stop - start)]
-        return self._cut(out)
+        return self._cut(self.factor.inverse_diagonal())
 
     def members(self, values: Any, rng: np.random.Generator | int | None = None, *, members: int = 1) -> Array:
         """Draw from the posterior by conditional simulation: ``x_s + mean(y - (H x_s + e_s))``.
@@ -264,36 +220,21 @@ class SparsePosterior:
         return drawn + np.stack([self._cut(f) for f in found.T])
 
 
-class _Sweep:
-    """``Q^-1`` times a vector: with U x = (x_0, M x_1 - x_0, ...), ``Q = U^T diag(P0^-1, S) U``."""
+def prior_covariance(prior: AdvectionDiffusion, vector: Array) -> Array:
+    """``Q^-1`` times a vector: with U x = (x_0, M x_1 - x_0, ...), ``Q = U^T diag(P0^-1, S) U``.
 
-    def __init__(self, prior: AdvectionDiffusion) -> None:
-        import scipy.sparse.linalg as sla
-
-        self._prior = prior
-        self._first = Factor(prior.first_precision)
-        self._steps: list[Any] = []
-        matrix = None
-        for k in range(1, prior.steps):
-            now = prior.step_of(k)
-            if now is not matrix:  # the same object where nothing varies
-                matrix = now
-                factor = sla.splu(matrix)
-            self._steps.append(factor)
-
-    def covariance(self, vector: Array) -> Array:
-        prior = self._prior
-        v = np.array(vector, dtype=np.float64).reshape(prior.steps, prior.n_cell)
-        for k in range(prior.steps - 1, 0, -1):
-            v[k] = self._steps[k - 1].solve(v[k], trans="T")
-            v[k - 1] += v[k]
-        v[0] = self._first.solve(v[0])
-        for k in range(1, prior.steps):
-            v[k] = self._steps[k - 1].solve(prior.noise_of(k) * v[k] + v[k - 1])
-        return v.ravel()
-
-
-def _inverse(matrix: Array) -> Array:
-    from scipy.linalg import cho_factor, cho_solve
-
-    return np.asarray(cho_solve(cho_factor(matrix, lower=True), np.eye(len(matrix))))
+    Parameters
+    ----------
+    prior : AdvectionDiffusion
+    vector : array (node,) or (node, columns)
+    """
+    steps = prior.step_factors
+    v = np.array(vector, dtype=np.float64).reshape(prior.steps, prior.n_cell, *np.shape(vector)[1:])
+    columns = (slice(None),) + (None,) * (v.ndim - 2)
+    for k in range(prior.steps - 1, 0, -1):
+        v[k] = steps[k - 1].solve(v[k], trans="T")
+        v[k - 1] += v[k]
+    v[0] = prior.first_factor.solve(v[0])
+    for k in range(1, prior.steps):
+        v[k] = steps[k - 1].solve(prior.noise_of(k)[columns] * v[k] + v[k - 1])
+    return v.reshape(np.shape(vector))

@@ -9,6 +9,7 @@ from xatmo.metrics import altimetry
 from xatmo.metrics.calibration import rank_histogram, reliability
 from xatmo.metrics.distributions import PERCENTILES, histogram, percentiles, wasserstein
 from xatmo.metrics.embeddings import earth_movers_distance, frechet_distance, project, rv_coefficient
+from xatmo.metrics.error_bars import error_calibration
 from xatmo.metrics.exceedance import high_pass_exceedance
 from xatmo.metrics.moments import moments
 from xatmo.metrics.multiscale import ms_ssim
@@ -36,6 +37,7 @@ __all__ = [
     "earth_movers_distance",
     "effective_resolution",
     "energy_score",
+    "error_calibration",
     "frechet_distance",
     "high_pass_exceedance",
     "histogram",

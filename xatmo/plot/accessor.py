@@ -9,7 +9,7 @@ import xarray as xr
 
 from xatmo import cf
 from xatmo.errors import OptionError, VariableError
-from xatmo.plot import curves, ensembles, evaluation, exchange, lags, maps, ratios, spectra, waves
+from xatmo.plot import analyses, curves, ensembles, error_bars, evaluation, exchange, lags, maps, ratios, spectra, waves
 from xatmo.plot import places as drawn_places
 from xatmo.plot.animation import Animation, animation
 from xatmo.plot.semivariogram import semivariogram
@@ -158,6 +158,8 @@ class PlotAccessor:
         *,
         error: Hashable | None = None,
         truth: Hashable | None = None,
+        difference: bool = False,
+        columns: int | None = None,
         cmap: Any = None,
         vmin: float | None = None,
         vmax: float | None = None,
@@ -168,9 +170,41 @@ class PlotAccessor:
         """Draw observations, analysis, error bars and truth, given by name. See `xatmo.plot.interpolation`."""
         given = [self._field(n, "interpolation") for n in (obs, analysis)]
         others = [None if n is None else self._field(n, "interpolation") for n in (error, truth)]
-        return maps.interpolation(
-            *given, *others, cmap=cmap, vmin=vmin, vmax=vmax, robust=robust, title=title, coastlines=coastlines
-        )
+        return analyses.interpolation(
+            *given, *others, difference=difference, columns=columns, cmap=cmap, vmin=vmin, vmax=vmax, robust=robust,
+            title=title, coastlines=coastlines,
+        )  # fmt: skip
+
+    def tracks(
+        self,
+        variable: Hashable | None = None,
+        *,
+        ax: Axes | None = None,
+        colour: str = "value",
+        cmap: Any = None,
+        vmin: float | None = None,
+        vmax: float | None = None,
+        robust: bool = False,
+        title: str | None = None,
+        coastlines: bool = True,
+    ) -> Axes:
+        """Draw the observations that this holds, where they were made. See `xatmo.plot.tracks`."""
+        return analyses.tracks(
+            self._field(variable, "tracks"), None, ax, colour=colour, cmap=cmap, vmin=vmin, vmax=vmax, robust=robust,
+            title=title, coastlines=coastlines,
+        )  # fmt: skip
+
+    def section(
+        self,
+        variable: Hashable | None = None,
+        *,
+        truth: xr.DataArray | None = None,
+        obs: xr.DataArray | None = None,
+        ax: Axes | None = None,
+        title: str | None = None,
+    ) -> Axes:
+        """Draw a field with its error bars along the one dimension left. See `xatmo.plot.section`."""
+        return error_bars.section(self._dataset("section"), truth, obs, ax, variable=variable, title=title)
 
     def scores(self, *, columns: int | None = None, title: str | None = None) -> np.ndarray[Any, Any]:
         """Draw the scores that this Dataset holds. See `xatmo.plot.scores`."""
@@ -292,6 +326,7 @@ class PlotAccessor:
         *,
         dim: Hashable = "time",
         reference: str | None = None,
+        own: Sequence[str] = (),
         latitude: tuple[float, float] | None = None,
         longitude: tuple[float, float] | None = None,
         columns: int | None = None,
@@ -305,8 +340,8 @@ class PlotAccessor:
     ) -> Animation:
         """Animate this field, or these fields side by side. See `xatmo.plot.animation`."""
         return animation(
-            self._obj, dim=dim, reference=reference, latitude=latitude, longitude=longitude, columns=columns, cmap=cmap,
-            vmin=vmin, vmax=vmax, robust=robust, title=title, coastlines=coastlines, dpi=dpi,
+            self._obj, dim=dim, reference=reference, own=own, latitude=latitude, longitude=longitude, columns=columns,
+            cmap=cmap, vmin=vmin, vmax=vmax, robust=robust, title=title, coastlines=coastlines, dpi=dpi,
         )  # fmt: skip
 
     def _cross(self, other: XarrayObject | None) -> xr.Dataset:

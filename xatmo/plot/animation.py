@@ -7,7 +7,7 @@ import io
 import os
 import tempfile
 import uuid
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,8 @@ import xarray as xr
 
 from xatmo import cf
 from xatmo.errors import CoordinateError, DimensionError, MissingDependencyError, OptionError
-from xatmo.plot import _fields, maps, style
+from xatmo.grids import Grid
+from xatmo.plot import _fields, _points, maps, style
 from xatmo.typing import XarrayObject
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ def animation(
     *,
     dim: Hashable = "time",
     reference: str | None = None,
+    own: Sequence[str] = (),
+    within: Any = None,
     latitude: tuple[float, float] | None = None,
     longitude: tuple[float, float] | None = None,
     columns: int | None = None,
@@ -48,19 +51,24 @@ def animation(
     coastlines: bool = True,
     dpi: float = 100,
 ) -> Animation:
-    """Animate fields side by side along a dimension, such as truth, coarse and super-resolved fields in time.
+    """Animate fields side by side along a dimension, such as truth, observations and maps of the sea in time.
 
     Parameters
     ----------
     fields : mapping, Dataset or DataArray
         Title of each panel to its field, lazy or not, in the same units; grids may differ. A Dataset gives its
         variables. Fields without ``dim`` stand still. Those that have it are matched by their labels: the frames are
-        the labels that all of them have.
+        the labels that all of them have. Observations along a track, with time, latitude and longitude, are drawn as
+        points, those of each frame.
     dim : str
         The dimension to animate.
     reference : str, optional
         The panel whose values decide the colour range of all. By default the one called truth, target or reference, or
         else the first. The range is found from at most 24 frames of it, which are computed here.
+    own : sequence of str
+        Panels with a colour range of their own, such as error bars; from zero on where nothing is below.
+    within : timedelta or str, optional
+        How far in time observations along a track may be from a frame; half a step unless given.
     latitude, longitude : (float, float), optional
         Region in degrees: south and north; west and east, across the date line or 0 degrees as well.
     columns, cmap, vmin, vmax, robust, coastlines
@@ -78,7 +86,7 @@ def animation(
     Raises
     ------
     OptionError
-        If there are no fields, or ``reference`` is none of them.
+        If there are no fields, ``reference`` or ``own`` is none of them, or ``within`` is no positive time.
     DimensionError
         If no field has ``dim``, or one has a further dimension.
     CoordinateError
@@ -95,12 +103,17 @@ def animation(
     (3, ['truth', 'still'])
     >>> moving.close()
     """
-    panels = _panels(fields)
+    given = _panels(fields)
+    scattered = {n: da for n, da in given.items() if _points.is_track(da)}
+    panels = {n: da for n, da in given.items() if n not in scattered}
     names = list(panels)
     if reference is None:
-        reference = next((n for n in names if n.lower() in _TRUTHS), names[0])
+        reference = next((n for n in names if n.lower() in _TRUTHS), names[0] if names else "")
     if reference not in panels:
         message = f"reference={reference!r} is none of the fields; wanted one of {names}"
+        raise OptionError(message)
+    if isinstance(own, str) or not set(own) <= set(panels):
+        message = f"own={own!r} came; wanted a sequence of some of {names}"
         raise OptionError(message)
     moving = {n: da for n, da in panels.items() if dim in da.dims}
     if not moving:
@@ -121,14 +134,20 @@ def animation(
         n: _region(da.sel({dim: labels}) if n in moving and labels is not None else da, latitude, longitude)
         for n, da in panels.items()
     }
-    scale = _scale(chosen[reference], dim, cmap=cmap, vmin=vmin, vmax=vmax, robust=robust)
+    shared = _scale(chosen[reference], dim, cmap=cmap, vmin=vmin, vmax=vmax, robust=robust)
+    scales = {n: _own_scale(chosen[n], dim, robust) if n in own else shared for n in chosen}
     count = (
         moving[reference if reference in moving else next(iter(moving))].sizes[dim] if labels is None else len(labels)
     )
     text = style.name_of(panels[reference]) if title is None else title
+    half = _points.half_width(
+        within, np.asarray(labels) if getattr(labels, "dtype", np.dtype("i")).kind == "M" else None
+    )
     return Animation(
-        chosen, dim, count, scale, reference=reference, columns=columns or min(3, len(chosen)), title=text,
-        region=(longitude, latitude), coastlines=coastlines, dpi=dpi,
+        {n: chosen.get(n, da) for n, da in given.items()}, dim, count, {n: scales.get(n, shared) for n in given},
+        points={n: (_points.points_of(da, f"animation, panel {n!r}"), half) for n, da in scattered.items()},
+        reference=reference, columns=columns or min(3, len(given)), title=text, region=(longitude, latitude),
+        coastlines=coastlines, dpi=dpi,
     )  # fmt: skip
 
 
@@ -143,8 +162,9 @@ class Animation:
         fields: Mapping[str, xr.DataArray],
         dim: Hashable,
         count: int,
-        scale: Mapping[str, Any],
+        scales: Mapping[str, Mapping[str, Any]],
         *,
+        points: Mapping[str, tuple[_points.Points, Any]],
         reference: str,
         columns: int,
         title: str,
@@ -152,7 +172,8 @@ class Animation:
         coastlines: bool,
         dpi: float,
     ) -> None:
-        self._fields, self._dim, self._count, self._scale = dict(fields), dim, count, dict(scale)
+        self._fields, self._dim, self._count = dict(fields), dim, count
+        self._scales, self._points = {n: dict(s) for n, s in scales.items()}, dict(points)
         self._reference, self._columns, self._title = reference, columns, title
         self._region, self._coastlines, self._dpi = region, coastlines, dpi
         self._figure: Figure | None = None
@@ -185,7 +206,9 @@ class Animation:
         if self._figure is None:
             self._begin(index)
         for name, mesh in self._meshes.items():
-            if self._dim in self._fields[name].dims:
+            if name in self._points:
+                self._move(name, mesh, index)
+            elif self._dim in self._fields[name].dims:
                 plane = self._plane(name, index)
                 mesh.set_array(np.ma.masked_invalid(plane.values[:, : mesh.get_array().shape[1]]))
         label = self._label(index)
@@ -289,22 +312,59 @@ class Animation:
         da = self._fields[name]
         return _fields.plane(da.isel({self._dim: index}) if self._dim in da.dims else da, f"animation, panel {name!r}")
 
+    def _move(self, name: str, drawn: Any, index: int) -> None:
+        """Show the observations of one frame."""
+        points, half = self._points[name]
+        some = points.near(self._time(index), half)
+        grid = Grid.of(self._plane(self._reference, index))
+        drawn.set_offsets(np.column_stack([_fields.near(some.longitude, grid), some.latitude]))
+        drawn.set_array(some.value)
+
+    def _time(self, index: int) -> Any:
+        """Time of a frame, or None."""
+        da = next(f for n, f in self._fields.items() if n not in self._points and self._dim in f.dims)
+        return da[self._dim].values[index] if self._dim in da.coords and da[self._dim].dtype.kind == "M" else None
+
     def _begin(self, index: int) -> None:
-        planes = {name: self._plane(name, index) for name in self._fields}
-        axes = _fields.panels(planes[self._reference], len(planes), self._columns)
-        for ax, (name, plane) in zip(axes, planes.items(), strict=True):
-            self._meshes[name] = _fields.draw(ax, plane, self._scale, coastlines=self._coastlines)
+        planes = {name: self._plane(name, index) for name in self._fields if name not in self._points}
+        first = planes[self._reference]
+        axes = _fields.panels(first, len(self._fields), self._columns)
+        alike = []
+        for ax, name in zip(axes, self._fields, strict=True):
+            scale = self._scales[name]
+            if name in self._points:
+                self._meshes[name] = self._begin_points(ax, name, first)
+            else:
+                self._meshes[name] = _fields.draw(ax, planes[name], scale, coastlines=self._coastlines)
             ax.set_title(name, fontsize=style.TITLE)
+            if scale is self._scales[self._reference] or scale == self._scales[self._reference]:
+                alike.append(ax)
+            else:
+                _fields.colorbar(self._meshes[name], [ax], scale, planes[name])
         _same_limits(list(axes), *self._region)
-        _fields.colorbar(self._meshes[self._reference], list(axes), self._scale, planes[self._reference])
+        # Beside panels with bars of their own, a bar for each is easier to read than one far away.
+        for part in [alike] if len(alike) == len(axes) else [[ax] for ax in alike]:
+            _fields.colorbar(self._meshes[self._reference], part, self._scales[self._reference], first)
         self._figure = axes[0].figure
         width, height = self._figure.get_size_inches()
         self._figure.set_size_inches(width, height + 0.55)  # room for two lines above
         self._figure.set_dpi(self._dpi)
         self._heading = self._figure.suptitle(f"{self._title}\n " if self._title else " ", fontsize=style.TITLE + 1)
 
+    def _begin_points(self, ax: Any, name: str, first: xr.DataArray) -> Any:
+        """Draw an empty frame with the observations of all times: each frame chooses its own."""
+        grid = Grid.of(first)
+        _fields.frame(ax, grid)
+        ax.set_facecolor(style.MISSING)
+        if self._coastlines:
+            _fields.coasts(ax)
+        points, half = self._points[name]
+        some = max((points.near(self._time(i), half).value.size for i in range(self._count)), default=1)
+        return _points.scatter(ax, points, grid, self._scales[name], s=_points.size_of(some))
+
     def _label(self, index: int) -> str:
-        for da in (self._fields[self._reference], *self._fields.values()):
+        moving = [da for n, da in self._fields.items() if n not in self._points]
+        for da in (self._fields[self._reference], *moving):
             if self._dim in da.dims:
                 if self._dim in da.coords:
                     return maps.label(self._dim, da[self._dim][index])
@@ -448,6 +508,14 @@ def _same_limits(axes: list[Any], longitude: tuple[float, float] | None, latitud
             ax.set_ylim(min(latitude), max(latitude))
         if longitude is not None or latitude is not None:
             ax.set_aspect(first.get_aspect())
+
+
+def _own_scale(da: xr.DataArray, dim: Hashable, robust: bool) -> dict[str, Any]:
+    """Colours of a panel beside the others: of a standard deviation from zero on."""
+    scale = _scale(da, dim, cmap=None, vmin=None, vmax=None, robust=robust)
+    if scale["vmin"] < 0:
+        return scale
+    return _scale(da, dim, cmap="magma", vmin=0.0, vmax=None, robust=robust) | {"extend": "max"}
 
 
 def _scale(da: xr.DataArray, dim: Hashable, **options: Any) -> dict[str, Any]:

@@ -11,7 +11,6 @@ import xarray as xr
 
 from xatmo import cf
 from xatmo.errors import OptionError
-from xatmo.grids import Grid
 from xatmo.plot import _fields, style
 
 if TYPE_CHECKING:
@@ -66,7 +65,8 @@ def map(
 
     Examples
     --------
-    >>> grid = Grid.regular(19, 36)
+    >>> import xatmo
+    >>> grid = xatmo.Grid.regular(19, 36)
     >>> attrs = {"long_name": "temperature", "units": "K"}
     >>> da = xr.DataArray(np.zeros(grid.shape), grid.coords(), dims=("latitude", "longitude"), attrs=attrs)
     >>> map(da).get_title()
@@ -77,7 +77,7 @@ def map(
     if ax is None:
         _, ax = plt.subplots(figsize=_fields.figure_size(field, 1), layout="constrained")
     mesh = _fields.draw(ax, field, scale, coastlines=coastlines)
-    ax.set_title(_title(da) if title is None else title, fontsize=style.TITLE)
+    ax.set_title(title_of(da) if title is None else title, fontsize=style.TITLE)
     if colorbar:
         _fields.colorbar(mesh, [ax], scale, field)
     return ax
@@ -150,98 +150,9 @@ def maps(
     return axes
 
 
-def interpolation(
-    obs: xr.DataArray,
-    analysis: xr.DataArray,
-    error: xr.DataArray | None = None,
-    truth: xr.DataArray | None = None,
-    *,
-    cmap: Any = None,
-    vmin: float | None = None,
-    vmax: float | None = None,
-    robust: bool = False,
-    title: str | None = None,
-    coastlines: bool = True,
-) -> np.ndarray[Any, Any]:
-    """Draw sparse observations, the analysis, its error bars, and the truth where it is known.
-
-    Parameters
-    ----------
-    obs : DataArray
-        Gridded with missing values, where there is no observation; or along a track, with latitude and longitude as
-        coordinates.
-    analysis, error, truth : DataArray
-        Fields. Observations, analysis and truth share one colour range; the error (standard deviation) has its own.
-    cmap, vmin, vmax, robust, coastlines
-        As in `map`, for the shared range.
-    title : str, optional
-        Of the figure.
-
-    Returns
-    -------
-    array of Axes
-        As many as were given, in the order of the arguments.
-
-    Raises
-    ------
-    DimensionError, CoordinateError, GridError
-        As in `map`.
-    """
-    plane = _fields.plane(analysis, "interpolation, analysis")
-    points = _points(obs)
-    shared = [points[2], plane, *([] if truth is None else [_fields.plane(truth, "interpolation, truth")])]
-    shared = [s if s.attrs.get("long_name") else s.assign_attrs(analysis.attrs) for s in shared]
-    scale = style.colour_range(shared, cmap=cmap, vmin=vmin, vmax=vmax, robust=robust)
-    axes = _fields.panels(plane, 2 + (error is not None) + (truth is not None), None)
-    grid = Grid.of(plane)
-    remaining = iter(axes)
-    ax = next(remaining)
-    _fields.frame(ax, grid)
-    ax.set_facecolor(style.MISSING)
-    lat, lon, values = points
-    area = np.clip(6e4 / max(values.size, 1) / 20, 3, 30)
-    order = {k: scale[k] for k in ("cmap", "vmin", "vmax")}
-    ax.scatter(_fields.near(lon.values, grid), lat.values, c=values.values, s=area, linewidths=0, **order)
-    ax.set_title(f"observations ({values.size:,})", fontsize=style.TITLE)
-    mesh = _fields.draw(next(remaining), plane, scale, coastlines=coastlines)
-    axes[1].set_title("analysis", fontsize=style.TITLE)
-    _fields.colorbar(mesh, [ax], scale, plane)
-    _fields.colorbar(mesh, [axes[1]], scale, plane)
-    if error is not None:
-        at, spread = next(remaining), _fields.plane(error, "interpolation, error")
-        if not spread.attrs.get("units"):
-            spread = spread.assign_attrs(units=plane.attrs.get("units", ""))
-        own = style.colour_range([spread], cmap="magma", vmin=0.0, vmax=None, robust=robust)
-        at.set_title("error of the analysis", fontsize=style.TITLE)
-        _fields.colorbar(
-            _fields.draw(at, spread, own, coastlines=coastlines), [at], own, spread, label="standard deviation"
-        )
-    if truth is not None:
-        at = next(remaining)
-        _fields.colorbar(_fields.draw(at, shared[-1], scale, coastlines=coastlines), [at], scale, plane)
-        at.set_title("truth", fontsize=style.TITLE)
-    if title is not None:
-        ax.figure.suptitle(title, fontsize=style.TITLE + 1)
-    return axes
-
-
 # ---------------------------------------------------------------------- pieces
-def _points(obs: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray]:
-    """Latitude, longitude and value of every observation."""
-    if obs.squeeze().ndim == 1 and {"lat", "latitude"} & set(obs.coords):
-        lat = obs["latitude" if "latitude" in obs.coords else "lat"]
-        lon = obs["longitude" if "longitude" in obs.coords else "lon"]
-        flat = obs.squeeze()
-    else:
-        field = _fields.plane(obs, "interpolation, observations")
-        axes = cf.horizontal(field)
-        flat = field.rename(None).stack(_point=axes.dims, create_index=False)
-        lat, lon = flat[axes.lat], flat[axes.lon]
-    seen = np.isfinite(np.asarray(flat.values, dtype=float))
-    return lat[seen], lon[seen], flat[seen]
-
-
-def _title(da: xr.DataArray) -> str:
+def title_of(da: xr.DataArray) -> str:
+    """Write the name of a field and the labels of its dimensions of size 1."""
     axes = cf.horizontal(da, rings=True)
     parts = []
     for name, coord in da.coords.items():

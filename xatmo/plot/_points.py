@@ -82,15 +82,15 @@ def points_of(obs: xr.DataArray, what: str) -> Points:
             message = f"{what}: the track has coordinates {sorted(map(str, flat.coords))}; wanted latitude, longitude"
             raise CoordinateError(message)
         times = [n for n in flat.coords if flat[n].dtype.kind == "M" and flat[n].dims == flat.dims]
-        place = [np.asarray(flat[n].values, np.float64) for n in (lat, lon)]
+        north, east = (np.asarray(flat[n].values, np.float64) for n in (lat, lon))
         time = np.asarray(flat[times[0]].values) if times else None
     else:
         field = _fields.plane(obs, what)
         axes = cf.horizontal(field)
         flat = field.rename(None).stack(_point=axes.dims, create_index=False)
-        place = [np.asarray(flat[n].values, np.float64) for n in (axes.lat, axes.lon)]
+        north, east = (np.asarray(flat[n].values, np.float64) for n in (axes.lat, axes.lon))
         time = None
-    found = Points(*place, np.asarray(flat.values, np.float64), time, dict(obs.attrs))
+    found = Points(north, east, np.asarray(flat.values, np.float64), time, dict(obs.attrs))
     return found.chosen(np.isfinite(found.value))
 
 
@@ -103,7 +103,7 @@ def _along(da: xr.DataArray, kind: str) -> Any:
     return names[0] if names and line[names[0]].dims == line.dims and line.ndim == 1 else None
 
 
-def half_width(within: Any, times: Any = None) -> np.timedelta64:
+def half_width(within: Any, times: Any = None) -> Any:
     """Give half of a step of time: what is given, of the steps of some times, or half a day.
 
     Raises

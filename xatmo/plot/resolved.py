@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter
 
 from xatmo.errors import OptionError, VariableError
 from xatmo.metrics import altimetry
@@ -333,7 +333,7 @@ def leaderboard(table: pd.DataFrame, *, title: str | None = None) -> np.ndarray[
         ax.set_title(style.with_units(name, units.get(column)) if units.get(column) else name, fontsize=style.TITLE)
         ax.set_xlabel("more is better" if column == "mu" else "less is better", fontsize=style.TICK, color="0.35")
         ax.tick_params(labelsize=style.TICK, left=False)
-        ax.xaxis.set_major_locator(plt.MaxNLocator(3))
+        ax.xaxis.set_major_locator(MaxNLocator(3))
         ax.spines[["top", "right", "left"]].set_visible(False)
     axes[0].set_yticks(range(n), [str(name) for name in table.index])
     if title is None:

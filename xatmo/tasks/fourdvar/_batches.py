@@ -223,7 +223,7 @@ class WindowBatches:
                 obs, mask, domain, place, random, self.drawing.held_back
             )
         elif self.training and self.drawing.redraw:
-            chosen = np.flatnonzero(random.random(len(obs)) < self.drawing.redraw)
+            chosen = np.flatnonzero(random.random(len(obs)) < self.drawing.redraw).tolist()
             self._redrawing.into(obs, mask, background, target, domain, place, chosen, random)
         obs = np.where(mask, obs, np.float32(0))
         water = np.broadcast_to(domain, (len(obs), 1, *shape[2:]))

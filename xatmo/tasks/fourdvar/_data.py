@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import xarray as xr
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from xatmo import _labels, cf
 from xatmo._stretches import Run, runs
 from xatmo.assimilation import observations
+from xatmo.assimilation.tracks import bin_track, is_track
 from xatmo.errors import CoordinateError, DimensionError, GridError, OptionError, VariableError
 from xatmo.grids import Grid
 from xatmo.typing import XarrayObject
@@ -169,10 +170,10 @@ def gather(
         if field.dtype.kind not in "fiu":
             message = f"{what}: {field.name!r} has dtype {field.dtype}; wanted real numbers"
             raise VariableError(message)
-    gridded = [f for f in (*wanted, *seen) if not observations.is_track(f)]
+    gridded = [f for f in (*wanted, *seen) if not is_track(f)]
     # On a grid of its own, a dimension of tracks in the Dataset does not come in between.
     grid = ds if not gridded else xr.Dataset(coords=gridded[0].coords)
-    seen, wanted = ([observations.bin_track(f, grid) if observations.is_track(f) else f for f in g]
+    seen, wanted = ([bin_track(f, grid) if is_track(f) else f for f in g]
                     for g in (seen, wanted))  # fmt: skip
     template = max((*wanted, *seen), key=lambda f: f.ndim)
     axes = cf.horizontal(template)
@@ -195,8 +196,8 @@ def gather(
     aligned = [on_grid(f, "obs") for f in seen]
     for field in aligned:
         if lacking := [d for d in core if d not in field.dims]:
-            message = f"{what}: the observations {field.name!r} have dimensions {field.dims}, without {lacking[0]!r}"
-            raise DimensionError(f"{message}; wanted {core}")
+            message = f"{what}: the observations {field.name!r} have dimensions {field.dims}; {lacking[0]!r} is missing"
+            raise DimensionError(message)
     aligned = [f.where(_truth(m)) for f, m in zip(aligned, masks, strict=True)] if masks else aligned
     water = None if domain is None else _truth(on_grid(domain, "domain"))
     if water is not None and (over := [d for d in water.dims if d not in axes.dims]):
@@ -228,10 +229,11 @@ def listed(given: Several, role: str) -> list[Given]:
         return list(given.data_vars.values())
     if isinstance(given, list | tuple):
         return list(given)
-    if isinstance(given, xr.DataArray | str) or isinstance(given, Hashable):
-        return [given]
-    message = f"{role} is {type(given).__name__}; wanted a name, a DataArray, or a list of them"
-    raise OptionError(message)
+    one: Any = given
+    if not isinstance(one, xr.DataArray) and not isinstance(one, Hashable):
+        message = f"{role} is {type(one).__name__}; wanted a name, a DataArray, or a list of them"
+        raise OptionError(message)
+    return [one]
 
 
 def named(fields: Sequence[xr.DataArray], usual: str) -> list[xr.DataArray]:
@@ -309,7 +311,7 @@ def with_water(fields: Fields) -> tuple[Fields, bool]:
     there = [f.notnull().mean([d for d in f.dims if d not in fields.axes.dims]).compute() for f in fields.target]
     share = there[0]
     for other in there[1:]:
-        share = np.minimum(share, other)
+        share = share.where(share < other, other)
     ever = share > 0
     if fields.domain is not None:
         ever = ever & fields.domain.compute()

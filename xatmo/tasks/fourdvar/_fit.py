@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ import xarray as xr
 
 from xatmo import _labels
 from xatmo._stretches import usual_step
-from xatmo.errors import DimensionError, OptionError, VariableError
+from xatmo.errors import OptionError, VariableError
 from xatmo.tasks.fourdvar import _data, _network, _settings
 from xatmo.tasks.fourdvar._batches import Drawing, WindowBatches
 from xatmo.tasks.fourdvar._data import Fields, Given, Several
@@ -151,9 +151,7 @@ def train(
     common: dict[str, Any] = {
         "batch_size": whole("batch_size", options.batch_size), "seed": seed, "drawing": drawing,
     }  # fmt: skip
-    source = WindowBatches(
-        fields, channels, statistics, size, _made(config, guess, channels, fields, drawing), **common
-    )
+    source = WindowBatches(fields, channels, statistics, size, _made(guess, channels, fields, drawing), **common)
     held_out = None
     given = data.held_out()
     if given is not None:
@@ -162,7 +160,7 @@ def train(
         across = {d: min(n, other.sizes[o]) for (d, n), o in zip(size.items(), other.core, strict=True)}
         fitting = dict(zip(other.core, across.values(), strict=True))
         held_out = WindowBatches(
-            other, channels, statistics, fitting, _made(config, guess, channels, other, drawing), **common,
+            other, channels, statistics, fitting, _made(guess, channels, other, drawing), **common,
             training=False,
         )  # fmt: skip
     with torch.random.fork_rng(devices=[]):
@@ -280,9 +278,9 @@ def _guesses(
         return ()
     from xatmo.tasks.fourdvar._background import Background
 
-    if initial is not None and (kept := initial.config.get("background", {}).get("of_outputs")):
-        if all(b is None or b["kind"] == kind for b in kept):
-            return tuple(None if b is None else Background(b["kind"], b["settings"]) for b in kept)
+    kept = [] if initial is None else initial.config.get("background", {}).get("of_outputs", [])
+    if kept and all(b is None or b["kind"] == kind for b in kept):
+        return tuple(None if b is None else Background(b["kind"], b["settings"]) for b in kept)
     found: list[Background | None] = []
     for k, seen in enumerate(channels.merged(fields)):
         if seen is None:
@@ -298,8 +296,7 @@ def _guesses(
 
 
 def _made(
-    config: Mapping[str, Any], guess: tuple[Background | None, ...], channels: Channels, fields: Fields,
-    drawing: Drawing,
+    guess: tuple[Background | None, ...], channels: Channels, fields: Fields, drawing: Drawing
 ) -> Made:  # fmt: skip
     """Make the backgrounds of a record, and keep them where they are small."""
     if fields.background:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -11,8 +11,9 @@ import numpy as np
 import xarray as xr
 
 from xatmo import _labels, cf, units
-from xatmo._stretches import Run, in_words, usual_step
+from xatmo._stretches import in_words, usual_step
 from xatmo.assimilation import observations
+from xatmo.assimilation.tracks import is_track
 from xatmo.errors import CoordinateError, OptionError
 from xatmo.tasks.fourdvar import _data
 from xatmo.tasks.fourdvar._data import Fields, Given, Several
@@ -166,12 +167,13 @@ def solved(
         field = pieces[0] if len(pieces) == 1 else xr.concat(
             pieces, fields.time_dim, coords="minimal", compat="override", join="override"
         )  # fmt: skip
-        guess = backgrounds[channel.name]
-        water = guess.notnull().all(fields.time_dim) if guess.dtype.kind == "f" else None
-        water = water if fields.domain is None else fields.domain if water is None else water & fields.domain
         field = field.transpose(*fields.dims)
-        bare = field if water is None else field.where(xr.DataArray(water.variable))
-        out[channel.name] = bare.astype(field.dtype)
+        water = fields.domain
+        if fields.background:  # what is missing there is land, as the network takes it
+            there = backgrounds[channel.name].notnull()
+            there = there.all([fields.time_dim]) if fields.time_dim in there.dims else there
+            water = there if water is None else water & there
+        out[channel.name] = field if water is None else field.where(xr.DataArray(water.variable)).astype(field.dtype)
     return out
 
 
@@ -262,7 +264,7 @@ def _filled_up(part: xr.Dataset, fields: Fields, frames: int) -> tuple[xr.Datase
     before = lacking // 2
     n = part.sizes[dim]
     at = np.clip(np.arange(frames) - before, 0, n - 1)
-    there = xr.DataArray((np.arange(frames) >= before) & (np.arange(frames) < before + n), dims=dim)
+    there = xr.DataArray((np.arange(frames) >= before) & (np.arange(frames) < before + n), dims=(dim,))
     longer = part.drop_vars([c for c in part.coords if dim in part[c].dims]).isel({dim: at})
     made = {}
     for name, field in longer.data_vars.items():
@@ -308,12 +310,8 @@ def _labelled(
         name = observed.name if single else name
     field = field.assign_coords({c: v for c, v in fields.template.coords.items() if set(v.dims) <= set(field.dims)})
     like = fields.template
-    if isinstance(obs, Sequence) and not isinstance(obs, str | xr.DataArray):
-        first = obs[0]
-    else:
-        first = obs
-    came = None if isinstance(first, xr.Dataset) else observations.pick(ds, first, "obs")
-    if came is not None and not observations.is_track(came):
+    came = observations.pick(ds, _data.listed(obs, "obs")[0], "obs")
+    if not is_track(came):
         like = came
         if fields.cyclic and came.sizes.get(fields.axes.lon_dim) == like.sizes[fields.axes.lon_dim]:
             field = _labels.restore_cyclic(field, came, fields.axes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -143,15 +143,15 @@ def _in_units(field: xr.DataArray, channel: Channel) -> xr.DataArray:
 
 
 def normalizer(fields: Fields, channels: Channels) -> Normalizer:
-    """Standard statistics: one pair of numbers for an output and all that is in its units, own ones for predictors.
+    """Fit standard statistics: one pair of numbers for an output and all that is in its units, own ones for predictors.
 
     Those of an output are the target's, within the domain; without a target those of what observes it. This reads the
     data.
     """
     from xatmo.normalize import Normalizer
 
-    mean: dict[str, float] = {}
-    std: dict[str, float] = {}
+    mean: dict[Hashable, float] = {}
+    std: dict[Hashable, float] = {}
     seen = channels.merged(fields)
     for k, channel in enumerate(channels.outputs):
         field = fields.target[k] if fields.target else seen[k]
@@ -167,7 +167,7 @@ def normalizer(fields: Fields, channels: Channels) -> Normalizer:
         mean[name], std[name] = 0.0, 1.0
     for channel, field in zip(channels.predictors, fields.predictors, strict=True):
         mean[channel.name], std[channel.name] = _moments(field, fields.domain)
-    kept = {c.name: c.units for c in (*channels.inputs, *channels.outputs) if c.units is not None}
+    kept: dict[Hashable, str] = {c.name: c.units for c in (*channels.inputs, *channels.outputs) if c.units is not None}
     return Normalizer.from_statistics(mean=mean, std=std, units=kept)
 
 
@@ -198,11 +198,11 @@ class Scaling:
         return np.asarray(backward(block, *self._numbers[str(name)]))
 
     def mean(self, name: object) -> float:
-        """What is 0 in normalized units."""
+        """Tell what is 0 in normalized units."""
         return self._numbers[str(name)][0]
 
     def std(self, name: object) -> float:
-        """What is 1 in normalized units, without the mean."""
+        """Tell what is 1 in normalized units, without the mean."""
         return self._numbers[str(name)][1]
 
 

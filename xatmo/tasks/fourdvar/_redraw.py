@@ -75,7 +75,7 @@ class Masks:
         before = [slice(int(p[0]), int(p[-1]) + 1) for p in rest]
         breaks = np.flatnonzero(np.diff(columns) != 1) + 1
         parts = [source.read((*before, slice(int(c[0]), int(c[-1]) + 1))) for c in np.split(columns, breaks)]
-        return np.isfinite(np.concatenate(parts, axis=-1))
+        return np.asarray(np.isfinite(np.concatenate(parts, axis=-1)), dtype=bool)
 
 
 class Redraw:
@@ -185,7 +185,7 @@ class Redraw:
             if background is None or not own:
                 continue
             values = self.scaling.denormalize_array(channel.name, obs[own].astype(np.float64))
-            made = background.of_window(values, mask[own], *nodes)
+            made = background.of_window(values, mask[own], *(np.asarray(n, dtype=np.float64) for n in nodes))
             out[k] = self.scaling.normalize_array(channel.name, made)
         return out
 

@@ -109,7 +109,7 @@ def optimizer(config: Mapping[str, Any], devices: int) -> Any:
     )  # fmt: skip
 
 
-def objective(config: Mapping[str, Any], made: Any, *, mode: str, devices: int = 1, seed: int = 0) -> Any:
+def objective(config: Mapping[str, Any], made: Any, *, mode: Any, devices: int = 1, seed: int = 0) -> Any:
     """Make the objective that trains a network."""
     from xatmo.train import FourDVar
 

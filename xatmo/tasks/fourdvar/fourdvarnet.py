@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from xatmo.errors import OptionError
 from xatmo.tasks.base import Task
-from xatmo.tasks.fourdvar import _fit, _network, _settings
+from xatmo.tasks.fourdvar import _fit, _settings
 from xatmo.tasks.fourdvar._data import Given, Several
 from xatmo.typing import XarrayObject
 
@@ -86,8 +86,9 @@ class FourDVarNet(Task):
         Parameters
         ----------
         module : torch.nn.Module
-            ``(batch, n_inputs, time, lat, lon) -> (batch, n_outputs, time, lat, lon)``, rows north to south, normalized:
-            observed values (0 where there are none), their masks, backgrounds, domain, predictors. Without NaN.
+            ``(batch, n_inputs, time, lat, lon) -> (batch, n_outputs, time, lat, lon)``, rows north to south,
+            normalized: observed values (0 where there are none), their masks, backgrounds, domain, predictors; without
+            NaN.
         **settings
             Those of `FourDVarNet` that concern training and data: ``background``, ``time_window``, ``loss``,
             ``objective``, ``redraw``, ``learning_rate`` ... Of ``network_settings`` only ``n_outputs`` and ``observed``

@@ -147,14 +147,33 @@ def apply(
     members: Annotated[int | None, typer.Option(help="draw so many, from a network that draws")] = None,
     seed: Annotated[int, typer.Option(help="of the draws")] = 0,
     nan: Annotated[str, typer.Option(help="missing values: raise, or mask them in the output")] = "raise",
+    obs: Annotated[
+        str | None, typer.Option(help="FourDVarNet: observed variables, joined by commas; as in training unless given")
+    ] = None,
+    mask: Annotated[str | None, typer.Option(help="FourDVarNet: variable, 0 where not to use observations")] = None,
+    domain: Annotated[str | None, typer.Option(help="FourDVarNet: variable, 1 on water and 0 on land")] = None,
+    background: Annotated[str | None, typer.Option(help="FourDVarNet: variable that is the first guess")] = None,
+    lag: Annotated[str | None, typer.Option(help="FourDVarNet: variable, true time minus that of the map")] = None,
+    period: Annotated[str | None, typer.Option(help="FourDVarNet: map these days, FIRST,LAST")] = None,
+    uncertainty: Annotated[bool, typer.Option("--uncertainty", help="FourDVarNet: the standard error too")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
     overwrite: Overwrite = False,
 ) -> None:
-    """Apply a saved task to fields of any size, piece by piece."""
-    from xatmo.cli import files
+    """Apply a saved task to fields of any size, or map observations with one, piece by piece."""
+    from xatmo.cli import applying, files
     from xatmo.tasks import as_model
 
     loaded = as_model(model)
+    roles = {"obs": obs, "mask": mask, "domain": domain, "background": background, "lag": lag, "period": period}
+    if applying.maps(loaded):
+        if variable is not None:
+            roles["obs"] = variable
+        asked = applying.Wanted(input, output, **roles, uncertainty=uncertainty, members=members, seed=seed,
+                                batch_size=batch_size, device=device, overwrite=overwrite)  # fmt: skip
+        applying.interpolate(loaded, asked, note=typer.echo)
+        typer.echo(f"wrote {output}")
+        return
+    applying.refuse({**roles, "uncertainty": uncertainty or None})
     wanted = [channel.name for channel in loaded.inputs]
     ds = files.open_fields(input)
     if variable is not None:

@@ -16,7 +16,7 @@ import yaml
 
 import xatmo
 from xatmo.catalog import open_catalog
-from xatmo.cli import files
+from xatmo.cli import files, mapping
 from xatmo.errors import ConfigError, OptionError, VariableError
 
 # Keywords of `fit` that take fields: in a configuration they are files, under `data`.
@@ -75,7 +75,7 @@ class Training:
     @property
     def input(self) -> str:
         """The input, in words."""
-        return str(self.data["input"])
+        return mapping.described(self.data)
 
 
 def tasks() -> dict[str, Any]:
@@ -114,14 +114,16 @@ def template(task: str) -> str:
         "",
         "data:",
     ]
+    maps = _maps(fit)
     for key in _data_keys(fit):
-        lines += _entry(key, None, _DATA[key], required=key == "input")
+        about = mapping.DATA[key] if maps else _DATA[key]
+        lines += _entry(key, "both" if key == "scenario" else None, about, required=key == "input" and not maps)
     lines += ["", f"task:  # settings of {name}"]
     for key, (default, about) in _settings(cls).items():
         lines += _entry(key, default, about, required=default is inspect.Parameter.empty)
     lines += ["", "training:"]
     for key, (default, about) in fit.items():
-        if key not in _FIELDS:
+        if key not in _data_keys(fit):
             lines += _entry(key, default, about, required=default is inspect.Parameter.empty)
     lines += ["", "# Folder in which the trained task is saved.", f"output: models/{name.lower()}", ""]
     return "\n".join(lines)
@@ -149,7 +151,8 @@ def read(task: str, path: Path) -> Training:
     fit, settings = _settings(cls.fit), _settings(cls)
     _check_names(content, ("data", "task", "training", "output"), str(path))
     sections: dict[str, dict[str, Any]] = {}
-    known = {"data": _data_keys(fit), "task": list(settings), "training": [k for k in fit if k not in _FIELDS]}
+    fields = _data_keys(fit)
+    known = {"data": fields, "task": list(settings), "training": [k for k in fit if k not in fields]}
     for section, names in known.items():
         given = content.get(section)
         if given is not None and not isinstance(given, dict):
@@ -157,7 +160,10 @@ def read(task: str, path: Path) -> Training:
             raise ConfigError(message)
         sections[section] = given or {}
         _check_names(sections[section], names, f"{path}: {section}")
-    needed = [("data", "input")] + [("task", k) for k, (v, _) in settings.items() if v is inspect.Parameter.empty]
+    if _maps(fit):
+        mapping.check(sections["data"], str(path))
+    needed = [] if _maps(fit) else [("data", "input")]
+    needed += [("task", k) for k, (v, _) in settings.items() if v is inspect.Parameter.empty]
     for section, key in needed:
         if sections[section].get(key) is None:
             message = f"{path}: {section}.{key} has to be given"
@@ -170,12 +176,18 @@ def train(wanted: Training) -> Any:
     """Open the data, make the task and fit it; an interrupted run in the same ``run_dir`` is continued."""
     _, cls = _find(wanted.task_name)
     task = cls(**wanted.settings)
+    fit = dict(wanted.fit)
+    if fit.get("run_dir") is None:
+        fit["run_dir"] = str(wanted.output.with_name(wanted.output.name + ".run"))
+    if _maps(_settings(cls.fit)):
+        chosen, given = mapping.training_data(wanted.data, _open, _select)
+        return task.fit(chosen, **given, **fit)
     data = dict(wanted.data)
     whole = _open(data.pop("input"), "data.input")
     names = data.pop("variables", None)
     fields = _take(whole, names)
     chosen = _select(fields, data.pop("select", None), "data.select")
-    given: dict[str, Any] = {}
+    given = {}
     for key, value in data.items():
         if value is None:
             continue
@@ -188,9 +200,6 @@ def train(wanted: Training) -> Any:
             given[key] = _open(value, what)
             if key in ("validation", "target"):
                 given[key] = _take(given[key], names)
-    fit = dict(wanted.fit)
-    if fit.get("run_dir") is None:
-        fit["run_dir"] = str(wanted.output.with_name(wanted.output.name + ".run"))
     return task.fit(chosen, **given, **fit)
 
 
@@ -289,7 +298,14 @@ def parameters_section(doc: str) -> dict[str, str]:
     return found
 
 
+def _maps(fit: Mapping[str, Any]) -> bool:
+    """Whether a task maps observations."""
+    return "obs" in fit
+
+
 def _data_keys(fit: Mapping[str, Any]) -> list[str]:
+    if _maps(fit):
+        return [key for key in mapping.DATA if key in fit or key not in (*mapping.ROLES, *_FIELDS)]
     return ["input", "variables", "select", *[key for key in _FIELDS if key in fit]]
 
 

@@ -379,6 +379,10 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 def _network(config: dict[str, Any], module: nn.Module | None, path: Path) -> nn.Module:
     kind = config.get("network", {}).get("kind", "module")
+    if config.get("network", {}).get("own_parts"):
+        from xatmo.nn import assimilation
+
+        return assimilation.build(config["network"], module=module)
     if module is not None:
         return _constrained(module, config)
     builder = BUILDERS.get(kind)

@@ -41,12 +41,15 @@ class Truths:
         In which it takes distances.
     mean : float
     n_features : int
+    number : int
+        Tells truths of several variables apart.
     """
 
     covariance: Gaussian | Matern
     frame: Frame
     mean: float = 0.0
     n_features: int = N_FEATURES
+    number: int = 0
 
     def field(self, like: xr.DataArray, *, seed: int = 0, member: int = 0) -> xr.DataArray:
         """Give one truth on the nodes of a field, lazily where that is lazy; other dimensions are other truths."""
@@ -107,9 +110,7 @@ def conditional_members(
     OptionError
         If the number of members, or of noises, cannot be used.
     """
-    if isinstance(members, bool) or not isinstance(members, int | np.integer) or members < 1:
-        message = f"members={members!r} came; wanted a whole number of at least 1, or None"
-        raise OptionError(message)
+    check_number(members)
     noises = list(noise_std) if isinstance(noise_std, Sequence) else [noise_std] * len(obs)
     if len(noises) != len(obs):
         message = f"{len(noises)} noises came for {len(obs)} sensors; wanted one of each, or one for all"
@@ -122,8 +123,26 @@ def conditional_members(
         ]
         truth = truths.field(analysis, seed=seed, member=member)
         made.append(analysis + (truth - mapping(seen)))
-    out = xr.concat(made, "member", coords="minimal", compat="override", join="override")
-    out = out.assign_coords(member=("member", np.arange(int(members)), {"standard_name": "realization"}))
+    return joined(made, analysis)
+
+
+def check_number(members: object) -> None:
+    """See that a number of members is one.
+
+    Raises
+    ------
+    OptionError
+        If it is not.
+    """
+    if isinstance(members, bool) or not isinstance(members, int | np.integer) or members < 1:
+        message = f"members={members!r} came; wanted a whole number of at least 1, or None"
+        raise OptionError(message)
+
+
+def joined(members: Sequence[xr.DataArray], analysis: xr.DataArray) -> xr.DataArray:
+    """Put members along a first dimension, with the name and attributes of the analysis."""
+    out = xr.concat(members, "member", coords="minimal", compat="override", join="override")
+    out = out.assign_coords(member=("member", np.arange(len(members)), {"standard_name": "realization"}))
     out.attrs = dict(analysis.attrs)
     return out.rename(analysis.name)
 
@@ -184,8 +203,8 @@ class _Drawn:
         for at in np.ndindex(*(ordered.sizes[d] for d in names.extra)):
             sample = tuple(int(block[f"_number_of_{d}"].values[i]) for d, i in zip(names.extra, at, strict=True))
             draw = Features.draw(
-                self.truths.covariance, self.truths.frame, seed=self.seed, member=self.member, sample=sample,
-                n_features=self.truths.n_features,
+                self.truths.covariance, self.truths.frame, seed=self.seed, member=self.member,
+                sample=(self.truths.number, *sample), n_features=self.truths.n_features,
             )  # fmt: skip
             given = ordered.values[at].reshape(shape)
             made = self.one(draw, sample, nodes, given, [b.values[at].reshape(shape) for b in beside])

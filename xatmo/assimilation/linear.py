@@ -72,10 +72,14 @@ def interpolate(
     if seen.size == 0:
         return np.zeros(values.shape)
     narrow = max(float(np.cos(np.radians((nodes[1].min() + nodes[1].max()) / 2))), _NARROWEST)
-    axes = [nodes[0] / time_scale, nodes[1], nodes[2] * narrow]
+    # Counted from the first column, or on one circle, so that the same places have the same numbers in any file.
+    columns = np.round(nodes[2] % 360 if periodic else nodes[2] - nodes[2].min(), 9)
+    axes = [(nodes[0] - nodes[0].min()) / time_scale, nodes[1], columns * narrow]
     at = np.stack([a[i] for a, i in zip(axes, index, strict=True)], axis=-1)
     if periodic:
         at, seen = _around(at, seen, 360 * narrow, float(axes[2].min() + axes[2].max()) / 2)
+    order = np.lexsort(at.T[::-1])  # in any order of rows, the same triangulation
+    at, seen = at[order], seen[order]
     used = [k for k, a in enumerate(axes) if a.size > 1]
     if not used:
         return np.full(values.shape, seen.mean())
@@ -92,7 +96,7 @@ def interpolate(
         made = np.full(len(everywhere), np.nan)
     outside = ~np.isfinite(made)
     if outside.any():
-        made[outside] = seen[cKDTree(at).query(everywhere[outside])[1]]
+        made[outside] = seen[cKDTree(moved).query(everywhere[outside])[1]]
     return cast(Array, made.reshape(values.shape))
 
 

@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from xatmo.errors import OptionError
 from xatmo.nn.assimilation import FourDVarNetwork, Given, Observations, Solution
+from xatmo.nn.assimilation.error import gaussian_error
 from xatmo.nn.assimilation.observations import pooled
 from xatmo.nn.assimilation.operators import NEIGHBOURS, differences, moved
 from xatmo.train.augment import Augmentation, augment
@@ -41,6 +42,12 @@ class FourDVarLoss:
     coarse_factor : int
     variational : float
         The variational cost itself, per observation and per cell: of mode ``"variational"``.
+    likelihood : float
+        Minus the logarithm of the density of the target, per cell, with the coefficients that ``"spde_estimated"``
+        finds: of complete targets.
+    error : float
+        Negative log-likelihood of the standard errors, of a network that gives them. Nothing else learns from it; it is
+        small, so that it does not count where gradients are clipped.
     earlier : float
         What the error of an iterate counts in proportion to that of the next one, from 0, the last one alone, to 1.
 
@@ -61,6 +68,8 @@ class FourDVarLoss:
     coarse: float = 0.0
     coarse_factor: int = 8
     variational: float = 0.0
+    likelihood: float = 0.0
+    error: float = 0.01
     earlier: float = 1.0
 
     def __post_init__(self) -> None:
@@ -81,7 +90,8 @@ class FourDVarLoss:
     @property
     def names(self) -> tuple[str, ...]:
         """Terms that count."""
-        return tuple(n for n in ("value", "gradient", "prior", "coarse", "variational") if getattr(self, n) > 0)
+        known = ("value", "gradient", "prior", "coarse", "variational", "likelihood")
+        return tuple(n for n in known if getattr(self, n) > 0)
 
 
 class FourDVar(Objective):
@@ -163,6 +173,8 @@ class FourDVar(Objective):
                 "zero. Build the network with learn_weights=False"
             )
             raise OptionError(message)
+        if self.terms.likelihood:
+            _require_density(network, mode)
         self.held_back = _share("held_back", held_back)
         self.permute = _share("permute", permute)
         if self.permute and mode != "supervised":
@@ -184,7 +196,13 @@ class FourDVar(Objective):
     @property
     def loss_names(self) -> tuple[str, ...]:
         """Terms that count, where there are several."""
-        return self.terms.names if len(self.terms.names) > 1 else ()
+        names = (*self.terms.names, *(["error"] if self.tells_error else []))
+        return names if len(names) > 1 else ()
+
+    @property
+    def tells_error(self) -> bool:
+        """Whether standard errors are learned."""
+        return getattr(self.network, "error", None) is not None and self.terms.error > 0 and self.mode != "variational"
 
     def identity(self) -> dict[str, Any]:
         """Give the settings that a resumed run has to share."""
@@ -217,6 +235,12 @@ class FourDVar(Objective):
         training : bool
             Whether all iterates count and masks are permuted.
         """
+        return self.solved(batch, random, training=training)[:2]
+
+    def solved(
+        self, batch: Batch, random: np.random.Generator, *, training: bool
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor], Solution]:
+        """Give what `losses` gives, and the solution that it is of."""
         given, target = self.network.unpack(batch.input), batch.target.float()
         observed = self.network.config.observed or ()
         if self.mode == "held_back":
@@ -240,12 +264,18 @@ class FourDVar(Objective):
                 parts[name] = self._prior(solution, target, given)
             elif name == "variational":
                 parts[name] = solution.problem.mean_cost(solution.state)
+            elif name == "likelihood":
+                parts[name] = self._likelihood(solution, target, given)
             else:
                 shares = [self.terms.earlier ** (len(iterates) - 1 - k) for k in range(len(iterates))]
                 made = [s * self._error(name, x, target, weight) for s, x in zip(shares, iterates, strict=True) if s]
                 parts[name] = torch.stack(made).sum() / sum(shares)
+        if self.tells_error and solution.log_std is not None:
+            channels = list(observed) if self.mode == "held_back" else slice(None)
+            missed = iterates[-1].detach() - target
+            parts["error"] = gaussian_error(solution.log_std[:, channels], missed, weight)
         total = torch.stack([getattr(self.terms, name) * value for name, value in parts.items()]).sum()
-        return total, parts
+        return total, parts, solution
 
     def _error(self, name: str, made: torch.Tensor, target: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         if name == "gradient":
@@ -264,6 +294,15 @@ class FourDVar(Objective):
             state = network.layout.of(torch.nan_to_num(target, nan=0.0), problem.background)
             total = total + problem.prior(problem.inside(state), problem.domain).square().sum() / cells
         return total
+
+    def _likelihood(self, solution: Solution, target: torch.Tensor, given: Given) -> torch.Tensor:
+        """Give minus the logarithm of the density of the targets that are complete, per cell."""
+        problem, layout = solution.problem, self.network.layout
+        whole = (target.isfinite() | ~given.domain).flatten(1).all(1)
+        state = layout.of(torch.nan_to_num(target, nan=0.0), problem.background)
+        found = self.network.prior.likelihood(state[:, layout.fields], solution.state, problem.domain)  # type: ignore[operator]
+        each = torch.where(whole, found / problem.numbers.prior, torch.zeros_like(found))
+        return each.sum() / whole.sum().clamp_min(1)
 
     def _permuted(
         self, given: Given, target: torch.Tensor, observed: tuple[int, ...], random: np.random.Generator
@@ -441,6 +480,17 @@ def _terms(loss: FourDVarLoss | Mapping[str, float] | None, mode: str) -> FourDV
         message = f"the term 'variational' with mode={mode!r}; wanted mode='variational'"
         raise OptionError(message)
     return loss
+
+
+def _require_density(network: FourDVarNetwork, mode: str) -> None:
+    """See that there is a density whose coefficients can be learned."""
+    config = network.config
+    if mode != "supervised" or config.prior != "spde_estimated" or config.resize_factor > 1:
+        message = (
+            f"the term 'likelihood' with mode={mode!r}, prior={config.prior!r}, resize_factor={config.resize_factor}; "
+            "wanted 'supervised', 'spde_estimated' and 1"
+        )
+        raise OptionError(message)
 
 
 def _share(name: str, value: float) -> float:

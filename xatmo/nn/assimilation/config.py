@@ -85,6 +85,8 @@ class FourDVarConfig:
         Of the gradient that ``"convlstm"`` and ``"cnn"`` read, in training.
     padding : {"reflect", "zeros"}
         Beyond the edges of a patch.
+    error : bool
+        Whether to give the standard error of every output too: see `xatmo.nn.assimilation.error.ErrorHead`.
 
     Raises
     ------
@@ -128,6 +130,7 @@ class FourDVarConfig:
     resize_factor: int = 1
     dropout: float = 0.0
     padding: str = "reflect"
+    error: bool = False
 
     kind: ClassVar[str] = "fourdvar"
 
@@ -150,6 +153,10 @@ class FourDVarConfig:
         _number("dropout", self.dropout, positive=False)
         if self.dropout >= 1:
             message = f"dropout={self.dropout!r}; wanted a number from 0 to below 1"
+            raise OptionError(message)
+        given: object = self.error
+        if not isinstance(given, bool):
+            message = f"error={given!r}; wanted True or False"
             raise OptionError(message)
         self._check_channels()
         if self.gradient_scale is None:

@@ -12,6 +12,7 @@ from torch import nn
 from xatmo.errors import DimensionError, OptionError
 from xatmo.nn.assimilation.config import FourDVarConfig
 from xatmo.nn.assimilation.costs import ObservationCost, PriorCost
+from xatmo.nn.assimilation.error import ErrorHead
 from xatmo.nn.assimilation.observations import Observations, pooled_where
 from xatmo.nn.assimilation.operators import (
     AlongTrackGradient,
@@ -52,12 +53,23 @@ class Solution:
         The last state, on the cells that the problem is solved on.
     problem : Problem
         With cost and gradient of any state.
+    log_std : Tensor (batch, n_outputs, time, lat, lon), optional
+        Logarithm of the standard error of the analysis, of a network that gives it.
     """
 
     analysis: torch.Tensor
     iterates: tuple[torch.Tensor, ...]
     state: torch.Tensor
     problem: Problem
+    log_std: torch.Tensor | None = None
+
+    @property
+    def answer(self) -> torch.Tensor:
+        """The analysis and, behind it, its standard error where there is one; NaN outside of the domain."""
+        if self.log_std is None:
+            return self.analysis
+        std = torch.where(self.analysis.isfinite(), self.log_std.exp(), self.analysis.new_full((), math.nan))
+        return torch.cat([self.analysis, std], dim=1)
 
 
 class FourDVarNetwork(nn.Module):
@@ -133,10 +145,14 @@ class FourDVarNetwork(nn.Module):
         learn_prior = learn and not isinstance(self.prior, SPDEPrior)
         self.prior_cost = PriorCost(self.prior.n_residuals, config.prior_weight, learn=learn_prior)
         self.n_inputs = config.n_inputs
+        self.error = ErrorHead(config) if config.error else None
         # The gradient reads residuals around, and residuals read cells around.
         of_gradient = 2 * max(self.prior.halo, self.operator.halo)
         self.halo = config.resize_factor * (of_gradient + self.solver.halo + (config.resize_factor > 1))
         self.alignment = config.resize_factor * math.lcm(self.prior.scale, self.solver.scale)
+        if self.error is not None:
+            self.halo = max(self.halo, self.error.halo)
+            self.alignment = math.lcm(self.alignment, self.error.scale)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -149,7 +165,7 @@ class FourDVarNetwork(nn.Module):
         domain: torch.Tensor | None = None,
         extra: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Give the analysis.
+        """Give the analysis, and its standard error behind it where the configuration says so.
 
         Parameters
         ----------
@@ -165,14 +181,14 @@ class FourDVarNetwork(nn.Module):
         Returns
         -------
         Tensor (batch, n_outputs, time, lat, lon)
-            NaN outside of the domain.
+            NaN outside of the domain. With ``error``, twice as many channels.
 
         Raises
         ------
         DimensionError
             If tensors of another shape come than the configuration says.
         """
-        return self.solve(obs, background, domain, extra).analysis
+        return self.solve(obs, background, domain, extra).answer
 
     def solve(
         self,
@@ -274,8 +290,13 @@ class FourDVarNetwork(nn.Module):
                     x, memory, scale = self._step(problem, x, memory, scale, step)
                     iterates.append(self._restored(problem, given, x))
         analysis = iterates[-1]
+        log_std = None
+        if self.error is not None:
+            before = iterates[-2] if len(iterates) > 1 else given.background
+            water = None if bool(given.domain.all()) else given.domain
+            log_std = self.error(analysis, analysis - before, given.background, given.obs.within(given.domain), water)
         analysis = torch.where(given.domain, analysis, analysis.new_full((), math.nan))
-        return Solution(analysis, tuple(iterates), x, problem)
+        return Solution(analysis, tuple(iterates), x, problem, log_std)
 
     def _step(
         self, problem: Problem, x: torch.Tensor, memory: Memory, scale: torch.Tensor | None, step: int

@@ -1,4 +1,4 @@
-"""Standard errors of variational networks: what the head reads and gives, what learns from it, whether they are right."""
+"""Standard errors of variational networks: what the head reads, what learns from it, whether they are right."""
 
 from __future__ import annotations
 

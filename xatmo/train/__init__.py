@@ -6,6 +6,7 @@ Everything here sees batches of tensors; where they come from is the caller's co
 from __future__ import annotations
 
 from xatmo.train.adversarial import GATE, Adversarial
+from xatmo.train.adversarial_fourdvar import AdversarialFourDVar
 from xatmo.train.batches import Batch, Batches
 from xatmo.train.diffusion import Diffusion
 from xatmo.train.fit import FitResult, fit
@@ -16,6 +17,7 @@ from xatmo.train.settings import OptimizerSettings, TrainSettings, whole
 __all__ = [
     "GATE",
     "Adversarial",
+    "AdversarialFourDVar",
     "Batch",
     "Batches",
     "Diffusion",

@@ -179,10 +179,10 @@ class Adversarial(Phased):
         total, out = self.content_weight * content, {"content": content.detach()}
         if len(values) > 1:
             out |= {name: value.detach() for name, value in values.items()}
-        with _frozen(self.discriminator):
+        with frozen(self.discriminator):
             if adversarial:
                 criterion = CRITERIA[self.criterion]
-                truth, made = _comparable(batch.target, prediction)
+                truth, made = comparable(batch.target, prediction)
                 logits = self._judge(torch.cat([truth, made]) if criterion.needs_real else made, batch)
                 parts = logits.chunk(2) if criterion.needs_real else (logits, logits)
                 deceit = criterion.generator(*parts)
@@ -192,7 +192,7 @@ class Adversarial(Phased):
         return {**out, "loss": total.detach()}
 
     def _update_discriminator(self, batch: Batch, prediction: torch.Tensor) -> dict[str, torch.Tensor]:
-        truth, made = _comparable(batch.target, prediction)
+        truth, made = comparable(batch.target, prediction)
         real_logits, made_logits = self._judge(torch.cat([truth, made]), batch).chunk(2)
         loss = CRITERIA[self.criterion].discriminator(real_logits, made_logits)
         out = {"discriminator": loss.detach(), **_scores(real_logits.detach(), made_logits.detach())}
@@ -234,7 +234,7 @@ class Adversarial(Phased):
             return slope.square().flatten(1).sum(dim=1).mean()
 
 
-def _comparable(target: torch.Tensor, prediction: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def comparable(target: torch.Tensor, prediction: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Both fields, 0 where the target is missing."""
     there = target.isfinite()
     zero = torch.zeros((), dtype=prediction.dtype, device=prediction.device)
@@ -249,7 +249,7 @@ def _scores(real_logits: torch.Tensor, made_logits: torch.Tensor) -> dict[str, t
 
 
 @contextmanager
-def _frozen(network: nn.Module) -> Iterator[None]:
+def frozen(network: nn.Module) -> Iterator[None]:
     """Let gradients pass through a network, but not to its weights."""
     moving = [p for p in network.parameters() if p.requires_grad]
     for parameter in moving:

@@ -325,7 +325,8 @@ class SPDEPrior(Prior):
         row, column = (torch.tensor(o, device=weights.device, dtype=weights.dtype) for o in zip(*OFFSETS, strict=True))
         phase = row[:, None] * m.flatten() + column[:, None] * k.flatten()
         cell = weights.movedim(0, -1)
-        return cell @ phase.cos(), cell @ phase.sin()
+        with torch.autocast(weights.device.type, enabled=False):  # sums of large numbers that nearly cancel
+            return cell @ phase.cos(), cell @ phase.sin()
 
 
 def apply(weights: torch.Tensor, x: torch.Tensor, power: int) -> torch.Tensor:

@@ -1,0 +1,375 @@
+"""Train and score the rows of a table one after the other; rows that are finished are read back."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+import xatmo
+from xatmo import assimilation
+from xatmo.benchmarks.cases import Case, gp_case, osse_case
+from xatmo.benchmarks.rows import GP, OSSE, PUBLISHED, QUICK, Row, chosen
+from xatmo.errors import ConfigError, OptionError
+from xatmo.metrics import altimetry
+
+Note = Callable[[str], Any]
+Show = Callable[[pd.DataFrame, Case], Any]
+
+_SCORES = ("mu", "sigma", "lambda_x", "lambda_t", "rmse")
+
+
+@dataclass(frozen=True)
+class Options:
+    """How rows are trained.
+
+    Attributes
+    ----------
+    max_steps : int, optional
+        Optimiser steps of each network.
+    max_time : str, optional
+        ``"HH:MM:SS"`` of training for each network.
+    batch_size : int
+    patch_size : int, optional
+        Cells each way that a network sees at a time.
+    seed : int
+    quick : bool
+        Networks of the least size: they show that everything runs.
+    accelerator : str
+    precision : str, optional
+    progress : bool
+    overwrite : bool
+        Do finished rows anew.
+    """
+
+    max_steps: int | None = None
+    max_time: str | None = None
+    batch_size: int = 4
+    patch_size: int | None = None
+    seed: int = 0
+    quick: bool = False
+    accelerator: str = "auto"
+    precision: str | None = None
+    progress: bool = True
+    overwrite: bool = False
+
+    def identity(self) -> dict[str, Any]:
+        """Give what the numbers depend on."""
+        left_out = ("progress", "overwrite", "accelerator")
+        return {k: v for k, v in asdict(self).items() if k not in left_out}
+
+
+def osse(
+    output: str | Path,
+    data: str | Path | None = None,
+    *,
+    rows: Iterable[str] | None = None,
+    scenario: str = "both",
+    train: tuple[str, str] | None = None,
+    test: tuple[str, str] | None = None,
+    options: Options | None = None,
+    note: Note = print,
+) -> pd.DataFrame:
+    """Train and score the table for sea level.
+
+    Parameters
+    ----------
+    output : path
+        Folder for ``table.csv``, ``table.md``, and for each row its model, its map and its scores.
+    data : path, optional
+        Folder of the challenge's files; a generated twin is written to ``output/twin``, or to this folder if it has
+        none of the files.
+    rows : sequence of str, optional
+        Names in `OSSE`; all unless given.
+    scenario, train, test
+        See `osse_case`.
+    options : Options, optional
+    note : callable
+        Takes lines of text.
+
+    Returns
+    -------
+    DataFrame
+        See `run`.
+
+    Raises
+    ------
+    OptionError, CatalogError, ConfigError
+        See `osse_case`, `run`.
+    """
+    wanted, settings = chosen(OSSE, rows), options or Options()
+    case = osse_case(
+        Path(output) / "twin" if data is None else data, scenario=scenario, train=train, test=test, seed=settings.seed,
+        note=note,
+    )  # fmt: skip
+    return run(case, wanted, output, settings, note=note)
+
+
+def gp(
+    output: str | Path,
+    data: str | Path | None = None,
+    *,
+    rows: Iterable[str] | None = None,
+    size: int = 50,
+    n_time: int = 300,
+    options: Options | None = None,
+    note: Note = print,
+) -> pd.DataFrame:
+    """Train and score the table for a Gaussian process.
+
+    Parameters
+    ----------
+    output : path
+        As of `osse`.
+    data : path, optional
+        Folder in which the process is kept; ``output`` unless given.
+    rows : sequence of str, optional
+        Names in `GP`; all unless given.
+    size, n_time
+        See `gp_case`.
+    options : Options, optional
+    note : callable
+        Takes lines of text.
+
+    Returns
+    -------
+    DataFrame
+        See `run`.
+
+    Raises
+    ------
+    OptionError, ConfigError
+        See `gp_case`, `run`.
+    """
+    wanted, settings = chosen(GP, rows), options or Options()
+    case = gp_case(output if data is None else data, size=size, n_time=n_time, seed=settings.seed, note=note)
+    return run(case, wanted, output, settings, note=note)
+
+
+def run(case: Case, rows: Iterable[Row], output: str | Path, options: Options, *, note: Note = print) -> pd.DataFrame:
+    """Train and score rows, and write their table after each.
+
+    Parameters
+    ----------
+    case : Case
+    rows : sequence of Row
+    output : path
+        Folder; a row whose scores are there, made with the same options, is read back.
+    options : Options
+    note : callable
+        Takes lines of text.
+
+    Returns
+    -------
+    DataFrame
+        By title: ``mu``, ``sigma``, ``lambda_x``, ``lambda_t``, ``rmse``; of networks ``steps``, ``train_seconds``,
+        ``parameters``; ``map_seconds`` and ``published``.
+
+    Raises
+    ------
+    ConfigError
+        If a row was made with other options, data or days.
+    XatmoError
+        If a method cannot do with the data or the options.
+    """
+    folder = Path(output)
+    folder.mkdir(parents=True, exist_ok=True)
+    found: list[dict[str, Any]] = []
+    wanted = tuple(rows)
+    for number, row in enumerate(wanted, start=1):
+        place = folder / "rows" / row.name
+        key = json.loads(json.dumps({**case.identity(), **options.identity(), "row": _plain(row)}))
+        before = _finished(place, key, overwrite=options.overwrite)
+        if before is None:
+            note(f"[{number}/{len(wanted)}] {row.title}")
+            before = _done(case, row, place, options, key, note)
+        else:
+            note(f"[{number}/{len(wanted)}] {row.title}: read back from {place}")
+        found.append(before)
+        table = _table(case, found)
+        _write(table, case, folder)
+    return _table(case, found)
+
+
+# ---------------------------------------------------------------------- one row
+def _finished(place: Path, key: Mapping[str, Any], *, overwrite: bool) -> dict[str, Any] | None:
+    file = place / "row.json"
+    if overwrite or not file.exists():
+        return None
+    there: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    if there["key"] != key:
+        differing = sorted(k for k in {**there["key"], **key} if there["key"].get(k) != key.get(k))
+        message = (
+            f"{place} was made with other {', '.join(differing)}; take another --output, or --overwrite, which does it "
+            "anew (overwrite=True)"
+        )
+        raise ConfigError(message)
+    row: dict[str, Any] = there["row"]
+    return row
+
+
+def _done(
+    case: Case, row: Row, place: Path, options: Options, key: Mapping[str, Any], note: Note
+) -> dict[str, Any]:  # fmt: skip
+    place.mkdir(parents=True, exist_ok=True)
+    (place / "row.json").unlink(missing_ok=True)
+    about: dict[str, Any] = {"name": row.name, "title": row.title}
+    began = time.perf_counter()
+    if row.kind == "network":
+        task = _trained(case, row, place, options)
+        about |= {"steps": int(task.history["step"].max()), "train_seconds": time.perf_counter() - began}
+        about["parameters"] = sum(p.numel() for p in task.model.network.parameters())
+        began = time.perf_counter()
+        mapped = case.part(case.test).atmo.fourdvar_interp("obs", model=task, **case.roles())["obs"]
+    else:
+        mapped = _interpolated(case, row)
+    mapped = mapped.compute()
+    about["map_seconds"] = time.perf_counter() - began
+    mapped.rename("analysis").to_dataset().to_netcdf(place / "map.nc")
+    about |= _scored(case, mapped)
+    (place / "row.json").write_text(json.dumps({"key": key, "row": about}, indent=1), encoding="utf-8")
+    note("  " + ", ".join(f"{n} {about[n]:.4g}" for n in _SCORES) + _how(about))
+    return about
+
+
+def _interpolated(case: Case, row: Row) -> xr.DataArray:
+    test = case.part(case.test)
+    if row.kind == "exact":
+        if case.exact is None:
+            message = f"the case {case.name!r} has no known law; leave the row {row.name!r} out"
+            raise OptionError(message)
+        return case.exact()
+    if row.kind == "linear":
+        return assimilation.linear_interp(test, "obs", **_only(case.roles(), "domain"))["obs"]
+    settings = dict(row.settings)
+    if "preset" not in settings:
+        settings |= _scales(case, settings)
+        return assimilation.optimal_interp(test, "obs", **settings, **case.roles())["obs"]
+    return assimilation.optimal_interp(test, "obs", **settings, **_only(case.roles(), "domain"))["obs"]
+
+
+def _scales(case: Case, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Estimate scales from the observations of the first training days, and give them as keywords."""
+    some = case.part(case.train).isel(time=slice(0, 2 * case.time_window))
+    metric = "degrees" if case.name == "gp" else "sphere"
+    found = assimilation.estimate_scales(some, "obs", metric=metric, **settings, **_only(case.roles(), "lag"))
+    days = float(found.time_scale or 1.0) / 86400
+    return {
+        "metric": metric, "length_scale": found.length_scale, "time_scale": pd.Timedelta(days, "D").to_timedelta64(),
+        "noise_std": found.noise_std, "signal_std": found.signal_std, "drift": found.drift,
+        "window": {"time": f"{max(4, round(4 * days))}D"},
+    }  # fmt: skip
+
+
+def _trained(case: Case, row: Row, place: Path, options: Options) -> Any:
+    settings: dict[str, Any] = {"time_window": case.time_window, **row.settings}
+    own = dict(settings.pop("network_settings", {}))
+    if options.quick:
+        small = dict(QUICK)
+        own |= small.pop("network_settings")
+        settings |= small
+    if row.spde:
+        own["spde"] = case.spde()
+        if row.spde == "given" and case.prior is not None:
+            std = float(case.part(case.train)["truth"].std())
+            settings["prior"] = case.prior(std)
+            own.pop("spde")
+    task = xatmo.FourDVarNet(**settings, error=False, network_settings=own)
+    watched = None if case.validation is None else case.part(case.validation)
+    if watched is not None and watched.sizes["time"] < settings["time_window"]:
+        watched = None
+    patch = options.patch_size
+    if row.spde == "given" and case.prior is not None:  # coefficients of one place
+        patch = {"lat": case.fields.sizes["lat"], "lon": case.fields.sizes["lon"]}  # type: ignore[assignment]
+    task.fit(
+        case.part(case.train), obs="obs", target="truth", **case.roles(), validation=watched, patch_size=patch,
+        batch_size=options.batch_size, max_steps=options.max_steps, max_time=options.max_time, seed=options.seed,
+        accelerator=options.accelerator, precision=options.precision, progress=options.progress,
+        run_dir=place / "run", resume=not options.overwrite,
+    )  # fmt: skip
+    task.save(place / "model")
+    return task
+
+
+def _scored(case: Case, mapped: xr.DataArray) -> dict[str, float]:
+    """Score a map, its days labelled as the truth's."""
+    target = case.target
+    labels = pd.DatetimeIndex(mapped["time"].values)
+    if (pd.DatetimeIndex(target["time"].values) == pd.DatetimeIndex(target["time"].values).floor("D")).all():
+        labels = labels.floor("D")
+    mapped = mapped.assign_coords(time=labels)
+    mapped.attrs.pop("units", None)
+    target = target.copy()
+    target.attrs.pop("units", None)
+    table = altimetry.leaderboard({"map": mapped}, target, area=case.area, period=case.period)
+    truth = target.sel(time=slice(*case.period))
+    error = altimetry.on_truth(mapped, truth) - truth
+    return {**{n: float(table[n].iloc[0]) for n in _SCORES[:4]}, "rmse": float(np.sqrt((error**2).mean()))}
+
+
+# ---------------------------------------------------------------------- the table
+def _table(case: Case, found: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    rows = {str(row["title"]): {k: v for k, v in row.items() if k != "title"} | {"published": False} for row in found}
+    others = {f"{name} (published)": s for name, s in PUBLISHED[case.name].items()} | dict(case.published)
+    rows |= {name: dict(zip(_SCORES, scores, strict=False)) | {"published": True} for name, scores in others.items()}
+    columns = ["name", *_SCORES, "steps", "train_seconds", "map_seconds", "parameters", "published"]
+    table = pd.DataFrame.from_dict(rows, orient="index").reindex(columns=columns)
+    table.index.name = "method"
+    return table
+
+
+def form(table: pd.DataFrame) -> pd.DataFrame:
+    """Lay a table out for readers, as text: scores in the challenges' form, and what they cost."""
+    notes = {str(title): "published" if row["published"] else _cost(row) for title, row in table.iterrows()}
+    text = altimetry.challenge_table(table.rename(index=_bare), challenge="osse2020a",
+                                     notes={_bare(k): v for k, v in notes.items()})  # fmt: skip
+    text.insert(5, "RMSE", [f"{x:.4f}" if pd.notna(x) else "-" for x in table["rmse"]])
+    return text
+
+
+def _bare(title: str) -> str:
+    return title.removesuffix(" (published)")
+
+
+def _cost(row: Any) -> str:
+    if pd.isna(row["steps"]):
+        return f"{row['map_seconds']:.0f} s"
+    return f"{int(row['steps'])} steps in {row['train_seconds']:.0f} s, {int(row['parameters']):,} parameters"
+
+
+def _write(table: pd.DataFrame, case: Case, folder: Path) -> None:
+    table.to_csv(folder / "table.csv")
+    told = remarks(case)
+    text = altimetry.markdown(form(table))
+    (folder / "table.md").write_text(f"{text}\n\n" + "".join(f"- {t}\n" for t in told), encoding="utf-8")
+
+
+def remarks(case: Case) -> list[str]:
+    """Say what the numbers of a case mean, for readers of its table."""
+    days = "steps" if case.name == "gp" else "days"
+    out = [f"scored: {case.period[0]} to {case.period[1]}; trained: {case.train[0]} to {case.train[1]}"]
+    if case.name == "gp":
+        out.append(f"lambda_x counts cells, lambda_t {days}; no method can have a smaller RMSE than SPDE-OI")
+    if case.generated:
+        out.append("the data are generated: published rows are of other data, and do not compare with them")
+    return out
+
+
+def _how(about: Mapping[str, Any]) -> str:
+    trained = f"; trained {about['steps']} steps in {about['train_seconds']:.0f} s" if "steps" in about else ""
+    return f"{trained}; mapped in {about['map_seconds']:.0f} s"
+
+
+def _only(roles: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {k: v for k, v in roles.items() if k in names}
+
+
+def _plain(row: Row) -> dict[str, Any]:
+    return {**asdict(row), "settings": dict(row.settings)}

@@ -77,18 +77,21 @@ class _NoProblem:
 class Answering(nn.Module):
     """A network that answers everywhere with a finite number, for windows that are laid side by side.
 
-    Outside of the domain, and where a window has no observation at all, that is the background.
+    Outside of the domain, and where a window has no observation at all, that is the background. A standard error is 1
+    outside of the domain.
 
     Parameters
     ----------
     network : torch.nn.Module
         Of packed inputs.
     n_observations, n_outputs : int
+    told : bool
+        Whether to give the standard errors that the network has behind its outputs.
 
     Examples
     --------
     >>> net = Answering(nn.Conv3d(4, 1, 1), 1, 1)
-    >>> float(net(torch.full((1, 4, 2, 3, 3), torch.nan)).abs().max())
+    >>> float(net(torch.full((1, 4, 2, 3, 3), torch.nan)).detach().abs().max())
     0.0
     """
 
@@ -97,9 +100,9 @@ class Answering(nn.Module):
     n_static = 0
     local = True
 
-    def __init__(self, network: nn.Module, n_observations: int, n_outputs: int) -> None:
+    def __init__(self, network: nn.Module, n_observations: int, n_outputs: int, *, told: bool = False) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.told = network, told
         self.n_observations, self.n_outputs = n_observations, n_outputs
         self.halo = int(getattr(network, "halo", 0))
         self.alignment = int(getattr(network, "alignment", 1))
@@ -113,4 +116,7 @@ class Answering(nn.Module):
         background = torch.nan_to_num(background, nan=0.0)
         made = self.network(x if isinstance(self.network, FourDVarNetwork) else torch.nan_to_num(x, nan=0.0))
         seen = mask.flatten(1).any(dim=1).reshape(-1, 1, 1, 1, 1)
-        return torch.where(seen & water, made, background.to(made.dtype))
+        analysis = torch.where(seen & water, made[:, :m], background.to(made.dtype))
+        if not self.told:
+            return analysis
+        return torch.cat([analysis, torch.where(water, made[:, m:], made.new_ones(()))], dim=1)

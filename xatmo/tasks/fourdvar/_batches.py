@@ -56,8 +56,9 @@ class Drawing:
 class WindowBatches:
     """What `xatmo.train.Batches` asks for: a function of epoch, place and rank.
 
-    For training windows begin at every frame that leaves room, overlap by half in space and move at random; for
-    validation they lie side by side. None has frames from both sides of a gap.
+    For training windows overlap, by half in space and by two thirds in time, and move at random; in a record with gaps
+    they begin at every frame that leaves room instead. For validation they lie side by side. None has frames from both
+    sides of a gap.
 
     Parameters
     ----------
@@ -108,10 +109,11 @@ class WindowBatches:
         across = self.fields.axes.dims
         overlap: dict[Hashable, int] = {d: size[d] // 2 for d in across} if self.training else {}
         # Neighbours one frame apart have no room to move at random, so that none moves across a gap.
-        overlap[time] = size[time] - 1 if self.training else 0
+        stride = max(1, size[time] // 3) if len(self.fields.runs) == 1 else 1
+        overlap[time] = size[time] - stride if self.training else 0
         wraps = self.training and self.fields.grid.periodic
         found = plan(sizes, size, overlap=overlap, periodic=[across[1]] if wraps else ())
-        first = _windows.starts(self.fields.runs, size[time], 1 if self.training else size[time])
+        first = _windows.starts(self.fields.runs, size[time], stride if self.training else size[time])
         first.flags.writeable = False
         return replace(found, starts={**found.starts, time: first})
 
@@ -203,7 +205,7 @@ class WindowBatches:
         fields = self.fields
         return Redraw(
             fields, self.channels, self._scaling, self.background, Masks.of(fields),
-            self.plan.starts[fields.time_dim], self.drawing.noise_std,
+            _windows.starts(fields.runs, self.patch_size[fields.time_dim], 1), self.drawing.noise_std,
         )  # fmt: skip
 
     def _packed(self, batch: Mapping[str, Any], random: np.random.Generator) -> AnyBatch:

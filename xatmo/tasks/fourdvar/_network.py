@@ -79,8 +79,11 @@ def start_from(network: torch.nn.Module, initial: Model) -> None:
     network.load_state_dict(theirs)
 
 
-def answering(model: Model) -> torch.nn.Module:
-    """Give the network of a model as `xatmo.inference.predict` asks it: with an answer everywhere."""
+def answering(model: Model, *, told: bool = False) -> torch.nn.Module:
+    """Give the network of a model as `xatmo.inference.predict` asks it: with an answer everywhere.
+
+    ``told``: with the standard errors behind the analyses.
+    """
     from xatmo.nn.assimilation.foreign import Answering
 
-    return Answering(model.network, len(model.config["observed"]), len(model.outputs))
+    return Answering(model.network, len(model.config["observed"]), len(model.outputs), told=told)

@@ -151,6 +151,27 @@ def test_the_cost_itself_is_per_observation_and_cell() -> None:
     torch.testing.assert_close(total, expected)
 
 
+def test_the_density_of_the_target_is_that_of_the_prior() -> None:
+    """Of complete targets alone, per cell, with the coefficients of the last state."""
+    batch = Waves().one(0)
+    settings = {"prior": "spde_estimated", "step_size": 1e-4, "spde": {"estimate": ["gamma", "tau"]}}
+    module = objective(net=settings, loss={"value": 0.0, "likelihood": 1.0})
+    total, _ = module.losses(batch, random(), training=True)
+    solution = module.network.solve(batch.input)
+    state = torch.cat([batch.target, solution.state[:, 1:]], dim=1)
+    prior = module.network.prior
+    expected = (prior(state).square().flatten(1).sum(1) - prior.log_determinant(state)) / 2  # type: ignore[operator]
+    torch.testing.assert_close(total, expected.mean() / batch.target[0].numel())
+    total.backward()
+    assert any(p.grad is not None and bool((p.grad != 0).any()) for p in module.network.solver.parameters())
+    target = batch.target.clone()
+    target[0, 0, 0, 0, 0] = torch.nan
+    total, _ = module.losses(batch._replace(target=target), random(), training=True)
+    torch.testing.assert_close(total, expected[1] / target[0].numel())
+    with pytest.raises(OptionError, match="the term 'likelihood' with mode='supervised', prior='bilinear'"):
+        objective(loss={"likelihood": 1.0})
+
+
 # ---------------------------------------------------------------------- what is drawn
 def test_tracks_are_held_back_whole() -> None:
     mask = np.zeros((1, 2, 3, 20, 20), bool)

@@ -4,10 +4,12 @@
 the posterior standard deviation. `Gaussian`, `Matern` and `Diffusion` are the covariances.
 
 `AdvectionDiffusion` is a prior whose scales, directions and velocities vary in space and time: `simulate` and `sample`
-draw from it, `SparsePosterior` takes observations, `estimate` finds parameters of maximum likelihood.
+draw from it, `SparsePosterior` takes observations, `estimate` finds parameters of maximum likelihood, and
+`advected_interp` interpolates labelled data with it.
 """
 
 from xatmo.assimilation._coefficients import anisotropic, stationary_std
+from xatmo.assimilation.advected import advected_interp
 from xatmo.assimilation.advection_diffusion import AdvectionDiffusion
 from xatmo.assimilation.covariance import Diffusion, Gaussian, Matern
 from xatmo.assimilation.linear import linear_interp
@@ -27,6 +29,7 @@ __all__ = [
     "Gaussian",
     "Matern",
     "SparsePosterior",
+    "advected_interp",
     "anisotropic",
     "estimate",
     "estimate_scales",

@@ -246,7 +246,7 @@ class AdvectionDiffusion:
         m = None if velocity is None else (field("velocity[0]", velocity[0]), field("velocity[1]", velocity[1]))
         if tau is None:
             wanted = field("signal_std", std, positive=True)
-            tau = wanted / stationary_std(k, 1.0, (h11, h12, h22), options.get("alpha", 4))
+            tau = wanted / stationary_std(k, 1.0, (h11, h12, h22), options.get("alpha", 4), step)
         return cls(n_time, step, cells, k, field("tau", tau, positive=True), (h11, h12, h22), m, **options)
 
     # ------------------------------------------------------------------ matrices of one step
@@ -266,7 +266,8 @@ class AdvectionDiffusion:
         return self.spin_up + self.n_time
 
     @cached_property
-    def _constant(self) -> bool:
+    def constant(self) -> bool:
+        """Whether the operator stays the same in time."""
         fields = (self.kappa, *self.diffusion, *(self.velocity or ()))
         return all(len(f) == 1 for f in fields)
 
@@ -309,7 +310,7 @@ class AdvectionDiffusion:
     def step_of(self, step: int) -> Any:
         """M of a step, counted from the beginning of the spin-up; made once where nothing varies in time."""
         time = max(step - self.spin_up, 0)
-        return self._first_step if time == 0 or self._constant else self.step_matrix(time)
+        return self._first_step if time == 0 or self.constant else self.step_matrix(time)
 
     def noise_of(self, step: int) -> Array:
         """Variances of the noise of a step, counted likewise."""

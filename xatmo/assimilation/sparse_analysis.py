@@ -163,6 +163,13 @@ class SparsePosterior:
         right = self.observe.T @ (self._values(values) / self.noise_variance)
         return self.factor.solve(right) if self.method == "direct" else self._conjugate(right)
 
+    def means(self, values: Array) -> Array:
+        """Posterior means (case, n_time, row, column) of several sets of values (case, observation)."""
+        if self.method == "cg":
+            return np.stack([self.mean(v) for v in values])
+        found = self.factor.solve(self.observe.T @ (values / self.noise_variance).T)
+        return np.stack([self._cut(f) for f in found.T])
+
     def _conjugate(self, right: Array) -> Array:
         from scipy.sparse.linalg import LinearOperator, cg
 
@@ -213,11 +220,7 @@ class SparsePosterior:
         drawn = simulate(self.prior, rng, members=members)
         operator = self.observe[:, self.prior.spin_up * self.prior.n_cell :]
         noise = np.sqrt(self.noise_variance) * rng.standard_normal((members, y.size))
-        differences = y - noise - (operator @ drawn.reshape(members, -1).T).T
-        if self.method == "cg":
-            return drawn + np.stack([self.mean(d) for d in differences])
-        found = self.factor.solve(self.observe.T @ (differences / self.noise_variance).T)
-        return drawn + np.stack([self._cut(f) for f in found.T])
+        return drawn + self.means(y - noise - (operator @ drawn.reshape(members, -1).T).T)
 
 
 def prior_covariance(prior: AdvectionDiffusion, vector: Array) -> Array:

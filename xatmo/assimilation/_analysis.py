@@ -18,6 +18,9 @@ from xatmo.assimilation.spde import SPDE, Index
 from xatmo.errors import OptionError
 
 Array = NDArray[np.float64]
+Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+
+_EVERYWHERE = (slice(None), slice(None), slice(None))
 
 DENSE = 3000
 """Observations up to which the system is factorised; above, it is solved by preconditioned conjugate gradients."""
@@ -51,8 +54,9 @@ class Analysis:
 
 
 def analyse(
-    prior: SPDE, index: Index, values: Array, noise_std: float | Array, *, uncertainty: bool, members: int = 64
-) -> Analysis:
+    prior: SPDE, index: Index, values: Array, noise_std: float | Array, *, uncertainty: bool, members: int = 64,
+    wanted: tuple[slice, slice, slice] = _EVERYWHERE,
+) -> Analysis:  # fmt: skip
     """Find the minimum of the cost, and the posterior standard deviation.
 
     Parameters
@@ -65,6 +69,8 @@ def analyse(
     uncertainty : bool
     members : int
         Conditional samples, where nothing better can be afforded.
+    wanted : (times, rows, columns)
+        Slices of the nodes at which the standard deviation is wanted; it is NaN elsewhere.
     """
     n = values.size
     if n == 0:
@@ -84,10 +90,11 @@ def analyse(
         how = f"conjugate gradients, relative residual {TOLERANCE:g}"
     if not uncertainty:
         return Analysis(mean, None, how, iterations)
-    if n <= DENSE and table and n**2 * float(np.prod(prior.shape)) <= EXACT_WORK:
-        return Analysis(mean, _exact_std(prior, index, factor), how, iterations, "exact")
+    box = cast(Box, tuple(s.indices(size)[:2] for s, size in zip(wanted, prior.shape, strict=True)))
+    if n <= DENSE and table and n**2 * float(np.prod(np.diff(box))) <= EXACT_WORK:
+        return Analysis(mean, _exact_std(prior, index, factor, box), how, iterations, "exact")
     if table:
-        std = _local_std(prior, index, variance)
+        std = _local_std(prior, index, variance, box)
         note = (
             f"from the nearest {_MOST_NEAR} observations within {_REACH_LENGTH:g} length scales and {_REACH_TIME:g} "
             "time scales of each tile: an upper bound of the exact one"
@@ -123,41 +130,42 @@ def _observed(prior: SPDE, index: Index, variance: Array) -> Array:
     return out
 
 
-def _exact_std(prior: SPDE, index: Index, factor: Array) -> Array:
-    n_time, n_row, n_column = prior.shape
-    row, column = (a.ravel() for a in np.indices((n_row, n_column)))
+def _exact_std(prior: SPDE, index: Index, factor: Array, box: Box) -> Array:
+    times, (r0, r1), (c0, c1) = box
+    row, column = (a.ravel() for a in np.mgrid[r0:r1, c0:c1])
     there = cast(Index, tuple(i[:, None] for i in index))
-    out = np.empty(prior.shape)
-    for t in range(n_time):
+    out = np.full(prior.shape, np.nan)
+    for t in range(*times):
         to_nodes = prior.covariance(there, (np.full(row.size, t), row, column))
         half = solve_triangular(factor, to_nodes, lower=True, overwrite_b=True, check_finite=False)
         left = prior.signal_std**2 - np.einsum("ij,ij->j", half, half)
-        out[t] = np.sqrt(np.maximum(left, 0)).reshape(n_row, n_column)
+        out[t, r0:r1, c0:c1] = np.sqrt(np.maximum(left, 0)).reshape(r1 - r0, c1 - c0)
     return out
 
 
-def _local_std(prior: SPDE, index: Index, variance: Array) -> Array:
+def _local_std(prior: SPDE, index: Index, variance: Array, box: Box) -> Array:
     """Posterior standard deviation tile by tile, from the observations near each tile."""
-    n_time, n_row, n_column = prior.shape
+    n_column = prior.shape[2]
+    (first_time, n_time), (first_row, n_row), (first_column, last_column) = box
     height, width = prior.height[prior.rows] / prior.length_scale, prior.width[prior.rows] / prior.length_scale
     north = np.cumsum(height) - height / 2
     step = prior.time_step / prior.time_scale
     around = prior.n_column == n_column
-    out = np.empty(prior.shape)
+    out = np.full(prior.shape, np.nan)
     order = np.argsort(index[0], kind="stable")
     time, row, column = (i[order] for i in index)
     noise = variance[order]
-    for t0 in range(0, n_time, _TILE[0]):
+    for t0 in range(first_time, n_time, _TILE[0]):
         t1 = min(t0 + _TILE[0], n_time)
         first, last = np.searchsorted(time, [t0 - _REACH_TIME / step, t1 + _REACH_TIME / step])
         near = slice(int(first), int(last))
         late = _beyond(time[near], t0, t1) * step
-        for r0 in range(0, n_row, _TILE[1]):
+        for r0 in range(first_row, n_row, _TILE[1]):
             r1 = min(r0 + _TILE[1], n_row)
             apart = np.maximum(np.maximum(north[r0] - north[row[near]], north[row[near]] - north[r1 - 1]), 0)
             narrow = float(width[r0:r1].min())
-            for c0 in range(0, n_column, _TILE[2]):
-                c1 = min(c0 + _TILE[2], n_column)
+            for c0 in range(first_column, last_column, _TILE[2]):
+                c1 = min(c0 + _TILE[2], last_column)
                 beside = _beyond(column[near], c0, c1)
                 if around:
                     beside = np.minimum(beside, _beyond(column[near] + n_column, c0, c1))

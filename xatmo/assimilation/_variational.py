@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, cast
+from dataclasses import dataclass, field, replace
+from typing import Any, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xatmo.assimilation import _analysis, _kernels
-from xatmo.assimilation._optimal import Problem, extents
+from xatmo.assimilation._optimal import Problem, Wanted, extents
+from xatmo.assimilation._tiling import Reach
 from xatmo.assimilation.covariance import make
 from xatmo.assimilation.likelihood import Scales, estimate
 from xatmo.assimilation.spde import SPDE, Index, Memory
@@ -18,17 +19,60 @@ from xatmo.errors import CoordinateError
 Array = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
+_TILE_BYTES = 3e8  # of the covariances of one tile
+_REACH = 3.0  # scales from a tile within which observations are used: the correlation is 0.02 in space, 0.1 in time
+
 
 @dataclass(frozen=True)
 class VariationalProblem(Problem):
     """The minimum of the variational cost on one slab."""
 
-    alpha: int
-    substeps: int
-    memory: Memory
-    longitude_step: float
-    step: float
-    place: NDArray[np.intp]  # of every time on the equally spaced times of the prior
+    alpha: int = 4
+    substeps: int = 1
+    memory: Memory = "diffusive"
+    longitude_step: float = 1.0
+    step: float = 1.0
+    place: NDArray[np.intp] = field(default_factory=lambda: np.zeros(1, dtype=np.intp))
+    """Of every time on the equally spaced times of the prior."""
+
+    def reach(self) -> Reach:
+        """Give how far away observations are used by a tile; the scales have to be known."""
+        s = self.scales
+        return Reach(_REACH * cast(float, s.time_scale), _REACH * cast(float, s.length_scale), "sphere")
+
+    def on(self, time: slice, row: slice, column: NDArray[np.intp], wanted: Wanted, *, ring: bool) -> Self:
+        """Give the same problem on some of the nodes; columns may count beyond the last of a ring."""
+        place = self.place[time]
+        return replace(super().on(time, row, column, wanted, ring=ring), place=place - place.min())
+
+    def reordered(self, order: tuple[Any, Any, Any]) -> Self:
+        """Give the same problem on nodes in another order."""
+        return replace(super().reordered(order), place=self.place[order[0]])
+
+    def too_large(self, each: NDArray[np.intp]) -> bool:
+        """Tell whether the modes of the grid, with its padding, would be refused."""
+        known = replace(
+            self.scales, length_scale=self.scales.length_scale or 2 * extents(self.nodes, degrees=False)[1][0],
+            time_scale=self.scales.time_scale or 1.0, signal_std=1.0,
+        )  # fmt: skip
+        return self.prior(known).too_large
+
+    def with_scales(self, values: Array, observed: Bools, background: Array | None) -> VariationalProblem:
+        """Give the same problem with the scales that are missing estimated from all observations."""
+        if not self.scales.missing():
+            return self
+        index, seen, _ = self.innovations(values, observed, background)
+        return replace(self, scales=self.fitted(index, seen))
+
+    def tile_lengths(self) -> tuple[float, float]:
+        """Give the lengths of tiles in time scales and length scales: the longest whose covariances fit a table."""
+        s, spacing = self.scales, extents(self.nodes, degrees=False)[1]
+        length, time = cast(float, s.length_scale) / spacing[0], cast(float, s.time_scale) / self.step
+        for long in (8.0, 6.0, 4.0, 3.0):
+            lags, side = (long / 2 + 2 * _REACH) * time, (long + 2 * _REACH) * length
+            if 8 * lags * side**3 < _TILE_BYTES:
+                break
+        return long / 2, long
 
     def fitted(self, index: Index, seen: Array) -> Scales:
         """Give the scales, those missing by maximum likelihood."""
@@ -59,9 +103,14 @@ class VariationalProblem(Problem):
         scales = self.fitted(index, seen)
         prior = self.prior(scales)
         on_prior = (self.place[index[0]], index[1], index[2])
-        found = _analysis.analyse(prior, on_prior, seen, cast(float, scales.noise_std), uncertainty=self.uncertainty)
-        mean = found.mean[self.place] + background
-        return mean, found.std[self.place] if found.std is not None else np.full(mean.shape, np.nan)
+        t, r, c = self.wanted
+        place = self.place[t]
+        box = slice(int(place.min()), int(place.max()) + 1), r, c
+        found = _analysis.analyse(
+            prior, on_prior, seen, cast(float, scales.noise_std), uncertainty=self.uncertainty, wanted=box
+        )
+        mean = found.mean[place][:, r, c] + background[self.wanted]
+        return mean, found.std[place][:, r, c] if found.std is not None else np.full(mean.shape, np.nan)
 
     def prior(self, scales: Scales) -> SPDE:
         nodes = self.nodes

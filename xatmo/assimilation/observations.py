@@ -102,25 +102,38 @@ class _Slabs:
         mean = np.empty(shape, dtype=self.dtype).reshape(*lead, *arrays[0].shape[-3:])
         std = np.empty_like(mean)
         for at in np.ndindex(*lead):
-            given = dict(zip(self.names, (a[at] for a in arrays[1:]), strict=True))
-            values = arrays[0][at].astype(np.float64)
-            observed = np.isfinite(values)
-            if "mask" in given:
-                observed &= truth(given["mask"])
-            domain = truth(given["domain"]) if "domain" in given else np.ones(values.shape, dtype=bool)
-            background = given["background"].astype(np.float64) if "background" in given else None
-            if background is not None and not np.isfinite(background[observed]).all():
-                bad = int((~np.isfinite(background[observed])).sum())
-                message = (
-                    f"the background is missing at {bad} of {int(observed.sum())} observed nodes; fill it there, "
-                    "or leave those observations out with mask="
-                )
-                raise MissingValueError(message)
-            about = {k: v.astype(np.float64) for k, v in given.items() if k not in ("mask", "background", "domain")}
+            values, observed, background, domain, about = slab_of(
+                dict(zip(("field", *self.names), (a[at] for a in arrays), strict=True))
+            )
             mean[at], std[at] = self.function(values, observed, background, domain, **about)
             mean[at][~domain] = np.nan
             std[at][~domain] = np.nan
         return mean.reshape(*lead, *core), std.reshape(*lead, *core)
+
+
+def slab_of(given: Mapping[str, Any]) -> tuple[Array, Bools, Array | None, Bools, dict[str, Array]]:
+    """Read the arrays of one slab: values, what was observed, background, domain, and what else is known.
+
+    Raises
+    ------
+    MissingValueError
+        If the background is missing where there are observations.
+    """
+    values = given["field"].astype(np.float64)
+    observed = np.isfinite(values)
+    if "mask" in given:
+        observed &= truth(given["mask"])
+    domain = truth(given["domain"]) if "domain" in given else np.ones(values.shape, dtype=bool)
+    background = given["background"].astype(np.float64) if "background" in given else None
+    if background is not None and not np.isfinite(background[observed]).all():
+        bad = int((~np.isfinite(background[observed])).sum())
+        message = (
+            f"the background is missing at {bad} of {int(observed.sum())} observed nodes; fill it there, "
+            "or leave those observations out with mask="
+        )
+        raise MissingValueError(message)
+    known = ("field", "mask", "background", "domain")
+    return values, observed, background, domain, {k: v.astype(np.float64) for k, v in given.items() if k not in known}
 
 
 def truth(mask: Any) -> Bools:
@@ -143,10 +156,12 @@ def gather(
     *,
     what: str,
     about: Mapping[str, Hashable | xr.DataArray] | None = None,
+    whole: bool = True,
 ) -> tuple[Gathered, bool]:
     """Find and align the inputs; also tell whether a repeated cyclic column was dropped.
 
     ``about`` names what else is known of each observation: ``noise_std``, ``lag`` (read as seconds), ``passes``.
+    With ``whole``, time, latitude and longitude have to be one chunk each.
 
     Raises
     ------
@@ -169,7 +184,8 @@ def gather(
     time_name = _time_name(field)
     time_dim = field[time_name].dims[0] if time_name is not None else None
     core = tuple(d for d in (time_dim, *axes.dims) if d is not None)
-    _labels.require_whole(field, core, what=what)
+    if whole:
+        _labels.require_whole(field, core, what=what)
     grid = Grid.from_latlon(field[axes.lat].values, field[axes.lon].values)
     nodes = Nodes(
         seconds(field[time_name]) if time_name is not None else np.zeros(1),
@@ -179,10 +195,11 @@ def gather(
         time_name is not None,
     )
     fitted: dict[str, xr.DataArray | None] = {}
+    together = core if whole else ()
     for role, given in (("mask", mask), ("background", background), ("domain", domain)):
-        fitted[role] = None if given is None else fit(pick(ds, given, role), field, axes, core, role, what)
+        fitted[role] = None if given is None else fit(pick(ds, given, role), field, axes, together, role, what)
     beside = {
-        role: fit(lag_seconds(given) if role == "lag" else given, field, axes, core, role, what)
+        role: fit(lag_seconds(given) if role == "lag" else given, field, axes, together, role, what)
         for role, given in known.items()
     }
     back = fitted["background"]

@@ -22,6 +22,8 @@ from xatmo.assimilation._arguments import (
     window_of,
 )
 from xatmo.assimilation._optimal import CovarianceProblem
+from xatmo.assimilation._tile_graph import solve, too_large
+from xatmo.assimilation._tiling import sizes_of
 from xatmo.errors import OptionError
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -54,6 +56,7 @@ def optimal_interp(
     background: Hashable | xr.DataArray | None = None,
     domain: Hashable | xr.DataArray | None = None,
     uncertainty: bool = False,
+    tiles: Mapping[str, int] | str | None = None,
 ) -> xr.Dataset:
     """Interpolate sparse observations with a space-time covariance.
 
@@ -108,13 +111,22 @@ def optimal_interp(
         Where an analysis is wanted (not zero), for instance a sea mask; NaN elsewhere.
     uncertainty : bool
         Whether to give the posterior standard deviation too.
+    tiles : dict or "auto", optional
+        Analyse overlapping tiles of the grid, each from the observations in its reach, and blend them with weights that
+        add up to 1: for a basin or the globe, for years, and for data on Dask in chunks of any shape, of which a tile
+        reads only what it needs. ``{"time": 30, "lat": 40, "lon": 40}`` gives the nodes of a tile; an axis left out is
+        not cut. ``"auto"``: 3 length scales and 2 time scales, as wide over the ground at all latitudes. A tile reaches
+        2 scales beyond its edges with ``"gaussian"``, 3 with ``"matern"``, or half a ``window``, and is divided
+        where more than 3000 observations are in its reach. Scales that are missing are estimated once, from all
+        observations; on Dask they have to be given. Above 20 000 observations at once, ``"auto"`` is the default.
 
     Returns
     -------
     Dataset
         The analysis under the name of the observations and, with ``uncertainty``, NAME ``_error``. Where no observation
         is near, the background with the prior's error. Lazy where the observations are; time, latitude and longitude
-        have to be whole, other dimensions are independent.
+        have to be whole unless there are tiles, other dimensions are independent. Blended errors are square roots of
+        blended variances: an upper bound of the error of the blended analysis, if the covariance is true.
 
     Raises
     ------
@@ -123,7 +135,7 @@ def optimal_interp(
     DimensionError, CoordinateError
         If mask, background or domain do not fit the observations, or coordinates cannot be used.
     OptionError
-        If a keyword has an impossible value, or there are too many observations for one dense system.
+        If a keyword has an impossible value, or there are too many observations for one dense system even in tiles.
     MissingValueError
         If there are no observations and no background, or too few to estimate the scales.
 
@@ -172,19 +184,26 @@ def optimal_interp(
     widths = window_of(given.get("window") if window is None else window)
     got, cyclic = observations.gather(
         ds, obs, mask, background, domain, what="optimal interpolation",
-        about={k: v for k, v in about.items() if v is not None},
+        about={k: v for k, v in about.items() if v is not None}, whole=tiles is None,
     )  # fmt: skip
     require_reach(scales.length_scale, got.nodes.latitude, metric=metric)
     if got.nodes.time.size == 1 and lag is None:
         scales = replace(scales, time_scale=DAY, drift=(0.0, 0.0))  # of no effect
-    problem = CovarianceProblem(got.nodes, scales, uncertainty, preset is not None, covariance, metric, widths, along)
-    results = got.solve(problem)
+    problem = CovarianceProblem(
+        got.nodes, scales, uncertainty, preset is not None, kind=covariance, metric=metric, window=widths,
+        track_error=along,
+    )  # fmt: skip
+    if tiles is not None:
+        sizes_of(tiles)
+    elif too_large(got, problem):
+        tiles = "auto"
+    results = solve(got, problem, tiles)
     call = cf.describe_call(
         "optimal_interp", obs=name_of(obs), mask=name_of(mask), length_scale=length_scale, time_scale=time_scale,
         noise_std=name_of(noise_std), signal_std=signal_std, preset=preset, covariance=covariance, metric=metric,
         angle=angle, drift=drift, lag=name_of(lag), track_error=track_error, passes=name_of(passes),
         window=dict(window) if window else None, background=name_of(background), domain=name_of(domain),
-        uncertainty=uncertainty,
+        uncertainty=uncertainty, tiles=tiles,
     )  # fmt: skip
     return observations.dataset(
         ds,
@@ -194,5 +213,8 @@ def optimal_interp(
         cyclic=cyclic,
         uncertainty=uncertainty,
         call=call,
-        how="posterior standard deviation, exact for the covariance and windows used",
+        how="posterior standard deviation, exact for the covariance and windows used"
+        if tiles is None
+        else "posterior standard deviation: square root of variances blended over tiles, each exact for the covariance "
+        "and the observations in the tile's reach",
     )

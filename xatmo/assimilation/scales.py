@@ -84,9 +84,9 @@ def estimate_scales(
         if covariance == "spde":
             step, place = steps_of(got.nodes.time)
             width = longitude_step_of(got.nodes.longitude)
-            problem = VariationalProblem(got.nodes, scales, False, False, 4, 1, "diffusive", width, step, place)
+            problem = VariationalProblem(got.nodes, scales, False, False, longitude_step=width, step=step, place=place)
         else:
-            problem = CovarianceProblem(got.nodes, scales, False, False, covariance, metric, {})
+            problem = CovarianceProblem(got.nodes, scales, False, False, kind=covariance, metric=metric)
         index, seen, _ = problem.innovations(values, observed, first)
         if isinstance(problem, CovarianceProblem) and lag is not None:
             found.append(problem.fitted(index, seen, got.nodes.time[index[0]] + np.nan_to_num(lag[index])))

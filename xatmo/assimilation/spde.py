@@ -235,6 +235,11 @@ class SPDE:
         return self.n_time, self.width.size, self.n_column
 
     @property
+    def too_large(self) -> bool:
+        """Whether the modes would take more than 2 GB."""
+        return 8 * (self.n_column // 2 + 1) * self.width.size**2 > _MOST_BYTES
+
+    @property
     def kappa(self) -> float:
         """Inverse length in m-1."""
         return matern_scale(self.alpha / 2 - 1) / self.length_scale
@@ -324,7 +329,7 @@ class SPDE:
     @cached_property
     def _eigen(self) -> tuple[Array, Array]:
         n = self.n_column
-        if 8 * (n // 2 + 1) * self.width.size**2 > _MOST_BYTES:
+        if self.too_large:
             message = (
                 f"a grid of {self.width.size} x {n} nodes (padding included) is too large for the exact prior; select "
                 "a smaller box, or coarsen it first, for instance with .atmo.coarsen"

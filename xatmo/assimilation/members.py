@@ -246,8 +246,15 @@ def _by_blocks(field: xr.DataArray, function: _Drawn, beside: list[xr.DataArray]
     else:
         dtype = field.dtype if field.dtype.kind == "f" else np.dtype(np.float64)
         chunked = [b.chunk(dict(zip(field.dims, field.chunks, strict=True))) for b in beside]
-        made = xr.map_blocks(function, numbered, args=chunked, template=numbered.astype(dtype))
+        # The function among the arguments: by these alone xarray tells calls apart.
+        made = xr.map_blocks(
+            _called, numbered, args=chunked, kwargs={"function": function}, template=numbered.astype(dtype)
+        )
     return made.drop_vars(list(numbers))
+
+
+def _called(block: xr.DataArray, *beside: xr.DataArray, function: _Drawn) -> xr.DataArray:
+    return function(block, *beside)
 
 
 def _fitted(field: xr.DataArray, like: xr.DataArray) -> xr.DataArray:

@@ -24,9 +24,8 @@ Given: TypeAlias = "Hashable | xr.DataArray | None"
 Observed: TypeAlias = "Hashable | xr.DataArray | Sequence[Hashable | xr.DataArray]"
 
 KINDS = ("zero", "linear", "oi")
-WINDOWS = 8
-"""Windows whose observations tell the scales; three times as many tell the mean."""
-_FOR_MEAN = 3
+WINDOWS = 24
+"""Windows whose observations tell the scales and the mean: with a few, the drift is that of their largest eddies."""
 _CLEANEST = 0.01  # least noise_std, in signal_std: with none, rounding decides
 _DAY = 86400.0
 _OPTIONS = (
@@ -119,7 +118,7 @@ class Background:
             return cls(kind, _described(given, {**rest, "mean": 0.0}))
         beside = None if lag is None else observations.pick(ds, lag, "lag")
         windows = draw_windows(
-            merged(ds, obs, mask), beside, n_frames=time_window, n_windows=_FOR_MEAN * n_windows, metric=rest["metric"],
+            merged(ds, obs, mask), beside, n_frames=time_window, n_windows=n_windows, metric=rest["metric"],
             seed=seed,
         )  # fmt: skip
         number = sum(w.values.size for w in windows)
@@ -131,7 +130,7 @@ class Background:
             raise MissingValueError(message)
         mean = 0.0 if "preset" in (oi or {}) else float(sum(w.values.sum() for w in windows) / number)
         about = [replace(w, values=w.values - mean) for w in windows]
-        found = _estimated(about[::_FOR_MEAN], given, rest)
+        found = _estimated(about, given, rest)
         if "preset" not in (oi or {}):
             mean += pooled_mean(about, found, covariance=rest["covariance"], metric=rest["metric"])[0]
         return cls(kind, _described(found, {**rest, "mean": mean}))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from xatmo.assimilation import advected_interp, simulate
+from xatmo.assimilation import advected_interp, fourdvar_interp, simulate
 from xatmo.assimilation._advected import AdvectedProblem, Settings
 from xatmo.assimilation._padded import Layout
 from xatmo.assimilation.likelihood import Scales
@@ -188,7 +188,7 @@ def layout_inner(layout, fields):
 
 
 def test_scales_and_drift_are_found_by_likelihood():
-    ds = dataset((20, 12, 12), part=0.25)
+    ds = dataset((16, 10, 10), part=0.3)
     p = problem(ds, substeps=4)
     p = replace(p, scales=replace(p.scales, drift=(0.1, -0.05)))
     layout, prior = p.prior(p.scales, None, None)
@@ -228,6 +228,16 @@ def test_conjugate_gradients_give_the_same_and_sampled_errors():
     np.testing.assert_allclose(found.ssh, exact.ssh, atol=1e-6)
     assert abs(found.ssh_error**2 / exact.ssh_error**2 - 1).max() < 5 * np.sqrt(2 / 64)
     assert "from 64 draws" in found.ssh_error.attrs["comment"]
+
+
+def test_variational_interpolation_offers_this_prior():
+    ds = dataset((2, 4, 5))
+    found = fourdvar_interp(ds, "ssh", prior="advection_diffusion", prior_settings={"flow": ("u", "v")}, **SCALES)
+    np.testing.assert_array_equal(found.ssh, advected_interp(ds, "ssh", flow=("u", "v"), **SCALES).ssh)
+    with pytest.raises(OptionError, match="without tiles, which alone has prior_settings"):
+        fourdvar_interp(ds, "ssh", prior="advection_diffusion", tiles={"lat": 3}, **SCALES)
+    with pytest.raises(OptionError, match="which alone has prior_settings"):
+        fourdvar_interp(ds, "ssh", prior_settings={"flow": "estimate"}, **SCALES)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -11,9 +12,11 @@ import xarray as xr
 from xatmo import cf
 from xatmo.assimilation import _analysis, observations
 from xatmo.assimilation._arguments import DAY, name_of, require_reach, scales_of
+from xatmo.assimilation._conditional import draw
 from xatmo.assimilation._tile_graph import solve, too_large
 from xatmo.assimilation._tiling import sizes_of
 from xatmo.assimilation._variational import VariationalProblem, longitude_step_of, steps_of
+from xatmo.assimilation.advected import advected_interp
 from xatmo.assimilation.optimal import optimal_interp
 from xatmo.assimilation.spde import Memory
 from xatmo.errors import OptionError
@@ -33,9 +36,12 @@ def fourdvar_interp(
     domain: Hashable | xr.DataArray | None = None,
     uncertainty: bool = False,
     tiles: Mapping[str, int] | str | None = None,
+    members: int | None = None,
+    seed: int = 0,
     alpha: int = 4,
     substeps: int = 1,
     memory: Memory = "diffusive",
+    prior_settings: Mapping[str, Any] | None = None,
 ) -> xr.Dataset:
     """Interpolate sparse observations by minimising a variational cost.
 
@@ -51,8 +57,9 @@ def fourdvar_interp(
     ----------
     ds, obs, mask, background, domain
         See `optimal_interp`. Longitudes have to be equally spaced; times multiples of their smallest step.
-    prior : {"spde", "gaussian", "matern"}
+    prior : {"spde", "gaussian", "matern", "advection_diffusion"}
         ``"gaussian"`` and ``"matern"`` stand for a separable covariance: the same as `optimal_interp`.
+        ``"advection_diffusion"`` is carried by a flow and stopped by coasts: the same as `advected_interp`.
     length_scale : float, optional
         Metres; where the correlation in space falls to about 1/e (exactly so for short time steps on a fine grid).
     time_scale : timedelta or str, optional
@@ -70,6 +77,8 @@ def fourdvar_interp(
         As in `optimal_interp`. A tile is the analysis of its nodes and those within 3 length scales and 3 time scales.
         ``"auto"``: 3 to 8 length scales, half as many time scales, as the memory of covariances allows. Where the prior
         of the whole grid would not fit 2 GB, ``"auto"`` is the default.
+    members, seed : int, optional
+        As in `optimal_interp`. The draws are those of the prior on the whole grid, which has to fit 2 GB.
     alpha : int
         Even, at least 4.
     substeps : int
@@ -77,6 +86,8 @@ def fourdvar_interp(
     memory : {"diffusive", "uniform"}
         Whether small scales are forgotten sooner, or all scales at one rate, which makes the covariance separable:
         Matern in space, exponential in time. See `SPDE`.
+    prior_settings : mapping, optional
+        With ``prior="advection_diffusion"``: further keywords of `advected_interp`, such as ``flow``.
 
     Returns
     -------
@@ -109,10 +120,21 @@ def fourdvar_interp(
         return optimal_interp(
             ds, obs, mask, length_scale=length_scale, time_scale=time_scale, noise_std=noise_std,
             signal_std=signal_std, covariance=prior, background=background, domain=domain, uncertainty=uncertainty,
-            tiles=tiles,
+            tiles=tiles, members=members, seed=seed,
         )  # fmt: skip
-    if prior != "spde":
-        message = f"prior={prior!r} came; wanted 'spde', 'gaussian' or 'matern'"
+    if prior == "advection_diffusion" and tiles is None:
+        return advected_interp(
+            ds, obs, mask, length_scale=length_scale, time_scale=time_scale, noise_std=noise_std, signal_std=signal_std,
+            background=background, domain=domain, uncertainty=uncertainty, alpha=alpha, substeps=substeps,
+            **dict(prior_settings or {}),
+        )  # fmt: skip
+    if prior != "spde" or prior_settings:
+        beside = {"tiles": tiles, "prior_settings": prior_settings}
+        given = "".join(f", {k}={v!r}" for k, v in beside.items() if v is not None)
+        message = (
+            f"prior={prior!r}{given} came; wanted 'spde', 'gaussian' or 'matern', or 'advection_diffusion' without "
+            "tiles, which alone has prior_settings"
+        )
         raise OptionError(message)
     scales = scales_of(length_scale, time_scale, noise_std, signal_std)
     got, cyclic = observations.gather(
@@ -133,11 +155,13 @@ def fourdvar_interp(
     elif too_large(got, problem):
         tiles = "auto"
     results = solve(got, problem, tiles)
+    if members is not None:
+        results[0] = draw(got, problem, tiles, results[0], members, seed)
     call = cf.describe_call(
         "fourdvar_interp", obs=name_of(obs), mask=name_of(mask), prior=prior, length_scale=length_scale,
         time_scale=time_scale, noise_std=noise_std, signal_std=signal_std, background=name_of(background),
         domain=name_of(domain), uncertainty=uncertainty, alpha=alpha, substeps=substeps, memory=memory,
-        tiles=tiles,
+        tiles=tiles, members=members, seed=seed if members else None,
     )  # fmt: skip
     return observations.dataset(
         ds,

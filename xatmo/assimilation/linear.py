@@ -24,7 +24,7 @@ Bools = NDArray[np.bool_]
 
 TIME_SCALE = "4D"
 """Time that counts as much as a degree of latitude, unless given: about the ratio of the scales of ocean eddies."""
-_JITTER = 1e-3  # of a step: nodes of a grid have many triangulations, this takes one
+_JITTER = 1e-4  # of a step: nodes of a grid have many triangulations, this takes one
 _NARROWEST = 0.05  # cosine of the latitude at which degrees of longitude are no longer shortened
 _BEYOND = 0.5  # of a circle: so much of it is repeated on both sides where longitudes go around
 
@@ -87,11 +87,15 @@ def interpolate(
     everywhere = np.stack([a.ravel() for a in np.meshgrid(*axes, indexing="ij")], axis=-1)
     if len(used) == 1:
         order = np.argsort(at[:, 0], kind="stable")
-        return np.interp(everywhere[:, 0], at[order, 0], seen[order]).reshape(values.shape)
+        return np.asarray(np.interp(everywhere[:, 0], at[order, 0], seen[order])).reshape(values.shape)
     step = np.array([np.ptp(a) / (a.size - 1) for a in axes])
     moved = at + _JITTER * step * np.random.default_rng(0).uniform(-1, 1, at.shape)
+    # A little towards the middle, or nodes between observations at an edge of the box would often lie outside.
+    half = np.array([np.ptp(a) / 2 for a in axes])
+    middle = np.array([(a.min() + a.max()) / 2 for a in axes])
+    inner = everywhere - (everywhere - middle) * (3 * _JITTER * step / half)
     try:
-        made = LinearNDInterpolator(moved, seen)(everywhere)
+        made = LinearNDInterpolator(moved, seen)(inner)
     except QhullError:  # too few for a tetrahedron
         made = np.full(len(everywhere), np.nan)
     outside = ~np.isfinite(made)

@@ -228,8 +228,9 @@ def _moments(
     starts = np.linspace(0, last, n_starts).round().astype(int).tolist()
     order = random.permutation(len(samples))
     number = min(n_windows, len(samples) * n_starts)
-    pairs = [(starts[(k + k // len(samples)) % n_starts], samples[order[k % len(samples)]]) for k in range(number)]
-    return [(start, dict(zip(extra, sample, strict=True))) for start, sample in dict.fromkeys(pairs)]
+    turns = ((k // len(samples), k % len(samples)) for k in range(number))
+    pairs = [(starts[(turn + one) % n_starts], samples[order[one]]) for turn, one in turns]
+    return [(start, dict(zip(extra, sample, strict=True))) for start, sample in pairs]
 
 
 def _edge(axis: Array) -> int:

@@ -487,6 +487,9 @@ class DatasetAtmo(_Accessor[xr.Dataset]):
         background: Hashable | xr.DataArray | None = None,
         domain: Hashable | xr.DataArray | None = None,
         uncertainty: bool = False,
+        tiles: Mapping[str, int] | str | None = None,
+        members: int | None = None,
+        seed: int = 0,
     ) -> xr.Dataset:
         """Optimal interpolation of sparse observations. See `xatmo.assimilation.optimal_interp`."""
         from xatmo import assimilation
@@ -495,7 +498,7 @@ class DatasetAtmo(_Accessor[xr.Dataset]):
             self._obj, obs, mask, length_scale=length_scale, time_scale=time_scale, noise_std=noise_std,
             signal_std=signal_std, preset=preset, covariance=covariance, metric=metric, angle=angle, drift=drift,
             lag=lag, track_error=track_error, passes=passes, window=window, background=background, domain=domain,
-            uncertainty=uncertainty,
+            uncertainty=uncertainty, tiles=tiles, members=members, seed=seed,
         )  # fmt: skip
 
     def fourdvar_interp(
@@ -516,6 +519,7 @@ class DatasetAtmo(_Accessor[xr.Dataset]):
         uncertainty: bool = False,
         members: int | None = None,
         seed: int = 0,
+        tiles: Mapping[str, int] | str | None = None,
         patch_size: Mapping[Hashable, int] | None = None,
         overlap: Mapping[Hashable, int] | None = None,
         window: str = "hann",
@@ -531,6 +535,6 @@ class DatasetAtmo(_Accessor[xr.Dataset]):
         return _calls.fourdvar_interp(
             self._obj, obs, mask, model=model, background=background, prior=prior, length_scale=length_scale,
             time_scale=time_scale, noise_std=noise_std, signal_std=signal_std, predictors=predictors, domain=domain,
-            lag=lag, uncertainty=uncertainty, members=members, seed=seed, patch_size=patch_size, overlap=overlap,
-            window=window, batch_size=batch_size, device=device,
+            lag=lag, uncertainty=uncertainty, members=members, seed=seed, tiles=tiles, patch_size=patch_size,
+            overlap=overlap, window=window, batch_size=batch_size, device=device,
         )  # fmt: skip

@@ -265,3 +265,41 @@ def test_what_cannot_be():
         optimal_interp(nothing, "ssh", **SCALES, tiles=TILES)
     with pytest.raises(MissingValueError, match="no observations at all"):
         optimal_interp(nothing.chunk(time=2), "ssh", **SCALES, tiles=TILES).compute(scheduler="synchronous")
+
+
+@BOTH
+def test_members_are_draws_from_the_posterior(interp):
+    ds = season(4, 7, step=0.5, fraction=0.15)
+    found = interp(ds, "ssh", **SCALES, uncertainty=True)
+    drawn = interp(ds, "ssh", **SCALES, members=60, uncertainty=True)
+    assert drawn["ssh"].dims == ("member", "time", "lat", "lon")
+    xr.testing.assert_allclose(drawn["ssh_error"], found["ssh_error"])
+    off = drawn["ssh"] - found["ssh"]
+    # The spread at one node is known to 9 percent; four times that at most, and less on average.
+    assert abs(float((off.mean("member") / found["ssh_error"]).mean())) < 0.1
+    ratio = np.sqrt((off**2).mean("member")) / found["ssh_error"]
+    assert abs(float(ratio.mean()) - 1) < 0.06
+    assert float(abs(ratio - 1).max()) < 0.4
+
+
+@BOTH
+def test_members_in_tiles_and_on_dask(interp):
+    ds = season(5, 12, step=0.5, fraction=0.15)
+    tiles = {"time": 4, "lat": 8}
+    whole = interp(ds, "ssh", **SCALES, members=2)
+    tiled = interp(ds, "ssh", **SCALES, members=3, tiles=tiles)
+    assert rms(tiled["ssh"].isel(member=[0, 1]) - whole["ssh"]) < 0.05
+    lazy = interp(ds.chunk(time=2), "ssh", **SCALES, members=3, tiles=tiles)
+    assert lazy["ssh"].chunks is not None
+    xr.testing.assert_allclose(lazy["ssh"].compute(scheduler="synchronous"), tiled["ssh"], atol=1e-4)
+
+
+def test_members_that_cannot_be_drawn():
+    ds = season(4, 12)
+    with pytest.raises(OptionError, match="wanted a whole number of at least 1"):
+        optimal_interp(ds, "ssh", **SCALES, members=0)
+    with pytest.raises(OptionError, match="members=2 came without time_scale; wanted all scales"):
+        optimal_interp(ds, "ssh", **{k: v for k, v in SCALES.items() if k != "time_scale"}, members=2)
+    noise = {"noise_std": xr.full_like(ds["ssh"], 0.2)}
+    with pytest.raises(OptionError, match="members=2 came with errors by observation"):
+        optimal_interp(ds, "ssh", **SCALES | noise, members=2)

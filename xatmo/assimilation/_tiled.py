@@ -7,7 +7,7 @@ Only tiles and scales decide what is computed, not the chunks that the observati
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeAlias, TypeVar, cast
 
 import numpy as np
@@ -113,6 +113,8 @@ class Tiles(Generic[P]):
             slice(times.start - first[0], times.stop - first[0]), slice(rows.start - first[1], rows.stop - first[1]),
             column % n,
         )  # fmt: skip
+        if isinstance(self.problem, CovarianceProblem) and not self.problem.window:
+            part = replace(part, observed=part.observed & tiling.within(box, times, rows, column))
         most = self.problem.most
         if most is not None and self._together(part, times, box) > most:
             halves = tiling.halves(box)

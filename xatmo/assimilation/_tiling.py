@@ -249,6 +249,27 @@ class Tiling:
             return when, rows, first, first + n
         return when, rows, c0 - side, c1 + side
 
+    def within(self, box: Box, times: slice, rows: slice, column: Ints) -> NDArray[np.bool_]:
+        """Tell which nodes are in reach in space and time together: their distances in units of the reach add squared.
+
+        Distances are those from the edges of the box, east and west along its parallels that are nearest to a pole.
+        """
+        nodes, reach = self.nodes, self.reach
+        gaps = []
+        for axis, picked, low, high in (
+            (nodes.time, times, box[0], box[1]), (nodes.latitude, rows, box[2], box[3]),
+        ):  # fmt: skip
+            here = axis[picked]
+            gaps.append(np.maximum(np.maximum(axis[low] - here, here - axis[high - 1]), 0))
+        steps = np.maximum(np.maximum(box[4] - column, column - (box[5] - 1)), 0)
+        if nodes.periodic:  # a ring as wide as all columns comes back from the other side
+            n = nodes.longitude.size
+            steps = np.minimum(steps, np.maximum(n - (box[5] - box[4]) + 1 - steps, 0))
+        highest = float(np.abs(nodes.latitude[[box[2], box[3] - 1]]).max())
+        late, north = gaps[0] / max(reach.seconds, 1e-9), gaps[1] / reach.north
+        east = steps * _spacing(nodes.longitude) / reach.east(highest)
+        return np.asarray(late[:, None, None] ** 2 + north[:, None] ** 2 + east**2 <= 1 + 1e-9)
+
     def halves(self, box: Box) -> tuple[int, Cuts] | None:
         """Give the axis along which a box is longest in scales, and its halves; None where it is small already."""
         t0, t1, r0, r1, c0, c1 = box

@@ -339,7 +339,7 @@ def dataset(
         out = result.assign_coords({c: got.field[c] for c in got.field.coords})
         if cyclic:
             out = _labels.restore_cyclic(out, like, got.axes)
-        out = _labels.restore_order(out, got.field)
+        out = _labels.restore_order(out, got.field).transpose("member", ..., missing_dims="ignore")
         made[name] = _labels.changed_values(out, like)
     made[got.name].attrs = dict(got.attrs)
     if uncertainty:

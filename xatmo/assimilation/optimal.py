@@ -21,6 +21,7 @@ from xatmo.assimilation._arguments import (
     velocity,
     window_of,
 )
+from xatmo.assimilation._conditional import draw
 from xatmo.assimilation._optimal import CovarianceProblem
 from xatmo.assimilation._tile_graph import solve, too_large
 from xatmo.assimilation._tiling import sizes_of
@@ -57,6 +58,8 @@ def optimal_interp(
     domain: Hashable | xr.DataArray | None = None,
     uncertainty: bool = False,
     tiles: Mapping[str, int] | str | None = None,
+    members: int | None = None,
+    seed: int = 0,
 ) -> xr.Dataset:
     """Interpolate sparse observations with a space-time covariance.
 
@@ -119,6 +122,12 @@ def optimal_interp(
         2 scales beyond its edges with ``"gaussian"``, 3 with ``"matern"``, or half a ``window``, and is divided
         where more than 3000 observations are in its reach. Scales that are missing are estimated once, from all
         observations; on Dask they have to be given. Above 20 000 observations at once, ``"auto"`` is the default.
+    members : int, optional
+        Give so many draws of the posterior, along ``member``, instead of the analysis: conditional simulation, see
+        `xatmo.assimilation.members`. Their mean is the analysis, their spread the posterior standard deviation; both to
+        sampling error, and to that of random Fourier features. All scales have to be given.
+    seed : int
+        Of the members; more of them leave the others as they are.
 
     Returns
     -------
@@ -198,12 +207,14 @@ def optimal_interp(
     elif too_large(got, problem):
         tiles = "auto"
     results = solve(got, problem, tiles)
+    if members is not None:
+        results[0] = draw(got, problem, tiles, results[0], members, seed)
     call = cf.describe_call(
         "optimal_interp", obs=name_of(obs), mask=name_of(mask), length_scale=length_scale, time_scale=time_scale,
         noise_std=name_of(noise_std), signal_std=signal_std, preset=preset, covariance=covariance, metric=metric,
         angle=angle, drift=drift, lag=name_of(lag), track_error=track_error, passes=name_of(passes),
         window=dict(window) if window else None, background=name_of(background), domain=name_of(domain),
-        uncertainty=uncertainty, tiles=tiles,
+        uncertainty=uncertainty, tiles=tiles, members=members, seed=seed if members else None,
     )  # fmt: skip
     return observations.dataset(
         ds,

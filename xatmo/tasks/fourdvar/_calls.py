@@ -14,7 +14,7 @@ _ANALYTIC: dict[str, Any] = {
     "prior": None, "length_scale": None, "time_scale": None, "noise_std": None, "signal_std": None, "tiles": None
 }  # fmt: skip
 _TRAINED: dict[str, Any] = {
-    "predictors": None, "lag": None, "members": None, "seed": 0, "overlap": None, "patch_size": None,
+    "predictors": None, "lag": None, "overlap": None, "patch_size": None,
     "window": "hann", "batch_size": None, "device": "auto",
 }  # fmt: skip
 

@@ -12,13 +12,13 @@ from scipy.stats import multivariate_normal
 from xatmo.assimilation import (
     AdvectionDiffusion,
     SparsePosterior,
+    _dual,
     estimate,
     log_density,
     log_likelihood,
     sample,
     simulate,
 )
-from xatmo.assimilation import sparse_analysis as rooms
 from xatmo.errors import MissingValueError, OptionError
 
 CONSTANT = {"kappa": 0.6, "diffusion": (2.0, 0.5, 1.0)}
@@ -139,7 +139,7 @@ def test_wrong_observations_are_told(prior, monkeypatch):
         posterior.mean(values[1:])
     with pytest.raises(MissingValueError, match="NaN or infinity"):
         posterior.mean(np.full(values.shape, np.nan))
-    monkeypatch.setattr(rooms, "_MOST_ITERATIONS", 1)
+    monkeypatch.setattr(_dual, "MOST_ITERATIONS", 1)
     with pytest.raises(OptionError, match="conjugate gradients did not reach"):
         replace(posterior, method="cg").mean(values)
 

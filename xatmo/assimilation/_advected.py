@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xatmo.assimilation import _kernels
+from xatmo.assimilation._analysis import inverse_factor
 from xatmo.assimilation._coefficients import require_alpha
 from xatmo.assimilation._optimal import Index, Problem, extents
 from xatmo.assimilation._padded import Layout
@@ -20,6 +23,7 @@ from xatmo.assimilation.likelihood import Scales, estimate
 from xatmo.assimilation.matern import evolution_scale, matern_scale
 from xatmo.assimilation.simulation import simulate
 from xatmo.assimilation.sparse_analysis import Method, SparsePosterior
+from xatmo.assimilation.spde import SPDE
 from xatmo.errors import MissingValueError
 
 Array = NDArray[np.float64]
@@ -116,7 +120,16 @@ class AdvectedProblem(Problem):
             layout, prior = self.prior(scales, flow, open_cells)
             s = self.settings
             windows = layout.windows(s.window, _OVERLAP * cast(float, scales.time_scale))
-            found = analyse(prior, windows, layout.nodes(index), seen, variance, s, uncertainty=self.uncertainty)
+            found = analyse(
+                prior,
+                windows,
+                layout.nodes(index),
+                seen,
+                variance,
+                s,
+                partial(self.still, layout, scales),
+                uncertainty=self.uncertainty,
+            )
             self._found[key] = found, layout
         return self._found[key]
 
@@ -145,6 +158,14 @@ class AdvectedProblem(Problem):
         when = np.asarray(self.place[index[0]] * self.step, dtype=np.float64)
         found = estimate(covariance, distance, where, when, seen, known, extent=extent, spacing=spacing, frame=frame)
         return found if flow is None else replace(found, drift=(0.0, 0.0))
+
+    def still(self, layout: Layout, scales: Scales, n_time: int) -> SPDE:
+        """Make a prior of the same scales in which nothing moves, on the same nodes."""
+        return SPDE.on_sphere(
+            layout.latitude, self.longitude_step, layout.n_column, n_time, layout.step,
+            length_scale=cast(float, scales.length_scale), time_scale=cast(float, scales.time_scale),
+            signal_std=cast(float, scales.signal_std), alpha=self.settings.alpha, periodic=self.nodes.periodic,
+        )  # fmt: skip
 
     def prior(self, scales: Scales, flow: Flow | None, open_cells: Bools | None) -> tuple[Layout, AdvectionDiffusion]:
         """Make the prior on padded nodes: ``kappa^alpha`` is a rate in s-1, lengths are ``sqrt(H) / kappa``."""
@@ -177,7 +198,7 @@ class AdvectedProblem(Problem):
 
 def analyse(
     prior: AdvectionDiffusion, windows: list[tuple[slice, slice]], nodes: NDArray[np.intp], seen: Array,
-    variance: Array, settings: Settings, *, uncertainty: bool,
+    variance: Array, settings: Settings, like: Callable[[int], SPDE], *, uncertainty: bool,
 ) -> Found:  # fmt: skip
     """Analyse window by window; members are drawn from the prior once, so that they have no seams of their own.
 
@@ -190,6 +211,8 @@ def analyse(
         Flat indices among the nodes of the prior.
     seen, variance : array (observation,)
     settings : Settings
+    like : callable
+        Gives, for a number of steps, a stationary prior that is like this one: it preconditions.
     uncertainty : bool
 
     Raises
@@ -200,6 +223,7 @@ def analyse(
     import scipy.sparse as sp
 
     exact = settings.method == "direct"
+    place = np.unravel_index(nodes, prior.shape)
     draws = max(settings.members, SAMPLES if uncertainty and not exact else 0)
     rng = np.random.default_rng(settings.seed)
     drawn = simulate(prior, rng, members=draws) if draws else np.empty((0, *prior.shape))
@@ -217,6 +241,11 @@ def analyse(
         n = int(near.sum())
         operator = sp.csr_array((np.ones(n), (np.arange(n), nodes[near] - start)), shape=(n, size))
         posterior = SparsePosterior.of(before[1], operator, noise_variance=variance[near], method=settings.method)
+        if not exact and n:
+            index = (place[0][near] - used.start, place[1][near], place[2][near])
+            posterior = replace(
+                posterior, inverse_factor=inverse_factor(like(used.stop - used.start), index, variance[near])
+            )
         inside = slice(kept.start - used.start, kept.stop - used.start)
         mean[kept] = posterior.mean(seen[near])[inside]
         if draws:

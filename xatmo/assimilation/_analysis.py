@@ -220,7 +220,7 @@ class _Conjugate:
 
     def __init__(self, prior: SPDE, index: Index, variance: Array) -> None:
         self.prior, self.index, self.variance = prior, index, variance
-        self.factor = _sparse_inverse_factor(prior, index, variance)
+        self.factor = inverse_factor(prior, index, variance)
 
     def multiply(self, weights: Array) -> Array:
         field = self.prior.apply_covariance(_scatter(self.prior, self.index, weights))
@@ -254,7 +254,7 @@ class _Conjugate:
         return out, most
 
 
-def _sparse_inverse_factor(prior: SPDE, index: Index, variance: Array) -> Any:
+def inverse_factor(prior: SPDE, index: Index, variance: Array) -> Any:
     """Sparse F with F^T F close to (H C H^T + R)^-1."""
     import scipy.sparse as sp
 

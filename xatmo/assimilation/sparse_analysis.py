@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from xatmo.assimilation._dual import conjugate
 from xatmo.assimilation._factors import ExactFactor, factorise
 from xatmo.assimilation.advection_diffusion import AdvectionDiffusion
 from xatmo.assimilation.simulation import simulate
@@ -20,8 +21,6 @@ from xatmo.errors import MissingValueError, OptionError
 
 Array = NDArray[np.float64]
 Method: TypeAlias = Literal["direct", "cg"]
-
-_MOST_ITERATIONS = 5000
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,10 +38,13 @@ class SparsePosterior:
         Diagonal of R.
     method : {"direct", "cg"}
         Exact Cholesky factor of the posterior precision by dense blocks (see `xatmo.assimilation._dissection`); or
-        conjugate gradients preconditioned by the prior's covariance, which is applied by one sweep of implicit steps
-        backward and one forward: little memory, for grids whose factor takes too much.
+        conjugate gradients in the space of the observations, where the prior's covariance is applied by one sweep of
+        implicit steps backward and one forward: little memory, for grids whose factor takes too much.
     tolerance : float
-        Of conjugate gradients: relative norm of the residual.
+        Of conjugate gradients: relative norm of the preconditioned residual.
+    inverse_factor : sparse array (observation, observation), optional
+        F with F^T F close to the inverse of the observations' covariance, to precondition with; their noise unless
+        given.
 
     Examples
     --------
@@ -61,6 +63,7 @@ class SparsePosterior:
     noise_variance: Array
     method: Method = "direct"
     tolerance: float = 1e-11
+    inverse_factor: Any = None
 
     @classmethod
     def of(
@@ -160,31 +163,26 @@ class SparsePosterior:
 
     def mean_all(self, values: Any) -> Array:
         """Posterior mean on all nodes of the precision, flat."""
-        right = self.observe.T @ (self._values(values) / self.noise_variance)
-        return self.factor.solve(right) if self.method == "direct" else self._conjugate(right)
+        return np.asarray(self._solved(self._values(values)[:, None])[:, 0])
 
     def means(self, values: Array) -> Array:
         """Posterior means (case, n_time, row, column) of several sets of values (case, observation)."""
-        if self.method == "cg":
-            return np.stack([self.mean(v) for v in values])
-        found = self.factor.solve(self.observe.T @ (values / self.noise_variance).T)
-        return np.stack([self._cut(f) for f in found.T])
+        return np.stack([self._cut(f) for f in self._solved(values.T).T])
 
-    def _conjugate(self, right: Array) -> Array:
-        from scipy.sparse.linalg import LinearOperator, cg
+    def _solved(self, values: Array) -> Array:
+        """Posterior means (node, case) of values (observation, case)."""
+        import scipy.sparse as sp
 
-        matrix = self.precision()
-        size = right.shape * 2
-        condition = LinearOperator(size, matvec=lambda v: prior_covariance(self.prior, v), dtype=np.float64)
-        found, failed = cg(matrix, right, rtol=self.tolerance, maxiter=_MOST_ITERATIONS, M=condition)
-        if failed:
-            message = (
-                f"{self.noise_variance.size} observations came with which conjugate gradients did not reach "
-                f"{self.tolerance:g} in {_MOST_ITERATIONS} iterations; wanted a larger noise_variance, or pass "
-                "method='direct'"
-            )
-            raise OptionError(message)
-        return np.asarray(found)
+        if self.method == "direct":
+            return self.factor.solve(self.observe.T @ (values / self.noise_variance[:, None]))
+
+        def multiply(weights: Array) -> Array:
+            field = prior_covariance(self.prior, self.observe.T @ weights)
+            return np.asarray(self.observe @ field + self.noise_variance[:, None] * weights)
+
+        near = sp.diags_array(self.noise_variance**-0.5) if self.inverse_factor is None else self.inverse_factor
+        weights = conjugate(multiply, values, near, self.tolerance)
+        return prior_covariance(self.prior, self.observe.T @ weights)
 
     # ------------------------------------------------------------------ uncertainty
     def variance(self) -> Array:

@@ -306,3 +306,32 @@ def _layer(rng, length, weight, east, days=15, size=48, big=160):
         shifted = np.fft.irfft2(np.fft.rfft2(now) * np.exp(-2j * np.pi * (x * east + y * north)), s=(big, big))
         now = keep * shifted + np.sqrt(1 - keep**2) * fresh()
     return np.array(out)
+
+
+def test_the_challenge_baseline_with_land_is_a_dense_solve():
+    """Every day from the observations at most 14 days away, planar degrees, unit variance, no mean removed."""
+    rng = np.random.default_rng(8)
+    lat, lon, n_time = 33 + 0.5 * np.arange(9), 295 + 0.5 * np.arange(10), 34
+    sea = np.hypot(lat[:, None] - 33, lon - 295) > 1.8
+    y = np.where((rng.random((n_time, 9, 10)) < 0.05) & sea, 0.3 * rng.standard_normal((n_time, 9, 10)), np.nan)
+    dates = np.datetime64("2012-10-22", "ns") + np.arange(n_time) * np.timedelta64(1, "D")
+    ds = xr.Dataset({"ssh": (("time", "lat", "lon"), y), "sea": (("lat", "lon"), sea)},
+                    {"time": dates, "lat": lat, "lon": lon})  # fmt: skip
+    out = optimal_interp(ds, "ssh", preset="osse2020a", domain="sea", uncertainty=True)
+    tiled = optimal_interp(ds.chunk(time=9, lat=4), "ssh", preset="osse2020a", domain="sea", uncertainty=True,
+                           tiles={"time": 11}).compute(scheduler="synchronous")  # fmt: skip
+    t, i, j = np.nonzero(np.isfinite(y))
+    north, east = np.nonzero(sea)
+    for day in range(n_time):
+        near = np.abs(t - day) <= 14
+        when, where, seen = t[near], np.stack([lat[i[near]], lon[j[near]]]), y[t[near], i[near], j[near]]
+        among = sum((p[:, None] - p) ** 2 for p in where)
+        across = sum((p[:, None] - q) ** 2 for p, q in zip((lat[north], lon[east]), where, strict=True))
+        covariance = np.exp(-among - ((when[:, None] - when) / 7) ** 2) + 0.05**2 * np.eye(when.size)
+        to_sea = np.exp(-across - ((day - when) / 7) ** 2)
+        gain = np.linalg.solve(covariance, to_sea.T).T
+        for found in (out, tiled):
+            assert np.isnan(found["ssh"].values[day][~sea]).all()
+            np.testing.assert_allclose(found["ssh"].values[day][sea], gain @ seen, rtol=0, atol=1e-10)
+            variance = 1 - np.einsum("ij,ij->i", gain, to_sea)
+            np.testing.assert_allclose(found["ssh_error"].values[day][sea] ** 2, variance, rtol=0, atol=1e-10)

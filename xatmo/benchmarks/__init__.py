@@ -8,6 +8,20 @@ from __future__ import annotations
 
 from xatmo.benchmarks.cases import Case, gp_case, osse_case
 from xatmo.benchmarks.rows import GP, OSSE, PUBLISHED, Row
-from xatmo.benchmarks.running import Options, gp, osse, run
+from xatmo.benchmarks.running import Options, form, gp, osse, remarks, run
 
-__all__ = ["GP", "OSSE", "PUBLISHED", "Case", "Options", "Row", "gp", "gp_case", "osse", "osse_case", "run"]
+__all__ = [
+    "GP",
+    "OSSE",
+    "PUBLISHED",
+    "Case",
+    "Options",
+    "Row",
+    "form",
+    "gp",
+    "gp_case",
+    "osse",
+    "osse_case",
+    "remarks",
+    "run",
+]

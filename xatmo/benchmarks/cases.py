@@ -25,6 +25,9 @@ Days = tuple[str, str]
 TWIN_DAYS = 240
 """Length of a twin that is made on the spot: it reaches three months into the days of training."""
 
+TWIN_STEP = 1 / 3
+"""Its spacing in degrees: the coarsest on which all networks of the table fit."""
+
 _BOX = {"lat": (32.0, 44.0), "lon": (-66.0, -54.0)}
 # Of a Matern covariance of smoothness 1: where kappa times distance is this, the correlation is 1/e; and of the
 # equation's in time: see `xatmo.assimilation.SPDE`.
@@ -40,7 +43,7 @@ class Case:
     ----------
     name : str
     fields : Dataset (time, lat, lon)
-        ``obs``, ``truth``, and perhaps ``domain``, ``lag``.
+        ``obs``, ``truth``, and perhaps ``domain``, ``lag``, ``oi``.
     train, validation, test : (first, last)
         Days.
     target : DataArray
@@ -84,6 +87,10 @@ class Case:
         """Name the variables beside observations and truth, for the calls that take them."""
         return {n: n for n in ("domain", "lag") if n in self.fields}
 
+    def has(self, kind: str) -> bool:
+        """Whether a kind of row can be done."""
+        return {"file": "oi" in self.fields, "exact": self.exact is not None}.get(kind, True)
+
     def identity(self) -> dict[str, Any]:
         """Tell this case from one with other fields or days."""
         seen = self.fields["obs"]
@@ -101,7 +108,7 @@ def osse_case(
     test: Days | None = None,
     seed: int = 0,
     days: int = TWIN_DAYS,
-    step: float = 0.5,
+    step: float = TWIN_STEP,
     note: Note = print,
 ) -> Case:
     """Open the challenge OSSE 2020a in a folder; write a generated twin there first, where the folder has no such file.
@@ -130,7 +137,7 @@ def osse_case(
         note(f"writing a generated twin of the challenge to {where}: {days} days at {step:g} degrees")
         datasets.write_challenge(where, step=step, days=days, seed=seed)
     fields = datasets.challenge_fields(where, scenario=scenario).rename(ssh="truth")
-    fields = _boxed(fields[[n for n in ("truth", "obs", "domain", "lag") if n in fields]])
+    fields = _boxed(fields[[n for n in ("truth", "obs", "domain", "lag", "oi") if n in fields]])
     trained, tested = train or SPLITS["train"], test or SPLITS["test"]
     for what, span in (("train", trained), ("test", tested)):
         if not fields.sel(time=slice(*span)).sizes["time"]:

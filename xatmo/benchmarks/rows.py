@@ -19,9 +19,9 @@ class Row:
         For files and options.
     title : str
         For the table.
-    kind : {"linear", "oi", "exact", "network"}
-        Linear interpolation; optimal interpolation with the keywords ``settings``; the analysis with the law of the
-        case, where it has one; or a `xatmo.FourDVarNet` with these settings.
+    kind : {"linear", "oi", "file", "exact", "network"}
+        Linear interpolation; optimal interpolation with the keywords ``settings``; an analysis that came with the data;
+        the analysis with the law of the case, where it has one; or a `xatmo.FourDVarNet` with these settings.
     settings : mapping
     spde : {"", "given", "estimated"}
         Whether the network has the equation of the case as its prior: with coefficients known beforehand, or as a first
@@ -30,18 +30,26 @@ class Row:
 
     name: str
     title: str
-    kind: Literal["linear", "oi", "exact", "network"]
+    kind: Literal["linear", "oi", "file", "exact", "network"]
     settings: Mapping[str, Any] = field(default_factory=dict)
     spde: Literal["", "given", "estimated"] = ""
 
 
-_LINEAR = Row("linear", "linear interpolation", "linear")
-_MATERN = Row(
-    "oi_matern", "OI, Matern, maximum likelihood", "oi", {"covariance": "matern", "drift": "estimate"}
+# The precision of the equation has eigenvalues over many powers of ten: its gradient tells directions, not sizes.
+_SPDE = {"gradient_scale": "sample", "step_size": 1e-9, "learn_weights": False}
+_GIVEN = Row(
+    "spde_given", "4DVarNet, SPDE prior, given", "network", {"prior": "spde", "network_settings": _SPDE}, "given"
+)
+_ESTIMATED = Row(
+    "spde_estimated", "4DVarNet, SPDE prior, estimated", "network",
+    {"prior": "spde_estimated", "network_settings": _SPDE}, "estimated",
 )  # fmt: skip
+_LINEAR = Row("linear", "linear interpolation", "linear")
+_MATERN = Row("oi_matern", "OI, Matern, maximum likelihood", "oi", {"covariance": "matern", "drift": "estimate"})
 
 OSSE: tuple[Row, ...] = (
     _LINEAR,
+    Row("oi_file", "OI of the files", "file"),
     Row("oi_osse2020a", "OI, baseline of the challenge", "oi", {"preset": "osse2020a"}),
     _MATERN,
     Row("anomaly_two_scales", "4DVarNet, anomaly, two scales", "network", {"state": "anomaly", "prior": "genn"}),
@@ -57,8 +65,8 @@ OSSE: tuple[Row, ...] = (
         "classic_lstm", "4DVarNet, classic prior, LSTM", "network",
         {"state": "raw", "prior": "bilinear", "solver": "convlstm", "n_steps": 10},
     ),
-    Row("spde_given", "4DVarNet, SPDE prior, given", "network", {"prior": "spde"}, "given"),
-    Row("spde_estimated", "4DVarNet, SPDE prior, estimated", "network", {"prior": "spde_estimated"}, "estimated"),
+    _GIVEN,
+    _ESTIMATED,
 )  # fmt: skip
 """Methods of the table for sea level: baselines, then networks from the same background."""
 
@@ -71,8 +79,8 @@ GP: tuple[Row, ...] = (
         "classic_lstm", "4DVarNet, classic prior, LSTM", "network",
         {"prior": "bilinear", "solver": "convlstm", "n_steps": 10},
     ),
-    Row("spde_given", "4DVarNet, SPDE prior, given", "network", {"prior": "spde"}, "given"),
-    Row("spde_estimated", "4DVarNet, SPDE prior, estimated", "network", {"prior": "spde_estimated"}, "estimated"),
+    _GIVEN,
+    _ESTIMATED,
 )  # fmt: skip
 """Methods of the table for the Gaussian process."""
 

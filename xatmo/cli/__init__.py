@@ -337,6 +337,54 @@ def compare(
 
 
 @app.command()
+def benchmark(
+    table: Annotated[str, typer.Argument(help="osse: sea level from altimeters; gp: a Gaussian process",
+                                         show_default=False)],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="folder for table.csv, table.md, and each row's model and map")
+    ] = Path("benchmark"),
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="folder of the challenge's files; or for a generated twin, written where there are none; OUTPUT/twin "
+            "unless given"
+        ),
+    ] = None,
+    rows: Annotated[
+        str | None, typer.Option(help="names joined by commas, `list` prints them; all unless given")
+    ] = None,
+    max_time: Annotated[str | None, typer.Option(help="of training for each network, HH:MM:SS")] = None,
+    max_steps: Annotated[int | None, typer.Option(help="of the optimiser for each network")] = None,
+    batch_size: Annotated[int, typer.Option(help="windows at a time")] = 4,
+    patch_size: Annotated[int | None, typer.Option(help="cells each way that a network sees; 64 unless given")] = None,
+    seed: Annotated[int, typer.Option(help="of generated data and of networks")] = 0,
+    scenario: Annotated[str, typer.Option(help="osse: altimeters that observe: both, nadirs, swot")] = "both",
+    train: Annotated[
+        str | None, typer.Option(help="osse: days that train, FIRST,LAST; 2013-02-24,2013-09-30 unless given")
+    ] = None,
+    test: Annotated[
+        str | None, typer.Option(help="osse: days that are mapped, FIRST,LAST; 2012-10-01,2012-12-20 unless given")
+    ] = None,
+    size: Annotated[int, typer.Option(help="gp: cells each way")] = 50,
+    n_time: Annotated[int, typer.Option("--steps", help="gp: steps of the process")] = 300,
+    quick: Annotated[bool, typer.Option("--quick", help="networks of the least size: to see that all runs")] = False,
+    precision: Annotated[str | None, typer.Option(help="of training: 32, bf16")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda")] = "auto",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="do finished rows anew")] = False,
+) -> None:  # fmt: skip
+    """Train and score every row of a published comparison; finished rows are read back, so it may be interrupted."""
+    from xatmo.cli import benchmarking
+
+    asked = benchmarking.Wanted(
+        table.lower(), output, data, rows=rows, max_time=max_time, max_steps=max_steps, batch_size=batch_size,
+        patch_size=patch_size, seed=seed, scenario=scenario, train=train, test=test, size=size, n_time=n_time,
+        quick=quick, precision=precision, device=device, overwrite=overwrite,
+    )  # fmt: skip
+    for path in benchmarking.run(asked, note=typer.echo):
+        typer.echo(f"wrote {path}")
+
+
+@app.command()
 def catalog(
     name: Annotated[str | None, typer.Argument(help="era5, natl60, seas5, or a YAML file", show_default=False)] = None,
     entry: Annotated[str | None, typer.Argument(help="one of its entries", show_default=False)] = None,

@@ -87,10 +87,10 @@ def challenge(table: pd.DataFrame, others: pd.DataFrame | None, *, title: str) -
     name = table.attrs["challenge"]
     form = altimetry.challenge_table(table, challenge=name)
     if others is None:
-        _text(form, title=title)
+        text(form, title=title)
         return
     lower = altimetry.challenge_table(others, challenge=name)
-    _text(pd.concat([form, lower]), title=title, line_after=len(form))
+    text(pd.concat([form, lower]), title=title, line_after=len(form))
 
 
 def regimes(table: pd.DataFrame) -> None:
@@ -98,10 +98,10 @@ def regimes(table: pd.DataFrame) -> None:
     form = table.reset_index()
     for column in [c for c in form.columns if form[c].dtype.kind == "f"]:
         form[column] = [f"{x:.3g}" if pd.notna(x) else "-" for x in form[column]]
-    _text(form.astype(str), title="by regime")
+    text(form.astype(str), title="by regime")
 
 
-def _text(form: pd.DataFrame, *, title: str, line_after: int | None = None) -> None:
+def text(form: pd.DataFrame, *, title: str, line_after: int | None = None) -> None:
     """Print a table of text, its numbers to the right."""
     table = Table(title=escape(title), title_justify="left")
     for column in form.columns:

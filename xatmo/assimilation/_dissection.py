@@ -3,7 +3,7 @@
 A matrix whose entries join nodes at most w rows and w columns apart falls apart when w rows (or columns) are taken out.
 Both halves are cut likewise, down to small boxes; boxes are eliminated first, then what parted them. All times of a
 cell are kept together. Each box or cut is one dense *front*, so that the work is that of BLAS: about
-``10 (w T n)^3`` multiplications on n x n cells with T times, against ``(T n^2)^3 / 6`` of a dense matrix.
+``7 (w T n)^3`` multiplications on n x n cells with T times, against ``(T n^2)^3 / 6`` of a dense matrix.
 
 After George (1973), "Nested dissection of a regular finite element mesh", and Duff and Reid (1983) for the fronts.
 """

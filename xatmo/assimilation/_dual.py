@@ -61,7 +61,7 @@ def conjugate(multiply: Callable[[Array], Array], right: Array, precondition: An
         done = rz <= stop
         if done.any():
             out[:, active[done]] = x[:, done]
-            active, x, r, p, rz, stop = (a[..., ~done] for a in (active, x, r, p, rz, stop))
+            active, (x, r, p, rz, stop) = active[~done], [a[..., ~done] for a in (x, r, p, rz, stop)]
     if active.size == 0:
         return out
     message = (

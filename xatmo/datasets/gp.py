@@ -35,7 +35,8 @@ def spde_gp(
     The truth obeys ``dx/dt + (kappa^2 - div(H grad))^2 x = tau w`` (alpha 4) on a plane, ``dx = dy = dt = 1``, with
     closed edges and a stationary start. ``H = gamma I + beta v v^T``: v is the gradient, rotated by 90 degrees, of
     ``sin(2 pi x / L) sin(2 pi y / L)``, of length 1 where it is longest. Masks are bands that move: half of them
-    lean to the right and half to the left, like ascending and descending tracks of a satellite.
+    lean to the right and half to the left, like ascending and descending tracks of a satellite. They are our own: those
+    of the published challenge are not at hand.
 
     Parameters
     ----------
@@ -142,6 +143,11 @@ def spde_oi(ds: xr.Dataset, *, window: int = 5, uncertainty: bool = False, metho
     """Interpolate the observations of a twin with the law that it was drawn from: no method has a smaller error.
 
     In windows of times centred on each time; at both ends the window is shifted.
+
+    The data challenge published, for its own truth and masks, mu 0.31, sigma 0.04, lambda_x 26.61, lambda_t 17.21 for
+    this interpolation with a window of 5. Its files are not at hand and masks here are our own: with 32 times of
+    `spde_gp` of 100 x 100, seed 0, of which 5.9 percent are observed, the same scores are 0.35, 0.04, 15.2 and 16.3
+    (cells and steps). They compare in kind, not in their digits.
 
     Parameters
     ----------

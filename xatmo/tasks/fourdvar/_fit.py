@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
-from xatmo import _labels
 from xatmo._stretches import usual_step
 from xatmo.errors import OptionError, VariableError
 from xatmo.tasks.fourdvar import _data, _network, _settings
@@ -319,13 +318,8 @@ def backgrounds(
             made[channel.name] = xr.zeros_like(like).rename(channel.name) + (means or {}).get(channel.name, 0.0)
             continue
         name = channel.name
-        ds = seen.rename(name).to_dataset()
-        # An analysis is of the whole record.
-        split = [d for d in fields.core if len(_labels.chunks_of(ds[name]).get(d, ())) > 1]
-        if split:
-            ds = ds.chunk(dict.fromkeys(split, -1))
-        lag = fields.lag
-        made[name] = background.make(ds, name, lag=lag)[name].transpose(*fields.dims)
+        found = background.make(seen.rename(name).to_dataset(), name, lag=fields.lag)[name]
+        made[name] = found.transpose(*fields.dims)
     return made
 
 

@@ -219,7 +219,8 @@ class FourDVarNet(Task):
         """Make the fitted task that belongs to a model."""
         task = super().of_model(model)
         for name in model.config["network"].get("own_parts", ()):
-            task._parts[name] = getattr(model.network, name)
+            part = getattr(model.network, name)
+            task._parts[name] = getattr(part, "module", part)
         return task
 
     # ------------------------------------------------------------------ training

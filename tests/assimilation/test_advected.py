@@ -234,7 +234,7 @@ def test_variational_interpolation_offers_this_prior():
     ds = dataset((2, 4, 5))
     found = fourdvar_interp(ds, "ssh", prior="advection_diffusion", prior_settings={"flow": ("u", "v")}, **SCALES)
     np.testing.assert_array_equal(found.ssh, advected_interp(ds, "ssh", flow=("u", "v"), **SCALES).ssh)
-    with pytest.raises(OptionError, match="without tiles, which alone has prior_settings"):
+    with pytest.raises(OptionError, match="without tiles or members, which alone has prior_settings"):
         fourdvar_interp(ds, "ssh", prior="advection_diffusion", tiles={"lat": 3}, **SCALES)
     with pytest.raises(OptionError, match="which alone has prior_settings"):
         fourdvar_interp(ds, "ssh", prior_settings={"flow": "estimate"}, **SCALES)

@@ -203,6 +203,9 @@ class Tiling:
             else:
                 sizes[axis] = max(_nodes(wanted[axis] * unit[axis], step[axis]), _LEAST[axis])
                 shared[axis] = max(_nodes(_OVERLAP * unit[axis], step[axis]), 2)
+                around = 2 * _nodes(reach.seconds if axis == "time" else reach.north, step[axis])
+                if sizes[axis] + around >= points[axis] and not (timeless and axis == "time"):
+                    sizes[axis] = points[axis]  # a tile in the middle would see all of it anyhow
         times = Cuts.of(points["time"], sizes["time"], 0 if timeless else shared["time"])
         bands = Cuts.of(points["lat"], sizes["lat"], shared["lat"])
         columns = []

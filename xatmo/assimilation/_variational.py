@@ -19,7 +19,7 @@ from xatmo.errors import CoordinateError
 Array = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
-_TILE_BYTES = 3e8  # of the covariances of one tile
+_TILE_BYTES = 1e9  # of the covariances of one tile
 _REACH = 3.0  # scales from a tile within which observations are used: the correlation is 0.02 in space, 0.1 in time
 
 
@@ -68,11 +68,14 @@ class VariationalProblem(Problem):
         """Give the lengths of tiles in time scales and length scales: the longest whose covariances fit a table."""
         s, spacing = self.scales, extents(self.nodes, degrees=False)[1]
         length, time = cast(float, s.length_scale) / spacing[0], cast(float, s.time_scale) / self.step
+        n_lat, n_lon = self.nodes.latitude.size, self.nodes.longitude.size
+        n_time = int(self.place.max()) + 1
         for long in (8.0, 6.0, 4.0, 3.0):
-            lags, side = (long / 2 + 2 * _REACH) * time, (long + 2 * _REACH) * length
-            if 8 * lags * side**3 < _TILE_BYTES:
+            side = (long + 2 * _REACH) * length
+            lags = min((long + 2 * _REACH) * time, n_time)
+            if 8 * lags * min(side, n_lat) ** 2 * min(side, n_lon) < _TILE_BYTES:
                 break
-        return long / 2, long
+        return long, long
 
     def fitted(self, index: Index, seen: Array) -> Scales:
         """Give the scales, those missing by maximum likelihood."""

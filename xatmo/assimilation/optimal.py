@@ -118,10 +118,11 @@ def optimal_interp(
         Analyse overlapping tiles of the grid, each from the observations in its reach, and blend them with weights that
         add up to 1: for a basin or the globe, for years, and for data on Dask in chunks of any shape, of which a tile
         reads only what it needs. ``{"time": 30, "lat": 40, "lon": 40}`` gives the nodes of a tile; an axis left out is
-        not cut. ``"auto"``: 3 length scales and 2 time scales, as wide over the ground at all latitudes. A tile reaches
-        2 scales beyond its edges with ``"gaussian"``, 3 with ``"matern"``, or half a ``window``, and is divided
-        where more than 3000 observations are in its reach. Scales that are missing are estimated once, from all
-        observations; on Dask they have to be given. Above 20 000 observations at once, ``"auto"`` is the default.
+        not cut. ``"auto"``: 3 length scales and 2 time scales, as wide over the ground at all latitudes; an axis that a
+        tile in its middle would see from end to end is not cut. A tile reaches 2 scales beyond its edges with
+        ``"gaussian"``, 3 with ``"matern"``, or half a ``window``, and is divided where more than 3000 observations are
+        in its reach. Scales that are missing are estimated once, from all observations; on Dask they have to be given.
+        Above 20 000 observations at once, ``"auto"`` is the default.
     members : int, optional
         Give so many draws of the posterior, along ``member``, instead of the analysis: conditional simulation, see
         `xatmo.assimilation.members`. Their mean is the analysis, their spread the posterior standard deviation; both to

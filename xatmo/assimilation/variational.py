@@ -75,8 +75,8 @@ def fourdvar_interp(
         not fit 2 GB it comes from 64 conditional samples: 9 percent sampling error.
     tiles : dict or "auto", optional
         As in `optimal_interp`. A tile is the analysis of its nodes and those within 3 length scales and 3 time scales.
-        ``"auto"``: 3 to 8 length scales, half as many time scales, as the memory of covariances allows. Where the prior
-        of the whole grid would not fit 2 GB, ``"auto"`` is the default.
+        ``"auto"``: 3 to 8 length and time scales, as far as a table of their covariances takes 1 GB. Where the prior of
+        the whole grid would not fit 2 GB, ``"auto"`` is the default.
     members, seed : int, optional
         As in `optimal_interp`. The draws are those of the prior on the whole grid, which has to fit 2 GB.
     alpha : int
@@ -122,18 +122,18 @@ def fourdvar_interp(
             signal_std=signal_std, covariance=prior, background=background, domain=domain, uncertainty=uncertainty,
             tiles=tiles, members=members, seed=seed,
         )  # fmt: skip
-    if prior == "advection_diffusion" and tiles is None:
+    if prior == "advection_diffusion" and tiles is None and members is None:
         return advected_interp(
             ds, obs, mask, length_scale=length_scale, time_scale=time_scale, noise_std=noise_std, signal_std=signal_std,
             background=background, domain=domain, uncertainty=uncertainty, alpha=alpha, substeps=substeps,
             **dict(prior_settings or {}),
         )  # fmt: skip
     if prior != "spde" or prior_settings:
-        beside = {"tiles": tiles, "prior_settings": prior_settings}
+        beside = {"tiles": tiles, "members": members, "prior_settings": prior_settings}
         given = "".join(f", {k}={v!r}" for k, v in beside.items() if v is not None)
         message = (
             f"prior={prior!r}{given} came; wanted 'spde', 'gaussian' or 'matern', or 'advection_diffusion' without "
-            "tiles, which alone has prior_settings"
+            "tiles or members, which alone has prior_settings"
         )
         raise OptionError(message)
     scales = scales_of(length_scale, time_scale, noise_std, signal_std)

@@ -17,8 +17,9 @@ from scipy import fft
 from scipy.linalg import solve_triangular
 
 from xatmo.assimilation import _kernels
-from xatmo.assimilation.covariance import Gaussian, Matern
+from xatmo.assimilation.covariance import Gaussian, Matern, make
 from xatmo.assimilation.frame import Frame, Pair, transform
+from xatmo.assimilation.likelihood import Scales
 from xatmo.constants import EARTH_RADIUS
 
 Array = NDArray[np.float64]
@@ -53,6 +54,15 @@ class Setting:
     metric: str = "sphere"
     shape: Pair = (0.0, 0.0)
     drift: Pair = (0.0, 0.0)
+
+    @classmethod
+    def of(cls, scales: Scales, kind: str, metric: str) -> Setting:
+        """Take scales none of which is missing, of a ``"gaussian"`` or ``"matern"`` covariance."""
+        covariance = make(
+            kind, length_scale=scales.length_scale, time_scale=scales.time_scale, signal_std=scales.signal_std
+        )
+        frame = scales.shape or (0.0, 0.0), scales.drift or (0.0, 0.0)
+        return cls(cast("Gaussian | Matern", covariance), cast(float, scales.noise_std), metric, *frame)
 
 
 def interpolate(
@@ -90,8 +100,8 @@ def interpolate(
     >>> values, nodes = np.ones((1, 2, 3)), (np.zeros(1), np.arange(2.0), np.arange(3.0))
     >>> observed = np.zeros((1, 2, 3), bool)
     >>> observed[0, 0, 0] = True
-    >>> interpolate(setting, values, observed, nodes)[0].round(3).tolist()
-    [[[0.99, 0.771, 0.364], [0.771, 0.6, 0.284]]]
+    >>> interpolate(setting, values, observed, nodes)[0].round(2).tolist()
+    [[[0.99, 0.77, 0.36], [0.77, 0.6, 0.28]]]
     """
     mean = np.zeros(values.shape)
     std = np.zeros(values.shape) if uncertainty else None

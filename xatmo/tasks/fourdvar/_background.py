@@ -11,10 +11,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xatmo.assimilation import gridded, linear, observations, optimal, tracks
+from xatmo import cf
+from xatmo.assimilation import flat, gridded, linear, observations, optimal, tracks
 from xatmo.assimilation._arguments import duration, lengths, positive, velocity, window_of
-from xatmo.assimilation.covariance import Gaussian, Matern, make
-from xatmo.assimilation.frame import lengths_of
 from xatmo.assimilation.likelihood import Scales
 from xatmo.assimilation.pooled import Seen, at_bounds, draw_windows, estimate_pooled, pooled_mean
 from xatmo.errors import MissingValueError, OptionError
@@ -177,19 +176,13 @@ class Background:
         if self.kind == "zero":
             return _within(xr.zeros_like(single), ds, domain).to_dataset()
         if self.kind == "linear":
+            # Every observation may be the corner of a tetrahedron: a record is interpolated whole.
+            single = single if single.chunks is None else single.chunk({d: -1 for d in _core(single)})
             return linear.linear_interp(ds, single, domain=domain)
         s = self.settings
-        scales = self.scales
-        longer, shorter, angle = lengths_of(cast(float, scales.length_scale), scales.shape or (0.0, 0.0))
-        unit = _DAY if s["metric"] == "degrees" else 1.0
-        drift = tuple(unit * x for x in scales.drift or (0.0, 0.0))
-        return optimal.optimal_interp(
-            ds, single, length_scale=longer if longer == shorter else (longer, shorter),
-            time_scale=np.timedelta64(round(cast(float, scales.time_scale) * 1e3), "ms"), noise_std=scales.noise_std,
-            signal_std=scales.signal_std, covariance=s["covariance"], metric=s["metric"],
-            angle=0.0 if longer == shorter else angle, drift=None if drift == (0.0, 0.0) else cast(Any, drift), lag=lag,
-            window=s.get("window"), background=xr.full_like(single, s.get("mean", 0.0), dtype=np.float64),
-            domain=domain, uncertainty=uncertainty,
+        return flat.flat_interp(
+            ds, single, self.scales, kind=s["covariance"], metric=s["metric"], mean=s.get("mean", 0.0),
+            window=window_of(s.get("window")), lag=lag, domain=domain, uncertainty=uncertainty,
         )  # fmt: skip
 
     @overload
@@ -275,15 +268,7 @@ class Background:
     @property
     def setting(self) -> gridded.Setting:
         """What the analysis of a window takes."""
-        s = self.scales
-        covariance = cast(
-            "Gaussian | Matern",
-            make(self.settings["covariance"], length_scale=s.length_scale, time_scale=s.time_scale,
-                 signal_std=s.signal_std),
-        )  # fmt: skip
-        return gridded.Setting(
-            covariance, cast(float, s.noise_std), self.settings["metric"], s.shape or (0.0, 0.0), s.drift or (0.0, 0.0)
-        )
+        return gridded.Setting.of(self.scales, self.settings["covariance"], self.settings["metric"])
 
 
 _SCALES = ("length_scale", "time_scale", "noise_std", "signal_std")
@@ -316,6 +301,13 @@ def merged(ds: xr.Dataset, obs: Observed, mask: Given | Sequence[Given] = None) 
     together = xr.concat([f.rename(fields[0].name) for f in fields], dim="__sensor__", coords="minimal",
                          compat="override", join="exact")  # fmt: skip
     return together.mean("__sensor__", keep_attrs=True)
+
+
+def _core(field: xr.DataArray) -> list[Hashable]:
+    """Dimensions of time, latitude and longitude."""
+    found = cf.horizontal(field).dims
+    names = [n for n in field.coords if field[n].dtype.kind in "MO" and field[n].ndim == 1]
+    return [*found, *(field[n].dims[0] for n in names)]
 
 
 def _within(made: xr.DataArray, ds: xr.Dataset, domain: Given) -> xr.DataArray:

@@ -91,7 +91,8 @@ PUBLISHED: dict[str, dict[str, tuple[float, float, float, float]]] = {
 """Case to method to (mu, sigma, lambda_x, lambda_t), as published with these tables."""
 
 QUICK: dict[str, Any] = {
-    "time_window": 5, "n_steps": 2, "network_settings": {"prior_channels": 4, "solver_channels": 4, "n_levels": 1},
+    "time_window": 5, "n_steps": 2, "background": "linear",
+    "network_settings": {"prior_channels": 4, "solver_channels": 4, "n_levels": 1, "padding": "zeros"},
 }  # fmt: skip
 """Settings of networks so small that they show that everything runs, and nothing else."""
 

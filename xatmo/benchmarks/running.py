@@ -378,10 +378,12 @@ def _write(table: pd.DataFrame, case: Case, folder: Path) -> None:
 
 def remarks(case: Case) -> list[str]:
     """Say what the numbers of a case mean, for readers of its table."""
-    days = "steps" if case.name == "gp" else "days"
     out = [f"scored: {case.period[0]} to {case.period[1]}; trained: {case.train[0]} to {case.train[1]}"]
     if case.name == "gp":
-        out.append(f"lambda_x counts cells, lambda_t {days}; no method can have a smaller RMSE than SPDE-OI")
+        out.append(
+            "lambda_x counts cells, lambda_t steps; in the mean, no method that sees five steps around can have a "
+            "smaller RMSE than SPDE-OI, which does"
+        )
     if case.generated:
         out.append("the data are generated: published rows are of other data, and do not compare with them")
     return out

@@ -180,7 +180,7 @@ def train(wanted: Training) -> Any:
     if fit.get("run_dir") is None:
         fit["run_dir"] = str(wanted.output.with_name(wanted.output.name + ".run"))
     if _maps(_settings(cls.fit)):
-        chosen, given = mapping.training_data(wanted.data, _open, _select)
+        chosen, given = mapping.training_data(wanted.data, _open, _select, objective=task.config.get("objective"))
         return task.fit(chosen, **given, **fit)
     data = dict(wanted.data)
     whole = _open(data.pop("input"), "data.input")

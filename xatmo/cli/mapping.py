@@ -85,7 +85,11 @@ def described(data: Mapping[str, Any]) -> str:
 
 
 def training_data(
-    data: Mapping[str, Any], opened: Callable[[Any, str], xr.Dataset], select: Callable[..., xr.Dataset]
+    data: Mapping[str, Any],
+    opened: Callable[[Any, str], xr.Dataset],
+    select: Callable[..., xr.Dataset],
+    *,
+    objective: str | None = None,
 ) -> tuple[xr.Dataset, dict[str, Any]]:
     """Give the fields to train on, and the keywords of ``fit`` that go with them.
 
@@ -95,6 +99,8 @@ def training_data(
         The section, checked.
     opened, select : callable
         See `xatmo.cli.configuration`.
+    objective : str, optional
+        Of the task: one that learns from observations alone is not given the challenge's truth.
 
     Raises
     ------
@@ -109,6 +115,8 @@ def training_data(
     if "challenge" in section:
         ds = datasets.challenge_fields(Path(str(section["data"])), scenario=str(section.get("scenario", "both")))
         usual: dict[str, Any] = {role: name for role, name in _CHALLENGE_ROLES.items() if name in ds}
+        if objective in ("held_back", "variational"):
+            usual.pop("target")
         usual |= {"select": {"time": list(SPLITS["train"])}, "validation": _within(ds, SPLITS["validation"])}
         section = {**usual, **section}
     else:

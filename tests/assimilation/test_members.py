@@ -57,7 +57,7 @@ def test_errors_of_simulated_truths_have_unit_variance():
 def test_the_spread_of_members_is_the_posterior_error():
     seen = observations()
     out = mapping([seen], uncertainty=True)
-    n = 120
+    n = 60
     members = conditional_members(
         lambda obs: mapping(obs)["ssh"], out["ssh"], [seen], TRUTHS, members=n, noise_std=NOISE, lag=LAG
     )

@@ -61,7 +61,7 @@ class Cuts:
         Examples
         --------
         >>> Cuts.of(10, 4, 1).starts, Cuts.of(10, 5, 1, periodic=True).starts
-        (array([0, 3, 6]), array([0, 3, 7]))
+        (array([0, 3, 6]), array([0, 3, 6]))
         """
         if size >= points:
             return cls(np.zeros(1, dtype=np.intp), points, points, 0)

@@ -528,7 +528,7 @@ class DatasetAtmo(_Accessor[xr.Dataset]):
     ) -> xr.Dataset:
         """Variational interpolation of sparse observations. See `xatmo.assimilation.fourdvar_interp`.
 
-        With ``model``, a trained `xatmo.FourDVarNet`, see `xatmo.tasks.fourdvar.interpolate`.
+        With ``model``, a trained ``FourDVarNet``, it is that of the network: ``interpolate`` among the tasks.
         """
         from xatmo.tasks.fourdvar import _calls
 

@@ -84,10 +84,19 @@ def test_variance_without_observations_near_is_the_one_asked_for():
         3:, 5:, 5:
     ]
     assert abs(far / 0.5 - 1).max() < 0.05
-    closed = advected_interp(ds, "ssh", background=zero(ds), uncertainty=True, padding=0.0, **SCALES).ssh_error[
-        3:, 5:, 5:
-    ]
-    assert closed.max() > 0.6
+
+
+def test_variance_is_the_one_asked_for_beside_coasts_and_closed_edges():
+    ds = dataset((5, 10, 12))
+    water = np.ones((10, 12), dtype=bool)
+    water[:6, 5:7] = False
+    for padding, bound in ((1.5, 0.08), (0.0, 0.16)):
+        layout, prior = problem(ds, padding=padding).prior(problem(ds).scales, None, water)
+        std = layout.inner(np.sqrt(prior.variance()))[:, water] / 0.5
+        np.testing.assert_allclose(std[0], 1, rtol=1e-9)
+        assert np.abs(std - 1).max() < bound
+        plain = layout.inner(np.sqrt(replace(prior, tau=np.full_like(prior.tau, prior.tau.max())).variance()))[:, water]
+        assert plain.max() / plain.min() > 1.3
 
 
 def test_a_wall_of_land_hides_what_is_behind():

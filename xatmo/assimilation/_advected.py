@@ -194,7 +194,9 @@ class AdvectedProblem(Problem):
             domain=None if open_cells is None else layout.widened(open_cells), periodic=nodes.periodic,
             scheme=s.scheme, transport="outside", initial="symmetric",
         )  # fmt: skip
-        return layout, prior
+        # Closed coasts and edges keep in what would leave: the noise is weaker there, by what it is too strong at rest.
+        level = np.sqrt(prior.first_factor.inverse_diagonal()).reshape(prior.cells.shape)
+        return layout, replace(prior, tau=prior.tau * cast(float, scales.signal_std) / level)
 
 
 def analyse(

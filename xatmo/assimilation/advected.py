@@ -48,8 +48,9 @@ def advected_interp(
 
     The prior is ``dx/dt + m . grad x + (kappa^2 - div(H grad))^(alpha/2) x = tau w``, see
     `xatmo.assimilation.AdvectionDiffusion`, on cells with their true sizes on the sphere, with closed coasts, implicit
-    Euler steps, and padding beyond open borders, so that the variance inside is the one asked for. The analysis is the
-    exact posterior mean, from a Cholesky factor by nested dissection.
+    Euler steps, padding beyond open borders, and noise that is weaker beside what is closed, so that the variance is
+    the one asked for (exactly at the first time, within some percent later). The analysis is the exact posterior mean,
+    from a Cholesky factor by nested dissection.
 
     Parameters
     ----------
@@ -82,7 +83,7 @@ def advected_interp(
         Times that are analysed at once, beside three time scales on either side: for records whose factor would be too
         large. The analysis then differs from that of all at once, the default, by less than 1 percent of the signal.
     padding : float
-        Length scales that are added beyond open borders; without any, variances at borders are too large.
+        Length scales that are added beyond open borders, which the prior takes as closed.
     alpha, substeps
         See `SPDE`. Steps are to be so short that the flow does not cross many cells, or what is small is damped.
     scheme : {"centred", "upwind"}

@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 
 from xatmo import _tiles, _valid_times, cf
+from xatmo._tiles import overlapping
 from xatmo.errors import DimensionError, OptionError
 
 if TYPE_CHECKING:
@@ -80,18 +81,8 @@ def _sources(
     for dim, sizes in zip(dims, chunks, strict=True):
         at = layout.inner.index(dim)
         inside = at - len(extras)
-        per_dim.append(_overlapping(sizes, *extras[at]) if inside < 0 else tiles[inside].sources(sizes))
+        per_dim.append(overlapping(sizes, *extras[at]) if inside < 0 else tiles[inside].sources(sizes))
     return [tuple(zip(*parts, strict=True)) for parts in itertools.product(*per_dim)]
-
-
-def _overlapping(chunks: Sequence[int], low: int, high: int) -> list[tuple[int, slice, slice]]:
-    found, start = [], 0
-    for c, size in enumerate(chunks):
-        a, b = max(low, start), min(high, start + size)
-        if a < b:
-            found.append((c, slice(a - start, b - start), slice(a - low, b - low)))
-        start += size
-    return found
 
 
 def at_once(job: TileJob, layout: Layout, arrays: Sequence[xr.DataArray]) -> Any:
@@ -134,7 +125,7 @@ def lazy(
     # Sources along one dimension depend on the tile's place along it alone.
     along = [
         {
-            (dim, k): (_overlapping(sizes, *cuts[at][k]) if at < n_extras else tiles[at - n_extras][k].sources(sizes))
+            (dim, k): (overlapping(sizes, *cuts[at][k]) if at < n_extras else tiles[at - n_extras][k].sources(sizes))
             for dim, sizes in zip(array.dims, block.chunks, strict=True)
             for at in [layout.inner.index(dim)]
             for k in range(len(cuts[at]))

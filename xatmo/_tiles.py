@@ -270,6 +270,23 @@ def split(bounds: Sequence[int], axis: Axis, *, most: int) -> list[int]:
     return [*kept, bounds[-1]]
 
 
+def overlapping(chunks: Sequence[int], low: int, high: int) -> list[tuple[int, slice, slice]]:
+    """Find the chunks under a range: number, what to cut out of each, and where it goes in the range.
+
+    Examples
+    --------
+    >>> overlapping((3, 3, 4), 2, 5)
+    [(0, slice(2, 3, None), slice(0, 1, None)), (1, slice(0, 2, None), slice(1, 3, None))]
+    """
+    found, start = [], 0
+    for c, size in enumerate(chunks):
+        a, b = max(low, start), min(high, start + size)
+        if a < b:
+            found.append((c, slice(a - start, b - start), slice(a - low, b - low)))
+        start += size
+    return found
+
+
 def repeat_edge(region: NDArray[Any], dim: int, pad: int) -> None:
     """Fill the last ``pad`` cells of a dimension with the cell before them."""
     if pad:

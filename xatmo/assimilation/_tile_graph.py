@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from xatmo._tiles import overlapping
 from xatmo.assimilation._tiled import Slab, Tiled, Tiles, orders
 from xatmo.assimilation.observations import Gathered, slab_of
 from xatmo.errors import OptionError
@@ -139,7 +140,7 @@ def _lazy(got: Gathered, problem: Any, tiles: Any) -> list[xr.DataArray]:
             pieces = []
             for v, (variable, block) in enumerate(zip(ordered.values(), blocks, strict=True)):
                 present = tuple(d in variable.dims for d in (*lead, *core))
-                per_dim = [_overlapping(c, *box[d]) for d, c in zip(variable.dims, block.chunks, strict=True)]
+                per_dim = [overlapping(c, *box[d]) for d, c in zip(variable.dims, block.chunks, strict=True)]
                 parts = []
                 for combination in itertools.product(*per_dim):
                     chunk, inside, place = zip(*combination, strict=True) if combination else ((), (), ())
@@ -201,13 +202,3 @@ def _ranges(chunks: Sequence[int]) -> list[tuple[int, int]]:
 
 def _pairs(edges: Any) -> list[tuple[int, int]]:
     return [(int(a), int(b)) for a, b in itertools.pairwise(edges)]
-
-
-def _overlapping(chunks: Sequence[int], low: int, high: int) -> list[tuple[int, slice, slice]]:
-    """Chunks under a range: number, what to cut out, and where it goes."""
-    found = []
-    for c, (start, stop) in enumerate(_ranges(chunks)):
-        a, b = max(low, start), min(high, stop)
-        if a < b:
-            found.append((c, slice(a - start, b - start), slice(a - low, b - low)))
-    return found

@@ -77,6 +77,10 @@ class ObservationCost(nn.Module):
         parts = [half_squares(r, self.weights[name](), self.norm) for name, r in residuals.items()]
         return torch.stack(parts).sum(0)
 
+    def slopes(self, residuals: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Give the derivative of the cost with respect to each residual."""
+        return {name: slope(r, self.weights[name](), self.norm) for name, r in residuals.items()}
+
 
 class PriorCost(nn.Module):
     """Half the weighted sum of squares of a prior's residuals.
@@ -102,9 +106,19 @@ class PriorCost(nn.Module):
         """Give the cost of each sample ``(batch,)``."""
         return half_squares(residual, self.weights())
 
+    def slope(self, residual: torch.Tensor) -> torch.Tensor:
+        """Give the derivative of the cost with respect to the residual."""
+        return slope(residual, self.weights())
+
 
 def half_squares(residual: torch.Tensor, weights: torch.Tensor, norm: str = "l2") -> torch.Tensor:
     """``(batch, channel, time, lat, lon)`` with a weight for each channel to ``(batch,)``, in float32 or wider."""
     r = residual.to(torch.promote_types(residual.dtype, torch.float32))
     half = r.square() / 2 if norm == "l2" else nn.functional.huber_loss(r, torch.zeros_like(r), "none", HUBER)
     return (half.sum((2, 3, 4)) * weights).sum(1)
+
+
+def slope(residual: torch.Tensor, weights: torch.Tensor, norm: str = "l2") -> torch.Tensor:
+    """Give the derivative of `half_squares` with respect to the residual, like it."""
+    r = residual if norm == "l2" else residual.clamp(-HUBER, HUBER)
+    return (r * weights[:, None, None, None]).to(residual.dtype)

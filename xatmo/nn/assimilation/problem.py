@@ -105,10 +105,17 @@ class Problem:
         """
         with torch.enable_grad():
             z = x if differentiable and x.requires_grad else x.detach().requires_grad_()
-            cost = self.cost(z)
+            misfits, likely = self.residuals(z), self.prior(z, self.domain)
+            # What the squares pull with, so that nothing has to be summed up and taken apart again.
+            pulls = [*self.observation_cost.slopes(misfits).values()], [self.prior_cost.slope(likely)]
+            pulled = [*misfits.values()], [likely]
+            beside = self.prior.normalisation(z, self.domain)
+            if beside.requires_grad:
+                pulled[1].append(beside)
+                pulls[1].append(torch.ones_like(beside))
             parts = [
-                torch.autograd.grad(part.sum(), z, create_graph=differentiable, materialize_grads=True)[0]
-                for part in cost
+                torch.autograd.grad(of, z, by, create_graph=differentiable, materialize_grads=True)[0]
+                for of, by in zip(pulled, pulls, strict=True)
             ]
         return Terms(*(self.inside(p if differentiable else p.detach()) for p in parts))
 

@@ -51,12 +51,14 @@ class ConvLSTMSolver(Solver):
     def forward(self, moment: Moment, memory: Memory) -> tuple[torch.Tensor, Memory]:
         """Give the change; the memory is hidden and cell state ``(batch, width, lat, lon)``."""
         g = self.dropout((moment.gradient / moment.scale).flatten(1, 2))
-        if not memory:
-            hidden = g.new_zeros(len(g), self.width, *g.shape[-2:])
-            memory = (hidden, hidden)
-        hidden, cell = memory
-        i, f, o, c = self.gates(torch.cat([g, hidden], dim=1)).chunk(4, dim=1)
-        cell = torch.sigmoid(f) * cell + torch.sigmoid(i) * torch.tanh(c)
+        if memory:
+            hidden, cell = memory
+            i, f, o, c = self.gates(torch.cat([g, hidden], dim=1)).chunk(4, dim=1)
+            cell = torch.sigmoid(f) * cell + torch.sigmoid(i) * torch.tanh(c)
+        else:  # nothing is remembered yet, so that its part of the gates has nothing to add
+            weight = self.gates.weight[:, : g.shape[1]]
+            i, f, o, c = self.gates._conv_forward(g, weight, self.gates.bias).chunk(4, dim=1)
+            cell = torch.sigmoid(i) * torch.tanh(c)
         hidden = torch.sigmoid(o) * torch.tanh(cell)
         learned = torch.unflatten(self.last(hidden), 1, moment.x.shape[1:3]) / (moment.step + 1)
         part = (moment.step + 1) / moment.n_steps

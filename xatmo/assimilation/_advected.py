@@ -32,7 +32,7 @@ Flow = tuple[Array, Array]
 
 SAMPLES = 64
 """Draws whose spread is the error where no exact factor is made."""
-_DRAWS = 1e-4  # tolerance of conjugate gradients for draws: far below their sampling error
+_DRAWS = 1e-3  # tolerance of conjugate gradients for draws: far below their sampling error
 _OVERLAP = 3.0  # time scales on either side of a window: the analysis differs by less than 1 percent of the signal
 
 

@@ -60,7 +60,7 @@ class Case:
     prior : callable, optional
         Makes the prior with fields of coefficients, where these vary and are known.
     exact : callable, optional
-        Gives the best analysis of the test days.
+        Gives the best analysis of the test days in windows of so many steps, of all unless given.
     generated : bool
     """
 
@@ -76,7 +76,7 @@ class Case:
     spde: Callable[[], dict[str, float]]
     published: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     prior: Callable[[float], Any] | None = None
-    exact: Callable[[], xr.DataArray] | None = None
+    exact: Callable[[int | None], xr.DataArray] | None = None
     generated: bool = True
 
     def part(self, days: Days) -> xr.Dataset:
@@ -206,9 +206,10 @@ def gp_case(folder: str | Path, *, size: int = 50, n_time: int = 300, seed: int 
     first_watched, first_tested = round(0.7 * n_time), round(0.8 * n_time)
     test = days[first_tested], days[-1]
 
-    def exact() -> xr.DataArray:
+    def exact(window: int | None) -> xr.DataArray:
         part = twin.isel(time=slice(first_tested, None))
-        found = _as_map(datasets.spde_oi(part, window=min(5, part.sizes["time"] // 2 * 2 - 1)))["analysis"]
+        most = (part.sizes["time"] - 1) // 2 * 2 + 1  # windows are odd
+        found = _as_map(datasets.spde_oi(part, window=min(window or most, most)))["analysis"]
         return found.assign_coords(time=fields["time"][first_tested:].values)
 
     def prior(std: float) -> Any:

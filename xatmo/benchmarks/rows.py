@@ -21,7 +21,8 @@ class Row:
         For the table.
     kind : {"linear", "oi", "file", "exact", "network"}
         Linear interpolation; optimal interpolation with the keywords ``settings``; an analysis that came with the data;
-        the analysis with the law of the case, where it has one; or a `xatmo.FourDVarNet` with these settings.
+        the analysis with the law of the case, where it has one, in
+        windows of ``window`` steps; or a `xatmo.FourDVarNet` with these settings.
     settings : mapping
     spde : {"", "given", "estimated"}
         Whether the network has the equation of the case as its prior: with coefficients known beforehand, or as a first
@@ -73,7 +74,8 @@ OSSE: tuple[Row, ...] = (
 GP: tuple[Row, ...] = (
     _LINEAR,
     _MATERN,
-    Row("spde_oi", "SPDE-OI, exact", "exact"),
+    Row("spde_oi", "SPDE-OI, exact, 5 steps", "exact", {"window": 5}),
+    Row("spde_oi_all", "SPDE-OI, exact, all steps", "exact", {"window": None}),
     Row("bilinear", "4DVarNet, bilinear prior", "network", {"prior": "bilinear"}),
     Row(
         "classic_lstm", "4DVarNet, classic prior, LSTM", "network",

@@ -97,7 +97,7 @@ def run(wanted: Wanted, *, note: Callable[[str], Any]) -> list[Path]:
 
 
 def _show(found: pd.DataFrame, case: benchmarks.Case, note: Callable[[str], Any]) -> None:
-    tables.text(benchmarks.form(found), title=case.name, line_after=int((~found["published"].astype(bool)).sum()))
+    tables.text(benchmarks.form(found, case), title=case.name, line_after=int((~found["published"].astype(bool)).sum()))
     for line in benchmarks.remarks(case):
         note(line)
 

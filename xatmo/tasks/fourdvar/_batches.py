@@ -73,6 +73,8 @@ class WindowBatches:
     batch_size, seed : int
     drawing : Drawing
     training : bool
+    memory : int
+        Bytes of decoded chunks that are held.
     """
 
     def __init__(
@@ -87,10 +89,12 @@ class WindowBatches:
         seed: int,
         drawing: Drawing,
         training: bool = True,
+        memory: int = 256 << 20,
     ) -> None:
         self.fields, self.channels, self.normalizer = fields, channels, normalizer
         self.patch_size, self.background = dict(patch_size), background
         self.batch_size, self.seed, self.drawing, self.training = batch_size, seed, drawing, training
+        self.memory = memory
         self._scaling = Scaling(normalizer)
         self._streams: dict[tuple[int, int], SampleStream] = {}
         _windows.starts(fields.runs, self.patch_size[fields.time_dim], 1)  # refused here rather than in the first epoch
@@ -180,6 +184,7 @@ class WindowBatches:
             groups, self.plan, normalizer=scaled, batch_size=self.batch_size, shuffle=self.training, seed=self.seed,
             mask=True, valid=self.kept, random_offsets=self.training,
             squeeze=[d for d in self.plan.sizes if d not in self.patch_size], rank=rank, world_size=world_size,
+            memory=self.memory,
         )  # fmt: skip
 
     def n_batches(self, world_size: int = 1) -> int:

@@ -99,6 +99,7 @@ class Options:
     run_dir: str | Path | None
     resume: bool
     progress: bool
+    memory: int = 256 << 20
 
 
 def train(
@@ -149,6 +150,7 @@ def train(
     drawing, notes = _drawing(config, fields, channels, scaling, guess, mode=mode, complete=complete)
     common: dict[str, Any] = {
         "batch_size": whole("batch_size", options.batch_size), "seed": seed, "drawing": drawing,
+        "memory": whole("memory", options.memory),
     }  # fmt: skip
     source = WindowBatches(fields, channels, statistics, size, _made(guess, channels, fields, drawing), **common)
     held_out = None

@@ -247,6 +247,7 @@ class FourDVarNet(Task):
         devices: int = 1,
         precision: str | None = None,
         seed: int = 0,
+        memory: int = 256 << 20,
         initial: Task | Model | str | Path | None = None,
         run_dir: str | Path | None = None,
         resume: bool = True,
@@ -289,6 +290,8 @@ class FourDVarNet(Task):
             Times that the data are seen, as windows that overlap.
         max_steps, max_time, patience, accumulate, accelerator, devices, precision, seed, run_dir, resume, progress
             See `SuperResolver.fit`.
+        memory : int
+            Bytes of the data that are held at a time; what fits into half of it is read once.
         initial : FourDVarNet, Model, str or Path, optional
             A fitted task, or the path of a saved one, whose weights the network starts with and whose statistics, and
             background, it keeps. Names, units and settings of the network have to be the same.
@@ -317,7 +320,7 @@ class FourDVarNet(Task):
             "accumulate": accumulate,
         }  # fmt: skip
         options = _fit.Options(
-            patch_size, batch_size, epochs, max_steps, devices, seed, trainer, run_dir, resume, progress
+            patch_size, batch_size, epochs, max_steps, devices, seed, trainer, run_dir, resume, progress, memory
         )
         start = None if initial is None else as_model(initial)
         self._model = _fit.train(self.name, self.config, self._parts, self._module, start, data, options)

@@ -1,7 +1,7 @@
 """Variational networks on a GPU: training steps of large patches, their memory, and the time to map an ocean.
 
 ``python tests/benchmarks/bench_gpu_fourdvar.py`` on a machine with CUDA prints a training step (forward, backward,
-optimizer) of the recommended network and of the ConvLSTM with ten steps, of 15 x 240 x 240 and of 29 x 240 x 240, batches
+optimizer) of the recommended network and of the ConvLSTM with ten steps, of 15 and 29 times 240 x 240 cells, batches
 of 1, 2, 4 and 8, in float32 and bfloat16, with the most memory that it takes; and the mapping of a year of the North
 Atlantic, 365 x 761 x 1721 cells, from the rate of a batch of windows, and from that of thirty days of it by
 ``.atmo.fourdvar_interp``. ``--device cpu --quick`` shows anywhere that it runs.

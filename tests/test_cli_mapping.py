@@ -250,6 +250,30 @@ def test_words_of_benchmarks(run: Run, tmp_path: Path) -> None:
         benchmarks.osse_case(tmp_path)
 
 
+def test_a_twin_appears_when_it_is_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is interrupted does not stand there as the challenge's files."""
+    whole = xatmo.datasets.write_challenge
+    where = tmp_path / "twin"
+
+    def broken(path: Path, **settings: Any) -> Path:
+        (path / "dc_ref").mkdir(parents=True)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(xatmo.datasets, "write_challenge", broken)
+    with pytest.raises(KeyboardInterrupt):
+        benchmarks.osse_case(where, days=3, step=1.0)
+    assert not where.exists()
+    monkeypatch.setattr(xatmo.datasets, "write_challenge", whole)
+    days = ("2012-10-01", "2012-10-03")
+    said: list[str] = []
+    case = benchmarks.osse_case(where, days=3, step=1.0, train=days, test=days, note=said.append)
+    assert said == [f"writing a generated twin of the challenge to {where}: 3 days at 1 degrees, some minutes"]
+    assert case.generated
+    assert case.has("file")
+    assert not case.has("exact")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["twin"]
+
+
 def test_the_equation_has_the_scales_that_were_estimated() -> None:
     """A field of known Matern scales: kappa and gamma give its correlation back, tau its variance 1."""
     sea = xatmo.datasets.sea_level(days=20, step=0.5, std=0.3)["ssh"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -134,8 +135,8 @@ def osse_case(
     """
     where = Path(folder)
     if not _has_files(where):
-        note(f"writing a generated twin of the challenge to {where}: {days} days at {step:g} degrees")
-        datasets.write_challenge(where, step=step, days=days, seed=seed)
+        note(f"writing a generated twin of the challenge to {where}: {days} days at {step:.2g} degrees, some minutes")
+        _write_twin(where, step=step, days=days, seed=seed)
     fields = datasets.challenge_fields(where, scenario=scenario).rename(ssh="truth")
     fields = _boxed(fields[[n for n in ("truth", "obs", "domain", "lag", "oi") if n in fields]])
     trained, tested = train or SPLITS["train"], test or SPLITS["test"]
@@ -230,6 +231,17 @@ def gp_case(folder: str | Path, *, size: int = 50, n_time: int = 300, seed: int 
 def _has_files(where: Path) -> bool:
     known = [*FILES.values(), READY, "dc_ref", "dc_obs"]
     return where.is_file() or any((where / name).exists() for name in known)
+
+
+def _write_twin(where: Path, **settings: Any) -> None:
+    """Write a twin that appears when it is complete."""
+    partial = where.with_name(f".{where.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    datasets.write_challenge(partial, **settings)
+    where.mkdir(parents=True, exist_ok=True)
+    for part in sorted(partial.iterdir(), key=lambda p: p.name in FILES.values()):
+        part.rename(where / part.name)
+    partial.rmdir()
 
 
 def _boxed(fields: xr.Dataset) -> xr.Dataset:

@@ -11,10 +11,10 @@ import pytest
 import xarray as xr
 
 from xatmo.assimilation import advected_interp, fourdvar_interp, simulate
-from xatmo.assimilation._advected import AdvectedProblem, Settings
-from xatmo.assimilation._padded import Layout
-from xatmo.assimilation.likelihood import Scales
-from xatmo.assimilation.observations import Nodes
+from xatmo.assimilation.advection._advected import AdvectedProblem, Settings
+from xatmo.assimilation.advection._padded import Layout
+from xatmo.assimilation.covariance.likelihood import Scales
+from xatmo.assimilation.labels.observations import Nodes
 from xatmo.errors import DimensionError, MissingValueError, OptionError, UnitsError, VariableError
 
 DAY = 86400.0

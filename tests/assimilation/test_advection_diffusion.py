@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from xatmo.assimilation import SPDE, AdvectionDiffusion, anisotropic, stationary_std
-from xatmo.assimilation._coefficients import require_dense, stationary_covariance
-from xatmo.assimilation._factors import factor_of_one
-from xatmo.assimilation.matern import matern
+from xatmo.assimilation.advection._coefficients import require_dense, stationary_covariance
+from xatmo.assimilation.advection._factors import factor_of_one
+from xatmo.assimilation.covariance.matern import matern
 from xatmo.assimilation.stencils import apply_stencil, diffusion_pairs, stencil
 from xatmo.errors import CoordinateError, MissingValueError, OptionError
 

@@ -12,13 +12,13 @@ from scipy.stats import multivariate_normal
 from xatmo.assimilation import (
     AdvectionDiffusion,
     SparsePosterior,
-    _dual,
     estimate,
     log_density,
     log_likelihood,
     sample,
     simulate,
 )
+from xatmo.assimilation.advection import _dual
 from xatmo.errors import MissingValueError, OptionError
 
 CONSTANT = {"kappa": 0.6, "diffusion": (2.0, 0.5, 1.0)}

@@ -7,10 +7,10 @@ import pytest
 from scipy.stats import multivariate_normal
 
 from xatmo.assimilation import SPDE, Diffusion, Gaussian, Matern
-from xatmo.assimilation._analysis import earlier_neighbours
-from xatmo.assimilation._kernels import distances, explained, pair_distances, points
-from xatmo.assimilation.covariance import make, radial_covariance
-from xatmo.assimilation.likelihood import Conditionals, Scales, _Search, neighbours
+from xatmo.assimilation.covariance.functions import make, radial_covariance
+from xatmo.assimilation.covariance.likelihood import Conditionals, Scales, _Search, neighbours
+from xatmo.assimilation.dense._kernels import distances, explained, pair_distances, points
+from xatmo.assimilation.spde._analysis import earlier_neighbours
 from xatmo.constants import EARTH_RADIUS
 from xatmo.errors import OptionError
 

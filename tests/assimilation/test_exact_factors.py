@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from xatmo.assimilation import AdvectionDiffusion, SparsePosterior, _factors
-from xatmo.assimilation._blocks import BlockFactor
-from xatmo.assimilation._dissection import FrontFactor, cholesky, dissect
-from xatmo.assimilation._factors import factor_of_grid, factorise
-from xatmo.assimilation.sparse_analysis import prior_covariance
+from xatmo.assimilation import AdvectionDiffusion, SparsePosterior
+from xatmo.assimilation.advection import _factors
+from xatmo.assimilation.advection._blocks import BlockFactor
+from xatmo.assimilation.advection._dissection import FrontFactor, cholesky, dissect
+from xatmo.assimilation.advection._factors import factor_of_grid, factorise
+from xatmo.assimilation.advection.sparse_analysis import prior_covariance
 from xatmo.errors import OptionError
 
 EDGES = [(False, False), (False, True), (True, False), (True, True)]

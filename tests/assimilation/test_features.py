@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from xatmo.assimilation import _kernels
-from xatmo.assimilation.covariance import Gaussian, Matern
-from xatmo.assimilation.features import Features, white_noise
-from xatmo.assimilation.frame import Frame
+from xatmo.assimilation.covariance.frame import Frame
+from xatmo.assimilation.covariance.functions import Gaussian, Matern
+from xatmo.assimilation.dense import _kernels
+from xatmo.assimilation.draws.features import Features, white_noise
 
 DAY = 86400.0
 COVARIANCES = [

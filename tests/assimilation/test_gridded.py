@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from xatmo.assimilation import _kernels, gridded
-from xatmo.assimilation.covariance import Gaussian, Matern
-from xatmo.assimilation.features import Features
-from xatmo.assimilation.frame import Frame
-from xatmo.assimilation.gridded import Setting, interpolate
+from xatmo.assimilation.covariance.frame import Frame
+from xatmo.assimilation.covariance.functions import Gaussian, Matern
+from xatmo.assimilation.dense import _kernels, gridded
+from xatmo.assimilation.dense.gridded import Setting, interpolate
+from xatmo.assimilation.draws.features import Features
 
 DAY = 86400.0
 PLANE = Setting(Matern(1.1, 3 * DAY, 1.3), 0.2, "degrees", (0.2, -0.1), (-0.2 / DAY, 0.1 / DAY))

@@ -10,7 +10,8 @@ import pytest
 import xarray as xr
 
 import xatmo
-from xatmo.assimilation import SPDE, _analysis, fourdvar_interp, optimal_interp
+from xatmo.assimilation import SPDE, fourdvar_interp, optimal_interp
+from xatmo.assimilation.spde import _analysis
 from xatmo.constants import EARTH_RADIUS
 from xatmo.errors import (
     ChunkError,
@@ -240,7 +241,7 @@ def test_scales_take_few_covariances_and_no_large_matrix(interp, monkeypatch):
     values = truth + 0.1 * rng.standard_normal(truth.shape)
     ds["ssh"] = ds["ssh"].copy(data=np.where(rng.random(truth.shape) < 0.15, values, np.nan))
     made, sizes = [], []
-    make, solve = xatmo.assimilation._variational.make, np.linalg.solve
+    make, solve = xatmo.assimilation.spde._variational.make, np.linalg.solve
 
     def counted(kind, **scales):
         made.append(scales)
@@ -250,8 +251,8 @@ def test_scales_take_few_covariances_and_no_large_matrix(interp, monkeypatch):
         sizes.append(a.shape)
         return solve(a, b)
 
-    monkeypatch.setattr(xatmo.assimilation._variational, "make", counted)
-    monkeypatch.setattr(xatmo.assimilation._optimal, "make", counted)
+    monkeypatch.setattr(xatmo.assimilation.spde._variational, "make", counted)
+    monkeypatch.setattr(xatmo.assimilation.dense._optimal, "make", counted)
     monkeypatch.setattr(np.linalg, "solve", measured)
     out = interp(ds, "ssh", uncertainty=True)
     assert len(made) < 200
@@ -525,7 +526,7 @@ def test_fourdvar_needs_equal_steps():
 
 
 def test_too_many_observations_at_once(monkeypatch):
-    monkeypatch.setattr(xatmo.assimilation._kernels, "MOST_AT_ONCE", 20)
+    monkeypatch.setattr(xatmo.assimilation.dense._kernels, "MOST_AT_ONCE", 20)
     with pytest.raises(OptionError, match="observations at once came; at most 20"):
         optimal_interp(sparse(fraction=0.5), "ssh", **SCALES)
 
@@ -545,7 +546,7 @@ def test_too_little_noise_is_named(interp, monkeypatch):
 
 
 def test_too_large_grids_are_refused(monkeypatch):
-    from xatmo.assimilation import spde
+    from xatmo.assimilation.spde import prior as spde
 
     monkeypatch.setattr(spde, "_MOST_BYTES", 1000)
     monkeypatch.setattr(_analysis, "_TABLE_BYTES", 0)

@@ -10,9 +10,9 @@ import pytest
 import xarray as xr
 
 from xatmo.assimilation import optimal_interp
-from xatmo.assimilation.covariance import Matern
-from xatmo.assimilation.frame import Frame
-from xatmo.assimilation.members import Truths, conditional_members, spread
+from xatmo.assimilation.covariance.frame import Frame
+from xatmo.assimilation.covariance.functions import Matern
+from xatmo.assimilation.draws.members import Truths, conditional_members, spread
 from xatmo.errors import OptionError
 
 _spec = importlib.util.spec_from_file_location("assimilation_fields", Path(__file__).with_name("strategies.py"))

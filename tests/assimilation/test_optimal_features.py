@@ -10,8 +10,8 @@ import pytest
 import xarray as xr
 
 from xatmo.assimilation import estimate_scales, fourdvar_interp, optimal_interp
-from xatmo.assimilation.frame import Frame, lengths_of, shape_of, transform
-from xatmo.assimilation.noise import Errors, TrackError
+from xatmo.assimilation.covariance.frame import Frame, lengths_of, shape_of, transform
+from xatmo.assimilation.covariance.noise import Errors, TrackError
 from xatmo.constants import EARTH_RADIUS
 from xatmo.errors import DimensionError, MissingValueError, OptionError, UnitsError
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from xatmo.assimilation.covariance import Matern
-from xatmo.assimilation.features import Features, white_noise
-from xatmo.assimilation.frame import Frame
-from xatmo.assimilation.likelihood import Scales
-from xatmo.assimilation.pooled import Seen, at_bounds, draw_windows, estimate_pooled, pooled_mean
+from xatmo.assimilation.covariance.frame import Frame
+from xatmo.assimilation.covariance.functions import Matern
+from xatmo.assimilation.covariance.likelihood import Scales
+from xatmo.assimilation.covariance.pooled import Seen, at_bounds, draw_windows, estimate_pooled, pooled_mean
+from xatmo.assimilation.draws.features import Features, white_noise
 from xatmo.errors import MissingValueError
 
 DAY = 86400.0

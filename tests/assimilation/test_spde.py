@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from xatmo.assimilation import SPDE, Diffusion
-from xatmo.assimilation.matern import evolution_scale, matern, matern_scale
+from xatmo.assimilation.covariance.matern import evolution_scale, matern, matern_scale
 from xatmo.errors import CoordinateError, OptionError
 
 PRIORS = {

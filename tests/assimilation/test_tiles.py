@@ -7,10 +7,10 @@ import pytest
 import xarray as xr
 
 from xatmo.assimilation import SPDE, fourdvar_interp, optimal_interp
-from xatmo.assimilation._optimal import CovarianceProblem
-from xatmo.assimilation._tiling import Cuts, Reach, Tiling
-from xatmo.assimilation._variational import VariationalProblem
-from xatmo.assimilation.observations import Nodes
+from xatmo.assimilation.dense._optimal import CovarianceProblem
+from xatmo.assimilation.labels.observations import Nodes
+from xatmo.assimilation.spde._variational import VariationalProblem
+from xatmo.assimilation.tiling._tiling import Cuts, Reach, Tiling
 from xatmo.errors import ChunkError, MissingValueError, OptionError
 
 DEGREE = np.radians(1) * 6371229.0

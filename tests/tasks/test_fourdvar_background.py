@@ -10,9 +10,9 @@ import pytest
 import xarray as xr
 
 from xatmo.assimilation import linear_interp, optimal_interp
-from xatmo.assimilation.covariance import Matern
-from xatmo.assimilation.features import Features
-from xatmo.assimilation.frame import Frame
+from xatmo.assimilation.covariance.frame import Frame
+from xatmo.assimilation.covariance.functions import Matern
+from xatmo.assimilation.draws.features import Features
 from xatmo.errors import MissingValueError, OptionError, VariableError
 from xatmo.tasks.fourdvar._background import Background
 

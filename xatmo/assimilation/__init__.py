@@ -8,17 +8,17 @@ draw from it, `SparsePosterior` takes observations, `estimate` finds parameters 
 `advected_interp` interpolates labelled data with it.
 """
 
-from xatmo.assimilation._coefficients import anisotropic, stationary_std
 from xatmo.assimilation.advected import advected_interp
-from xatmo.assimilation.advection_diffusion import AdvectionDiffusion
-from xatmo.assimilation.covariance import Diffusion, Gaussian, Matern
+from xatmo.assimilation.advection._coefficients import anisotropic, stationary_std
+from xatmo.assimilation.advection.likelihood import Estimate, estimate, log_density, log_likelihood
+from xatmo.assimilation.advection.prior import AdvectionDiffusion
+from xatmo.assimilation.advection.simulation import sample, simulate
+from xatmo.assimilation.advection.sparse_analysis import SparsePosterior
+from xatmo.assimilation.covariance.functions import Diffusion, Gaussian, Matern
 from xatmo.assimilation.linear import linear_interp
 from xatmo.assimilation.optimal import optimal_interp
 from xatmo.assimilation.scales import estimate_scales
-from xatmo.assimilation.simulation import sample, simulate
-from xatmo.assimilation.sparse_analysis import SparsePosterior
-from xatmo.assimilation.spde import SPDE
-from xatmo.assimilation.spde_likelihood import Estimate, estimate, log_density, log_likelihood
+from xatmo.assimilation.spde.prior import SPDE
 from xatmo.assimilation.variational import fourdvar_interp
 
 __all__ = [

@@ -10,12 +10,12 @@ import numpy as np
 import xarray as xr
 
 from xatmo import cf, units
-from xatmo.assimilation import observations
-from xatmo.assimilation._advected import SAMPLES, AdvectedProblem, Settings
-from xatmo.assimilation._arguments import DAY, duration, name_of, positive, require_reach, scales_of, velocity
-from xatmo.assimilation._variational import longitude_step_of, steps_of
-from xatmo.assimilation.advection_diffusion import Scheme
-from xatmo.assimilation.sparse_analysis import Method
+from xatmo.assimilation.advection._advected import SAMPLES, AdvectedProblem, Settings
+from xatmo.assimilation.advection.prior import Scheme
+from xatmo.assimilation.advection.sparse_analysis import Method
+from xatmo.assimilation.labels import observations
+from xatmo.assimilation.labels._arguments import DAY, duration, name_of, positive, require_reach, scales_of, velocity
+from xatmo.assimilation.spde._variational import longitude_step_of, steps_of
 from xatmo.errors import OptionError
 
 Component: TypeAlias = float | Hashable | xr.DataArray

@@ -15,12 +15,13 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xatmo import cf
-from xatmo.assimilation import gridded, observations
-from xatmo.assimilation._arguments import name_of
-from xatmo.assimilation._optimal import METRES, CovarianceProblem
-from xatmo.assimilation._tile_graph import solve
-from xatmo.assimilation._tiling import Reach
-from xatmo.assimilation.likelihood import Scales
+from xatmo.assimilation.covariance.likelihood import Scales
+from xatmo.assimilation.dense import gridded
+from xatmo.assimilation.dense._optimal import METRES, CovarianceProblem
+from xatmo.assimilation.labels import observations
+from xatmo.assimilation.labels._arguments import name_of
+from xatmo.assimilation.tiling._tile_graph import solve
+from xatmo.assimilation.tiling._tiling import Reach
 
 Array = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -33,7 +34,7 @@ TILE = 1.2, 4.0
 
 @dataclass(frozen=True)
 class FlatProblem(CovarianceProblem):
-    """Optimal interpolation of one tile by `xatmo.assimilation.gridded`, where that can be done."""
+    """Optimal interpolation of one tile by `xatmo.assimilation.dense.gridded`, where that can be done."""
 
     most: ClassVar[int | None] = gridded.MOST
 
@@ -95,7 +96,8 @@ def flat_interp(
     mean : float
         What is interpolated is the deviation from it.
     window : dict
-        Whole widths of local windows, in seconds and degrees: see `xatmo.assimilation._kernels.interpolate_windows`.
+        Whole widths of local windows, in seconds and degrees: see
+        `xatmo.assimilation.dense._kernels.interpolate_windows`.
 
     Returns
     -------

@@ -15,8 +15,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xatmo import cf
-from xatmo.assimilation import observations
-from xatmo.assimilation._arguments import DAY, duration, name_of
+from xatmo.assimilation.labels import observations
+from xatmo.assimilation.labels._arguments import DAY, duration, name_of
 from xatmo.errors import MissingValueError
 
 Array = NDArray[np.float64]

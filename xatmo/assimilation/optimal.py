@@ -10,8 +10,10 @@ import numpy as np
 import xarray as xr
 
 from xatmo import cf
-from xatmo.assimilation import observations
-from xatmo.assimilation._arguments import (
+from xatmo.assimilation.dense._optimal import CovarianceProblem
+from xatmo.assimilation.draws._conditional import draw
+from xatmo.assimilation.labels import observations
+from xatmo.assimilation.labels._arguments import (
     DAY,
     lengths,
     name_of,
@@ -21,10 +23,8 @@ from xatmo.assimilation._arguments import (
     velocity,
     window_of,
 )
-from xatmo.assimilation._conditional import draw
-from xatmo.assimilation._optimal import CovarianceProblem
-from xatmo.assimilation._tile_graph import solve, too_large
-from xatmo.assimilation._tiling import sizes_of
+from xatmo.assimilation.tiling._tile_graph import solve, too_large
+from xatmo.assimilation.tiling._tiling import sizes_of
 from xatmo.errors import OptionError
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -66,7 +66,7 @@ def optimal_interp(
     The analysis is ``x = b + K_xo (K_oo + noise_std^2 I)^-1 (y - b_o)``, its error variance
     ``signal_std^2 - diag(K_xo (K_oo + noise_std^2 I)^-1 K_ox)``, with dense matrices and no approximation other than
     the windows asked for. Scales that neither a keyword nor the preset gives are estimated by maximum likelihood from
-    the observations of each slab (see `xatmo.assimilation.likelihood.estimate`).
+    the observations of each slab (see `xatmo.assimilation.covariance.likelihood.estimate`).
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ def optimal_interp(
         Of the first of two length scales, in degrees anticlockwise from east; or find it and both lengths.
     drift : (float, float) or "estimate", optional
         Eastward and northward velocity at which the field moves as a whole, in m s-1, or degrees a day on the plane of
-        degrees: the covariance is that of the field seen by who moves along. See `xatmo.assimilation.frame`.
+        degrees: the covariance is that of the field seen by who moves along. See `xatmo.assimilation.covariance.frame`.
     lag : name or DataArray, optional
         True time of every observation from its label, in hours unless the units say otherwise.
     track_error : (float, timedelta), optional
@@ -125,8 +125,8 @@ def optimal_interp(
         Above 20 000 observations at once, ``"auto"`` is the default.
     members : int, optional
         Give so many draws of the posterior, along ``member``, instead of the analysis: conditional simulation, see
-        `xatmo.assimilation.members`. Their mean is the analysis, their spread the posterior standard deviation; both to
-        sampling error, and to that of random Fourier features. All scales have to be given.
+        `xatmo.assimilation.draws.members`. Their mean is the analysis, their spread the posterior standard deviation;
+        both to sampling error, and to that of random Fourier features. All scales have to be given.
     seed : int
         Of the members; more of them leave the others as they are.
 

@@ -9,11 +9,11 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xatmo.assimilation import observations
-from xatmo.assimilation._arguments import lengths, scales_of, velocity
-from xatmo.assimilation._optimal import CovarianceProblem
-from xatmo.assimilation._variational import VariationalProblem, longitude_step_of, steps_of
-from xatmo.assimilation.likelihood import Scales
+from xatmo.assimilation.covariance.likelihood import Scales
+from xatmo.assimilation.dense._optimal import CovarianceProblem
+from xatmo.assimilation.labels import observations
+from xatmo.assimilation.labels._arguments import lengths, scales_of, velocity
+from xatmo.assimilation.spde._variational import VariationalProblem, longitude_step_of, steps_of
 from xatmo.errors import DimensionError, OptionError
 
 Array = NDArray[np.float64]
@@ -50,7 +50,7 @@ def estimate_scales(
     -------
     Scales
         ``length_scale`` (metres or degrees), ``time_scale`` (seconds), ``noise_std``, ``signal_std``; ``drift`` (metres
-        or degrees a second) and ``shape``, which `xatmo.assimilation.frame.lengths_of` reads.
+        or degrees a second) and ``shape``, which `xatmo.assimilation.covariance.frame.lengths_of` reads.
 
     Raises
     ------

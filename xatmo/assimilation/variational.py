@@ -10,15 +10,16 @@ import numpy as np
 import xarray as xr
 
 from xatmo import cf
-from xatmo.assimilation import _analysis, observations
-from xatmo.assimilation._arguments import DAY, name_of, require_reach, scales_of
-from xatmo.assimilation._conditional import draw
-from xatmo.assimilation._tile_graph import solve, too_large
-from xatmo.assimilation._tiling import sizes_of
-from xatmo.assimilation._variational import VariationalProblem, longitude_step_of, steps_of
 from xatmo.assimilation.advected import advected_interp
+from xatmo.assimilation.draws._conditional import draw
+from xatmo.assimilation.labels import observations
+from xatmo.assimilation.labels._arguments import DAY, name_of, require_reach, scales_of
 from xatmo.assimilation.optimal import optimal_interp
-from xatmo.assimilation.spde import Memory
+from xatmo.assimilation.spde import _analysis
+from xatmo.assimilation.spde._variational import VariationalProblem, longitude_step_of, steps_of
+from xatmo.assimilation.spde.prior import Memory
+from xatmo.assimilation.tiling._tile_graph import solve, too_large
+from xatmo.assimilation.tiling._tiling import sizes_of
 from xatmo.errors import OptionError
 
 

@@ -15,8 +15,8 @@ import xarray as xr
 
 import xatmo
 from xatmo import assimilation
-from xatmo.assimilation import pooled
-from xatmo.assimilation.likelihood import Scales
+from xatmo.assimilation.covariance import pooled
+from xatmo.assimilation.covariance.likelihood import Scales
 from xatmo.benchmarks.cases import Case, gp_case, osse_case
 from xatmo.benchmarks.rows import GP, OSSE, PUBLISHED, QUICK, Row, chosen
 from xatmo.errors import ConfigError
@@ -379,7 +379,8 @@ def _write(table: pd.DataFrame, case: Case, folder: Path) -> None:
 
 def remarks(case: Case) -> list[str]:
     """Say what the numbers of a case mean, for readers of its table."""
-    out = [f"scored: {case.period[0]} to {case.period[1]}; trained: {case.train[0]} to {case.train[1]}"]
+    first, last = (str(t)[:10] for t in case.part(case.train)["time"].values[[0, -1]])  # those that there are
+    out = [f"scored: {case.period[0]} to {case.period[1]}; trained: {first} to {last}"]
     if case.name == "gp":
         out.append(
             "in the mean, no method that sees the test steps alone can have a smaller RMSE than SPDE-OI of all of "

@@ -6,8 +6,8 @@ import numpy as np
 import xarray as xr
 
 from xatmo.assimilation import AdvectionDiffusion, anisotropic
-from xatmo.assimilation.simulation import simulate
-from xatmo.assimilation.sparse_analysis import Method, SparsePosterior
+from xatmo.assimilation.advection.simulation import simulate
+from xatmo.assimilation.advection.sparse_analysis import Method, SparsePosterior
 from xatmo.errors import OptionError, VariableError
 from xatmo.typing import Floats
 

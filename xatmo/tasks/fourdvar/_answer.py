@@ -10,7 +10,7 @@ import xarray as xr
 
 from xatmo import _labels, units
 from xatmo._channels import Channel
-from xatmo.assimilation.tracks import is_track
+from xatmo.assimilation.labels.tracks import is_track
 from xatmo.tasks.fourdvar._data import Fields
 from xatmo.tasks.fourdvar._solve import Found
 

@@ -12,10 +12,12 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xatmo import cf
-from xatmo.assimilation import flat, gridded, linear, observations, optimal, tracks
-from xatmo.assimilation._arguments import duration, lengths, positive, velocity, window_of
-from xatmo.assimilation.likelihood import Scales
-from xatmo.assimilation.pooled import Seen, at_bounds, draw_windows, estimate_pooled, pooled_mean
+from xatmo.assimilation import flat, linear, optimal
+from xatmo.assimilation.covariance.likelihood import Scales
+from xatmo.assimilation.covariance.pooled import Seen, at_bounds, draw_windows, estimate_pooled, pooled_mean
+from xatmo.assimilation.dense import gridded
+from xatmo.assimilation.labels import observations, tracks
+from xatmo.assimilation.labels._arguments import duration, lengths, positive, velocity, window_of
 from xatmo.errors import MissingValueError, OptionError
 
 Array = NDArray[np.float64]

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from xatmo import _labels, cf
 from xatmo._stretches import Run, runs
-from xatmo.assimilation import observations
-from xatmo.assimilation.tracks import bin_track, is_track
+from xatmo.assimilation.labels import observations
+from xatmo.assimilation.labels.tracks import bin_track, is_track
 from xatmo.errors import CoordinateError, DimensionError, GridError, OptionError, VariableError
 from xatmo.grids import Grid
 from xatmo.typing import XarrayObject

@@ -11,7 +11,7 @@ import xarray as xr
 
 from xatmo import cf
 from xatmo._stretches import in_words, usual_step
-from xatmo.assimilation import observations
+from xatmo.assimilation.labels import observations
 from xatmo.errors import CoordinateError, OptionError
 from xatmo.tasks.fourdvar import _data
 from xatmo.tasks.fourdvar._answer import Like, labelled
@@ -80,7 +80,8 @@ def interpolate(
         with ``error=True`` on targets; otherwise the spread of members, with its sampling error among the attributes.
     members : int, optional
         Give so many members instead of the analysis, along ``member``: possible truths, by conditional simulation with
-        the covariance of the background (`xatmo.assimilation.members`). More members leave the earlier as they were.
+        the covariance of the background (`xatmo.assimilation.draws.members`). More members leave the
+        earlier as they were.
     seed : int
         Of the members.
     overlap, patch_size, window, batch_size, device

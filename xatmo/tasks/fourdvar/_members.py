@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from xatmo.assimilation.frame import Frame
-from xatmo.assimilation.members import Truths, check_number, joined
+from xatmo.assimilation.covariance.frame import Frame
+from xatmo.assimilation.draws.members import Truths, check_number, joined
 from xatmo.errors import OptionError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def members(
     seed: int = 0,
     noise_std: Sequence[float] | None = None,
 ) -> dict[str, xr.DataArray]:
-    """Draw members around an analysis: see `xatmo.assimilation.members`.
+    """Draw members around an analysis: see `xatmo.assimilation.draws.members`.
 
     Parameters
     ----------

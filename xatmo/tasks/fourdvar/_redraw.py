@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xatmo.assimilation import observations
+from xatmo.assimilation.labels import observations
 from xatmo.grids import unwrap_longitude
 from xatmo.patches._sources import Source
 from xatmo.tasks.fourdvar._data import Fields

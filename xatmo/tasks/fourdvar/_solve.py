@@ -70,7 +70,7 @@ class Solver:
         comment = "what the network learned from the errors that it made in training" if told else ""
         if members is None and (told or not uncertainty):
             return Found(analysis, error, comment)
-        from xatmo.assimilation.members import spread
+        from xatmo.assimilation.draws.members import spread
         from xatmo.tasks.fourdvar._members import members as drawn
 
         guesses = () if fields.background else self.guesses

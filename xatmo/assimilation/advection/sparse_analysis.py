@@ -13,10 +13,10 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from xatmo.assimilation._dual import conjugate
-from xatmo.assimilation._factors import ExactFactor, factorise
-from xatmo.assimilation.advection_diffusion import AdvectionDiffusion
-from xatmo.assimilation.simulation import simulate
+from xatmo.assimilation.advection._dual import conjugate
+from xatmo.assimilation.advection._factors import ExactFactor, factorise
+from xatmo.assimilation.advection.prior import AdvectionDiffusion
+from xatmo.assimilation.advection.simulation import simulate
 from xatmo.errors import MissingValueError, OptionError
 
 Array = NDArray[np.float64]
@@ -37,9 +37,10 @@ class SparsePosterior:
     noise_variance : array (observation,)
         Diagonal of R.
     method : {"direct", "cg"}
-        Exact Cholesky factor of the posterior precision by dense blocks (see `xatmo.assimilation._dissection`); or
-        conjugate gradients in the space of the observations, where the prior's covariance is applied by one sweep of
-        implicit steps backward and one forward: little memory, for grids whose factor takes too much.
+        Exact Cholesky factor of the posterior precision by dense blocks (see
+        `xatmo.assimilation.advection._dissection`); or conjugate gradients in the space of the observations, where the
+        prior's covariance is applied by one sweep of implicit steps backward and one forward: little memory, for grids
+        whose factor takes too much.
     tolerance : float
         Of conjugate gradients: relative norm of the preconditioned residual.
     inverse_factor : sparse array (observation, observation), optional

@@ -4,7 +4,7 @@ The likelihood is a product of conditional densities: of each observation, given
 in a random order (Vecchia 1988). The first in that order have only distant neighbours, the last close ones, so that
 long lags count as well as short ones. Its gradient and its information come from the same small solves; scoring
 (Guinness 2021) then needs about ten of them. Drift and anisotropy are estimated with the scales: they move the places
-at which a covariance sees the observations, see `xatmo.assimilation.frame`.
+at which a covariance sees the observations, see `xatmo.assimilation.covariance.frame`.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from xatmo.assimilation.covariance import Covariance
-from xatmo.assimilation.frame import Frame, Pair, transform
-from xatmo.assimilation.noise import Errors
+from xatmo.assimilation.covariance.frame import Frame, Pair, transform
+from xatmo.assimilation.covariance.functions import Covariance
+from xatmo.assimilation.covariance.noise import Errors
 from xatmo.errors import MissingValueError
 
 Array = NDArray[np.float64]

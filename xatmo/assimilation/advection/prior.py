@@ -19,8 +19,8 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from xatmo.assimilation._cells import Cells
-from xatmo.assimilation._coefficients import (
+from xatmo.assimilation.advection._cells import Cells
+from xatmo.assimilation.advection._coefficients import (
     coefficient,
     matrix,
     require_alpha,
@@ -28,9 +28,9 @@ from xatmo.assimilation._coefficients import (
     stationary_covariance,
     stationary_std,
 )
-from xatmo.assimilation._dissection import FrontFactor
-from xatmo.assimilation._factors import factor_of_one, factorise
-from xatmo.assimilation._sparse import step_factor
+from xatmo.assimilation.advection._dissection import FrontFactor
+from xatmo.assimilation.advection._factors import factor_of_one, factorise
+from xatmo.assimilation.advection._sparse import step_factor
 from xatmo.assimilation.stencils import stencil
 from xatmo.constants import EARTH_RADIUS
 from xatmo.errors import OptionError

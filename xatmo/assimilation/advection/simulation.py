@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from xatmo.assimilation._factors import factor_of_grid
-from xatmo.assimilation.advection_diffusion import AdvectionDiffusion
+from xatmo.assimilation.advection._factors import factor_of_grid
+from xatmo.assimilation.advection.prior import AdvectionDiffusion
 from xatmo.errors import OptionError
 
 Array = NDArray[np.float64]

@@ -8,13 +8,13 @@ from typing import Any, ClassVar, Self, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from xatmo.assimilation import _kernels
-from xatmo.assimilation._tiling import Reach
-from xatmo.assimilation.covariance import Gaussian, Matern, make
-from xatmo.assimilation.frame import Frame
-from xatmo.assimilation.likelihood import Scales, estimate
-from xatmo.assimilation.noise import Errors, TrackError
-from xatmo.assimilation.observations import Nodes
+from xatmo.assimilation.covariance.frame import Frame
+from xatmo.assimilation.covariance.functions import Gaussian, Matern, make
+from xatmo.assimilation.covariance.likelihood import Scales, estimate
+from xatmo.assimilation.covariance.noise import Errors, TrackError
+from xatmo.assimilation.dense import _kernels
+from xatmo.assimilation.labels.observations import Nodes
+from xatmo.assimilation.tiling._tiling import Reach
 from xatmo.constants import EARTH_RADIUS
 from xatmo.errors import MissingValueError, OptionError
 

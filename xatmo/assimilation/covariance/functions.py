@@ -9,8 +9,8 @@ from typing import Any, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from xatmo.assimilation.matern import evolution_scale, matern, matern_scale
-from xatmo.assimilation.spde import SPDE
+from xatmo.assimilation.covariance.matern import evolution_scale, matern, matern_scale
+from xatmo.assimilation.spde.prior import SPDE
 from xatmo.errors import OptionError
 
 Array = NDArray[np.float64]

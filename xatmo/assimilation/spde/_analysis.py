@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
-from xatmo.assimilation._kernels import explained, factorise
-from xatmo.assimilation.spde import SPDE, Index
+from xatmo.assimilation.dense._kernels import explained, factorise
+from xatmo.assimilation.spde.prior import SPDE, Index
 from xatmo.errors import OptionError
 
 Array = NDArray[np.float64]
@@ -258,7 +258,7 @@ def inverse_factor(prior: SPDE, index: Index, variance: Array) -> Any:
     """Sparse F with F^T F close to (H C H^T + R)^-1."""
     import scipy.sparse as sp
 
-    from xatmo.assimilation.covariance import radial_covariance
+    from xatmo.assimilation.covariance.functions import radial_covariance
 
     n = variance.size
     radial = radial_covariance(prior)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import lapack
 
-from xatmo.assimilation._dissection import cholesky, mirrored
+from xatmo.assimilation.advection._dissection import cholesky, mirrored
 
 Array = NDArray[np.float64]
 

@@ -8,12 +8,13 @@ from typing import Any, Self, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from xatmo.assimilation import _analysis, _kernels
-from xatmo.assimilation._optimal import Problem, Wanted, extents
-from xatmo.assimilation._tiling import Reach
-from xatmo.assimilation.covariance import make
-from xatmo.assimilation.likelihood import Scales, estimate
-from xatmo.assimilation.spde import SPDE, Index, Memory
+from xatmo.assimilation.covariance.functions import make
+from xatmo.assimilation.covariance.likelihood import Scales, estimate
+from xatmo.assimilation.dense import _kernels
+from xatmo.assimilation.dense._optimal import Problem, Wanted, extents
+from xatmo.assimilation.spde import _analysis
+from xatmo.assimilation.spde.prior import SPDE, Index, Memory
+from xatmo.assimilation.tiling._tiling import Reach
 from xatmo.errors import CoordinateError
 
 Array = NDArray[np.float64]

@@ -6,7 +6,7 @@ r"""Random fields whose covariance is given, from random Fourier features: funct
 with phases drawn evenly and frequencies from the spectral density of the covariance (Bochner's theorem; Rahimi and
 Recht 2007, NIPS 20). The mean over draws of :math:`s(x, t)\, s(x', t')` is the covariance, exactly, for any number M of
 features; many of them make it Gaussian. There is no grid: tiles, tracks and windows of the same draw agree. On the
-sphere x are the three coordinates of the chord, drift and anisotropy are those of `xatmo.assimilation.frame`.
+sphere x are the three coordinates of the chord, drift and anisotropy: see `xatmo.assimilation.covariance.frame`.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xatmo.assimilation.covariance import Gaussian, Matern
-from xatmo.assimilation.frame import Frame, transform
-from xatmo.assimilation.matern import matern_scale
+from xatmo.assimilation.covariance.frame import Frame, transform
+from xatmo.assimilation.covariance.functions import Gaussian, Matern
+from xatmo.assimilation.covariance.matern import matern_scale
 
 Array = NDArray[np.float64]
 

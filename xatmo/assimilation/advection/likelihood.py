@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xatmo.assimilation.advection_diffusion import AdvectionDiffusion
-from xatmo.assimilation.sparse_analysis import SparsePosterior
+from xatmo.assimilation.advection.prior import AdvectionDiffusion
+from xatmo.assimilation.advection.sparse_analysis import SparsePosterior
 from xatmo.errors import OptionError
 
 Array = NDArray[np.float64]
@@ -151,7 +151,7 @@ def estimate(
 
     Examples
     --------
-    >>> from xatmo.assimilation.simulation import simulate
+    >>> from xatmo.assimilation.advection.simulation import simulate
     >>> def make(p):
     ...     return AdvectionDiffusion.on_plane((2, 9, 9), (1.0, 1.0, 1.0), kappa=0.5, signal_std=p["std"])
     >>> truth = simulate(make({"std": 3.0}), 0)[0]

@@ -10,12 +10,13 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xatmo.assimilation import _kernels, observations
-from xatmo.assimilation._optimal import extents
-from xatmo.assimilation.covariance import make
-from xatmo.assimilation.frame import Frame
-from xatmo.assimilation.likelihood import Scales, estimate
-from xatmo.assimilation.observations import lag_seconds
+from xatmo.assimilation.covariance.frame import Frame
+from xatmo.assimilation.covariance.functions import make
+from xatmo.assimilation.covariance.likelihood import Scales, estimate
+from xatmo.assimilation.dense import _kernels
+from xatmo.assimilation.dense._optimal import extents
+from xatmo.assimilation.labels import observations
+from xatmo.assimilation.labels.observations import lag_seconds
 
 Array = NDArray[np.float64]
 
@@ -54,8 +55,9 @@ def estimate_pooled(
 ) -> Scales:
     """Find the scales that are missing by maximum likelihood of all windows, which are independent of one another.
 
-    The windows are laid so far apart in time that nothing correlates them: see `xatmo.assimilation.likelihood.estimate`
-    for the likelihood and its search. East and north are those at the middle of each window.
+    The windows are laid so far apart in time that nothing correlates them: see
+    `xatmo.assimilation.covariance.likelihood.estimate` for the likelihood and its search. East and north are those at
+    the middle of each window.
 
     Parameters
     ----------

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cholesky, solve_triangular
 
-from xatmo.assimilation.covariance import Gaussian, Matern
-from xatmo.assimilation.frame import Frame
-from xatmo.assimilation.noise import Errors
+from xatmo.assimilation.covariance.frame import Frame
+from xatmo.assimilation.covariance.functions import Gaussian, Matern
+from xatmo.assimilation.covariance.noise import Errors
 from xatmo.constants import EARTH_RADIUS
 from xatmo.errors import OptionError
 

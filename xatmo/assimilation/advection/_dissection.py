@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import blas, lapack
 
-from xatmo.assimilation._sparse import indefinite
+from xatmo.assimilation.advection._sparse import indefinite
 from xatmo.errors import OptionError
 
 Array = NDArray[np.float64]

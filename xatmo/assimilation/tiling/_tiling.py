@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xatmo.assimilation.observations import Nodes
+from xatmo.assimilation.labels.observations import Nodes
 from xatmo.constants import EARTH_RADIUS
 from xatmo.errors import OptionError
 

@@ -12,8 +12,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xatmo._tiles import overlapping
-from xatmo.assimilation._tiled import Slab, Tiled, Tiles, orders
-from xatmo.assimilation.observations import Gathered, slab_of
+from xatmo.assimilation.labels.observations import Gathered, slab_of
+from xatmo.assimilation.tiling._tiled import Slab, Tiled, Tiles, orders
 from xatmo.errors import OptionError
 
 Array = NDArray[np.float64]

@@ -13,10 +13,10 @@ from typing import Any, Generic, TypeAlias, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from xatmo.assimilation._optimal import NOTHING, CovarianceProblem, most_together
-from xatmo.assimilation._tiling import Box, Cuts, Tiling
-from xatmo.assimilation._variational import VariationalProblem
-from xatmo.assimilation.observations import Nodes
+from xatmo.assimilation.dense._optimal import NOTHING, CovarianceProblem, most_together
+from xatmo.assimilation.labels.observations import Nodes
+from xatmo.assimilation.spde._variational import VariationalProblem
+from xatmo.assimilation.tiling._tiling import Box, Cuts, Tiling
 from xatmo.errors import MissingValueError
 
 Array = NDArray[np.float64]

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from scipy import fft
 from scipy.linalg import solve_triangular
 
-from xatmo.assimilation import _kernels
-from xatmo.assimilation.covariance import Gaussian, Matern, make
-from xatmo.assimilation.frame import Frame, Pair, transform
-from xatmo.assimilation.likelihood import Scales
+from xatmo.assimilation.covariance.frame import Frame, Pair, transform
+from xatmo.assimilation.covariance.functions import Gaussian, Matern, make
+from xatmo.assimilation.covariance.likelihood import Scales
+from xatmo.assimilation.dense import _kernels
 from xatmo.constants import EARTH_RADIUS
 
 Array = NDArray[np.float64]
@@ -46,7 +46,7 @@ class Setting:
     metric : {"sphere", "degrees"}
         Unit of lengths: metres, on the plane that touches the middle of the window or tile; or degrees.
     shape, drift : (float, float)
-        See `xatmo.assimilation.frame`.
+        See `xatmo.assimilation.covariance.frame`.
     """
 
     covariance: Gaussian | Matern
@@ -92,7 +92,7 @@ def interpolate(
     Notes
     -----
     On the sphere a tile is flat: `BENT` bounds by how much the length of a degree of longitude varies in it. Steps that
-    are not equal, and tiles at the poles, are left to `xatmo.assimilation._kernels`, which takes distances by pairs.
+    are not equal, and tiles at the poles, are left to `xatmo.assimilation.dense._kernels`, which takes pairs.
 
     Examples
     --------

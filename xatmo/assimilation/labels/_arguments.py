@@ -9,9 +9,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xatmo.assimilation.frame import Pair, shape_of
-from xatmo.assimilation.likelihood import Scales
-from xatmo.assimilation.noise import TrackError
+from xatmo.assimilation.covariance.frame import Pair, shape_of
+from xatmo.assimilation.covariance.likelihood import Scales
+from xatmo.assimilation.covariance.noise import TrackError
 from xatmo.constants import EARTH_RADIUS
 from xatmo.errors import OptionError
 

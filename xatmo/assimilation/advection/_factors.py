@@ -7,8 +7,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from xatmo.assimilation._blocks import BlockFactor
-from xatmo.assimilation._dissection import Dissection, FrontFactor, dissect
+from xatmo.assimilation.advection._blocks import BlockFactor
+from xatmo.assimilation.advection._dissection import Dissection, FrontFactor, dissect
 from xatmo.errors import OptionError
 
 Array = NDArray[np.float64]

@@ -20,10 +20,10 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xatmo import cf
-from xatmo.assimilation import observations
-from xatmo.assimilation.covariance import Gaussian, Matern
-from xatmo.assimilation.features import N_FEATURES, Features, white_noise
-from xatmo.assimilation.frame import Frame
+from xatmo.assimilation.covariance.frame import Frame
+from xatmo.assimilation.covariance.functions import Gaussian, Matern
+from xatmo.assimilation.draws.features import N_FEATURES, Features, white_noise
+from xatmo.assimilation.labels import observations
 from xatmo.errors import OptionError
 
 Array = NDArray[np.float64]

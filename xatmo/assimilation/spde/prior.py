@@ -18,8 +18,8 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from xatmo.assimilation._modes import Modes, eigen, multiplicity, rows_stiffness
-from xatmo.assimilation.matern import evolution_scale, matern_scale
+from xatmo.assimilation.covariance.matern import evolution_scale, matern_scale
+from xatmo.assimilation.spde._modes import Modes, eigen, multiplicity, rows_stiffness
 from xatmo.constants import EARTH_RADIUS
 from xatmo.errors import CoordinateError, OptionError
 

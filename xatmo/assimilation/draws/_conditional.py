@@ -9,13 +9,13 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xatmo.assimilation._optimal import CovarianceProblem
-from xatmo.assimilation._tile_graph import solve
-from xatmo.assimilation._variational import VariationalProblem
-from xatmo.assimilation.covariance import make
-from xatmo.assimilation.frame import Frame
-from xatmo.assimilation.members import Truths, check_number, conditional_members, joined
-from xatmo.assimilation.observations import Gathered
+from xatmo.assimilation.covariance.frame import Frame
+from xatmo.assimilation.covariance.functions import make
+from xatmo.assimilation.dense._optimal import CovarianceProblem
+from xatmo.assimilation.draws.members import Truths, check_number, conditional_members, joined
+from xatmo.assimilation.labels.observations import Gathered
+from xatmo.assimilation.spde._variational import VariationalProblem
+from xatmo.assimilation.tiling._tile_graph import solve
 from xatmo.errors import OptionError
 
 Array = NDArray[np.float64]

@@ -11,19 +11,19 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from xatmo.assimilation import _kernels
-from xatmo.assimilation._analysis import inverse_factor
-from xatmo.assimilation._coefficients import require_alpha
-from xatmo.assimilation._optimal import Index, Problem, extents
-from xatmo.assimilation._padded import Layout
-from xatmo.assimilation.advection_diffusion import AdvectionDiffusion, Scheme
-from xatmo.assimilation.covariance import make
-from xatmo.assimilation.frame import Frame
-from xatmo.assimilation.likelihood import Scales, estimate
-from xatmo.assimilation.matern import evolution_scale, matern_scale
-from xatmo.assimilation.simulation import simulate
-from xatmo.assimilation.sparse_analysis import Method, SparsePosterior
-from xatmo.assimilation.spde import SPDE
+from xatmo.assimilation.advection._coefficients import require_alpha
+from xatmo.assimilation.advection._padded import Layout
+from xatmo.assimilation.advection.prior import AdvectionDiffusion, Scheme
+from xatmo.assimilation.advection.simulation import simulate
+from xatmo.assimilation.advection.sparse_analysis import Method, SparsePosterior
+from xatmo.assimilation.covariance.frame import Frame
+from xatmo.assimilation.covariance.functions import make
+from xatmo.assimilation.covariance.likelihood import Scales, estimate
+from xatmo.assimilation.covariance.matern import evolution_scale, matern_scale
+from xatmo.assimilation.dense import _kernels
+from xatmo.assimilation.dense._optimal import Index, Problem, extents
+from xatmo.assimilation.spde._analysis import inverse_factor
+from xatmo.assimilation.spde.prior import SPDE
 from xatmo.errors import MissingValueError
 
 Array = NDArray[np.float64]
@@ -221,7 +221,7 @@ def analyse(
     Raises
     ------
     OptionError
-        If a factor would be too large; see `xatmo.assimilation._factors.factorise`.
+        If a factor would be too large; see `xatmo.assimilation.advection._factors.factorise`.
     """
     import scipy.sparse as sp
 

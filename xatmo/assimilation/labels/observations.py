@@ -12,7 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xatmo import _labels, cf, units
-from xatmo.assimilation.tracks import bin_track, is_track
+from xatmo.assimilation.labels.tracks import bin_track, is_track
 from xatmo.errors import CoordinateError, DimensionError, MissingValueError, UnitsError, VariableError
 from xatmo.grids import Grid, unwrap_longitude
 
@@ -339,7 +339,9 @@ def dataset(
         out = result.assign_coords({c: got.field[c] for c in got.field.coords})
         if cyclic:
             out = _labels.restore_cyclic(out, like, got.axes)
-        out = _labels.restore_order(out, got.field).transpose("member", ..., missing_dims="ignore")
+        out = _labels.restore_order(out, got.field)
+        if "member" not in got.field.dims:  # drawn, not those of the observations
+            out = out.transpose("member", ..., missing_dims="ignore")
         made[name] = _labels.changed_values(out, like)
     made[got.name].attrs = dict(got.attrs)
     if uncertainty:

@@ -1,0 +1,1 @@
+"""Random fields of a covariance, and members of a posterior."""

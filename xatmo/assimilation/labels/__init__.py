@@ -1,0 +1,1 @@
+"""From labelled data to arrays: observations, tracks, and what callers say."""

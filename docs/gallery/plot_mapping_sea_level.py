@@ -87,8 +87,8 @@ xatmo.plot.learning_curve(task.history)
 # Beside the truth
 # ----------------
 # Root mean square errors over the three weeks, the whole box and its edges included. The covariance that is made for
-# this sea beats the one for all seas by a quarter, and linear interpolation by a fifth. After so short a training the
-# network is as good as that covariance, which it knows from its background, not better.
+# this sea beats the one for all seas by a quarter, and linear interpolation by a fifth. The network starts from such a
+# covariance, estimated from its training, and after so few steps is about as good, not better.
 scores = {name: one["ssh"].atmo.verify(truth, metrics=["rmse", "correlation"]) for name, one in made.items()}
 xatmo.plot.scores(scores)
 

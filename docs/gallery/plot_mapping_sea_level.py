@@ -99,20 +99,20 @@ xatmo.plot.interpolation(along, day, truth=truth.isel(middle), difference=True, 
 # %%
 # Error bars
 # ----------
-# Along a parallel: bands of one and two standard deviations. They are narrow where a track crossed a few days before
-# or after, and wide between.
-row = {"latitude": 38.1, "time": truth["time"].values[10]}
+# Along a parallel: bands of one and two standard deviations of the variational method. They are narrow where a track
+# crossed a few days before or after, and wide between.
+row = {"latitude": 36.1, "time": truth["time"].values[10]}
 xatmo.plot.section(
-    made["4DVarNet"].sel(row, method="nearest"),
+    made["variational"].sel(row, method="nearest"),
     truth.sel(row, method="nearest"),
     seen["ssh"].sel(row, method="nearest"),
 )
 
 # %%
 # Are they as long as the errors? Errors divided by their bars should be spread as a Gaussian of variance 1, and cells
-# with long bars should have large errors. The bars of the Matern covariance are a fourth or third too short: this sea
-# is not Gaussian, and the likelihood of single tracks does not tell. The network has learned the size of its errors
-# from errors, and knows.
+# with long bars should have large errors. The bars of the Matern covariance are short by a quarter, but longest where
+# errors are largest. The network has learned from errors how large they are on the whole, and after so few steps no
+# more: where its bars are long, errors are no larger than elsewhere.
 bars = ("Matern OI", "variational", "4DVarNet")
 calibration = {name: xatmo.metrics.error_calibration(made[name], truth) for name in bars}
 xatmo.plot.calibration(calibration)

@@ -101,7 +101,9 @@ def section(
         ax.plot(x[order], line.values[order], color=style.TRUTH, lw=1.3, ls=(0, (5, 2)), label="truth")
     if obs is not None:
         line = _along(obs, dim, "observations")
-        ax.plot(_abscissa(line, dim)[0], line.values, ".", color="k", ms=5, label="observations")
+        there = bool(np.isfinite(np.asarray(line.values, np.float64)).any())
+        label_of = "observations" if there else None
+        ax.plot(_abscissa(line, dim)[0], line.values, ".", color="k", ms=5, label=label_of)
     _label_axis(ax, first, dim, along)
     ax.set_ylabel(style.with_units(style.name_of(first), first.attrs.get("units")), fontsize=style.LABEL)
     if title is None:

@@ -13,7 +13,15 @@ import xarray as xr
 
 import xatmo
 from tests.support.sea import QUICK, SMALL, globe, sea, track_of
-from xatmo.errors import CoordinateError, DimensionError, GridError, OptionError, UnitsError, VariableError
+from xatmo.errors import (
+    CoordinateError,
+    DimensionError,
+    GridError,
+    MissingValueError,
+    OptionError,
+    UnitsError,
+    VariableError,
+)
 from xatmo.tasks import FourDVarNet
 
 OI: dict[str, Any] = {
@@ -143,6 +151,9 @@ def test_tracks_lie_in_their_cells(fitted: FourDVarNet) -> None:
     along = track_of(ds.seen).rename("seen")
     out = mapped(ds.drop_vars("seen"), fitted, obs=along)
     np.testing.assert_allclose(out, mapped(ds, fitted), atol=1e-6)
+    lazily = mapped(ds, fitted, obs=along.chunk(n=50))
+    assert lazily.chunks is not None
+    np.testing.assert_allclose(lazily, out, atol=1e-6)
 
 
 # ---------------------------------------------------------------------- time
@@ -204,7 +215,7 @@ def test_units_names_and_history(fitted: FourDVarNet) -> None:
     assert ds.seen.attrs == sea().seen.attrs  # nothing of the caller's was changed
 
 
-def test_land_is_missing_and_nothing_leaks_out_of_it(fitted: FourDVarNet) -> None:
+def test_land_is_missing_and_nothing_leaks_out_of_it(fitted: FourDVarNet, with_oi: FourDVarNet) -> None:
     ds = sea()
     water = xr.ones_like(ds.ssh.isel(time=0, drop=True), dtype=bool)
     water[4:9, 5:12] = False
@@ -212,6 +223,7 @@ def test_land_is_missing_and_nothing_leaks_out_of_it(fitted: FourDVarNet) -> Non
     assert (out.notnull() == water).all()
     wild = ds.assign(seen=ds.seen.where(water, 1e3).assign_attrs(units="m"))
     np.testing.assert_array_equal(mapped(wild, fitted, domain=water), out)
+    np.testing.assert_array_equal(mapped(wild, with_oi, domain=water), mapped(ds, with_oi, domain=water))
     # What a background lacks is land, too.
     guess = (0.0 * ds.ssh).where(water).assign_attrs(units="m")
     assert (mapped(ds, fitted, background=guess).notnull() == water).all()
@@ -238,6 +250,9 @@ def test_members_and_their_spread(with_oi: FourDVarNet) -> None:
         (lambda ds: ds, {"obs": "sst"}, VariableError, "no variable 'sst' for obs="),
         (lambda ds: ds, {"obs": ["seen", "ssh"]}, OptionError, "2 fields came for obs=.* wanted as many"),
         (lambda ds: ds, {"mask": ["ssh", "ssh"]}, OptionError, "2 masks came for 1 observed fields"),
+        (lambda ds: ds, {"mask": sea().ssh.astype(str)}, VariableError, "mask 'ssh' has dtype <U32; wanted bool"),
+        (lambda ds: ds, {"domain": sea().ssh.astype(str)}, VariableError, "domain 'ssh' has dtype <U32; wanted bool"),
+        (lambda ds: ds.expand_dims(member=2), {"members": 2}, OptionError, "wanted none called 'member': rename it"),
         (lambda ds: ds, {"prior": "spde"}, OptionError, "prior='spde' came with model="),
         (lambda ds: ds, {"noise_std": 0.1}, OptionError, "noise_std=0.1 came with model="),
         (lambda ds: ds, {"model": None, "window": "uniform"}, OptionError, "window='uniform' came without model="),
@@ -245,6 +260,7 @@ def test_members_and_their_spread(with_oi: FourDVarNet) -> None:
         (lambda ds: ds, {"patch_size": {"time": 2}}, OptionError, "made for its own number of frames"),
         (lambda ds: ds, {"members": 2}, OptionError, "wanted a task trained with background='oi'"),
         (lambda ds: ds, {"model": 3}, OptionError, "model is int; wanted a fitted task"),
+        (lambda ds: ds.assign_coords(time=ds.time.where(ds.time != ds.time[2])), {}, CoordinateError, "missing .NaT"),
         (lambda ds: ds.isel(time=[0, 1, 3, 2]), {}, CoordinateError, "time does not increase"),
         (lambda ds: ds.isel(time=slice(None, None, 2)), {}, CoordinateError, "are 2 days apart, and 1 day in the"),
         (lambda ds: ds.assign_coords(lat=1.2 * ds.lat), {}, GridError, "a latitude step of 0.24 degrees"),
@@ -335,6 +351,33 @@ def test_data_that_cannot_train_are_refused(settings: dict[str, Any], options: d
         made.fit(sea(), **{"obs": "seen", "target": "ssh", "max_steps": 1, **QUICK, **options})
 
 
+class _First(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x[:, :1]
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (lambda ds: ds.isel(time=[0, 1]), OptionError, "the longest stretch of regular steps has 2 frames"),
+        (lambda ds: ds.isel(time=slice(None, None, 2)), CoordinateError, "frames of validation are 2 days apart"),
+        (lambda ds: ds.assign_coords(lon=2 * ds.lon), GridError, "validation has a longitude step of 0.4"),
+    ],
+)
+def test_validation_that_is_another_record_is_refused(
+    change: Callable[[xr.Dataset], xr.Dataset], error: type[Exception], message: str
+) -> None:
+    made = FourDVarNet(time_window=3, background="zero", network_settings=SMALL)
+    with pytest.raises(error, match=message):
+        made.fit(sea(), obs="seen", target="ssh", validation=change(sea()), max_steps=1, **QUICK)
+
+
+def test_a_target_without_numbers_is_named() -> None:
+    made = FourDVarNet(time_window=3, background="zero", network_settings=SMALL)
+    with pytest.raises(MissingValueError, match="'ssh' holds only missing values"):
+        made.fit(sea().assign(ssh=sea().ssh * np.nan), obs="seen", target="ssh", max_steps=1, **QUICK)
+
+
 def test_modules_that_do_not_fit_are_refused() -> None:
     with pytest.raises(OptionError, match="module is str; wanted a torch.nn.Module"):
         FourDVarNet.from_module("net")  # type: ignore[arg-type]
@@ -344,6 +387,9 @@ def test_modules_that_do_not_fit_are_refused() -> None:
         FourDVarNet.from_module(torch.nn.Identity(), objective="variational")
     made = FourDVarNet.from_module(torch.nn.Identity(), time_window=3, background="zero")
     with pytest.raises(OptionError, match=r"the module turned \(1, 4, 3, 16, 16\) into \(1, 4, 3, 16, 16\); wanted"):
+        made.fit(sea(), obs="seen", target="ssh", max_steps=1, **QUICK)
+    made = FourDVarNet.from_module(_First(), time_window=3, background="zero")
+    with pytest.raises(OptionError, match="_First has no weights to train"):
         made.fit(sea(), obs="seen", target="ssh", max_steps=1, **QUICK)
     first = torch.nn.Conv3d(4, 1, 1)
     made = FourDVarNet.from_module(first, time_window=3, background="zero", loss={"prior": 1.0})

@@ -110,7 +110,7 @@ def conditional_members(
     OptionError
         If the number of members, or of noises, cannot be used.
     """
-    check_number(members)
+    check_number(members, analysis.dims)
     noises = list(noise_std) if isinstance(noise_std, Sequence) else [noise_std] * len(obs)
     if len(noises) != len(obs):
         message = f"{len(noises)} noises came for {len(obs)} sensors; wanted one of each, or one for all"
@@ -126,14 +126,19 @@ def conditional_members(
     return joined(made, analysis)
 
 
-def check_number(members: object) -> None:
-    """See that a number of members is one.
+def check_number(members: object, dims: Sequence[Hashable] = ()) -> None:
+    """See that a number of members is one, and that what they are drawn for has no ``member`` of its own.
 
     Raises
     ------
     OptionError
-        If it is not.
+        If it is not, or has.
     """
+    if "member" in dims:
+        message = (
+            f"members={members!r} of observations with dimensions {tuple(dims)}; wanted none called 'member': rename it"
+        )
+        raise OptionError(message)
     if isinstance(members, bool) or not isinstance(members, int | np.integer) or members < 1:
         message = f"members={members!r} came; wanted a whole number of at least 1, or None"
         raise OptionError(message)

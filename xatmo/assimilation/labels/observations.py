@@ -142,6 +142,19 @@ def truth(mask: Any) -> Bools:
     return cast(Bools, mask if mask.dtype == bool else np.isfinite(mask) & (mask != 0))
 
 
+def require_truth(mask: xr.DataArray, role: str) -> None:
+    """See that a mask holds what can be true or false.
+
+    Raises
+    ------
+    VariableError
+        If it holds text, dates or else.
+    """
+    if mask.dtype.kind not in "biuf":
+        message = f"{role} {mask.name!r} has dtype {mask.dtype}; wanted bool, or numbers that are 0 or NaN where not"
+        raise VariableError(message)
+
+
 def _spread(da: xr.DataArray, like: xr.DataArray, core: tuple[Hashable, ...]) -> xr.DataArray:
     missing = {d: like.sizes[d] for d in core if d not in da.dims}
     return da.expand_dims(missing).transpose(..., *core)
@@ -197,7 +210,10 @@ def gather(
     fitted: dict[str, xr.DataArray | None] = {}
     together = core if whole else ()
     for role, given in (("mask", mask), ("background", background), ("domain", domain)):
-        fitted[role] = None if given is None else fit(pick(ds, given, role), field, axes, together, role, what)
+        found = None if given is None else pick(ds, given, role)
+        if found is not None and role != "background":
+            require_truth(found, role)
+        fitted[role] = None if found is None else fit(found, field, axes, together, role, what)
     beside = {
         role: fit(lag_seconds(given) if role == "lag" else given, field, axes, together, role, what)
         for role, given in known.items()

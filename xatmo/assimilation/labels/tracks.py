@@ -59,6 +59,7 @@ def bin_track(track: xr.DataArray, grid: xr.Dataset) -> xr.DataArray:
         found.pop("time")
     # On a name of its own: the track's dimension may be called "time", as the grid's is.
     along = [xr.DataArray(a.variable.data, dims="_track") for a in (track, *(track[k[0]] for k in found.values()))]
+    along = [a if a.chunks is None else a.chunk({"_track": -1}) for a in along]
     shape = tuple(target.sizes[d] for d in dims)
     when = None if time is None else _as_seconds(time.values)
     bins = _Bins(lat.values, np.asarray(unwrap_longitude(lon.values)), when)

@@ -11,7 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xatmo import _labels, cf
-from xatmo._stretches import Run, runs
+from xatmo._stretches import Run, in_words, runs, usual_step
 from xatmo.assimilation.labels import observations
 from xatmo.assimilation.labels.tracks import bin_track, is_track
 from xatmo.errors import CoordinateError, DimensionError, GridError, OptionError, VariableError
@@ -180,6 +180,7 @@ def gather(
     template, cyclic = _labels.drop_cyclic(template, axes)
     time_dim = _time_dim(template, what)
     found = Fields((), (), (), (), None, None, template, axes, time_dim, cyclic)
+    observations.seconds(template[cf.time(template)])  # refused before others are compared with them
     core = found.core
 
     def on_grid(given: Given, role: str) -> xr.DataArray:
@@ -187,7 +188,11 @@ def gather(
         made = observations.fit(field, template, axes, (), role, what)
         return made.transpose(*(d for d in found.dims if d in made.dims)).assign_attrs(field.attrs)
 
-    masks = [on_grid(g, "mask") for g in listed(mask, "mask")]
+    def truth(given: Given, role: str) -> xr.DataArray:
+        observations.require_truth(observations.pick(ds, given, role), role)
+        return _truth(on_grid(given, role))
+
+    masks = [truth(g, "mask") for g in listed(mask, "mask")]
     if len(masks) not in (0, 1, len(seen)):
         message = f"{len(masks)} masks came for {len(seen)} observed fields; wanted one for all, or one for each"
         raise OptionError(message)
@@ -198,10 +203,12 @@ def gather(
         if lacking := [d for d in core if d not in field.dims]:
             message = f"{what}: the observations {field.name!r} have dimensions {field.dims}; {lacking[0]!r} is missing"
             raise DimensionError(message)
-    aligned = [f.where(_truth(m)) for f, m in zip(aligned, masks, strict=True)] if masks else aligned
-    water = None if domain is None else _truth(on_grid(domain, "domain"))
-    if water is not None and (over := [d for d in water.dims if d not in axes.dims]):
-        water = water.all(over)
+    aligned = [f.where(m) for f, m in zip(aligned, masks, strict=True)] if masks else aligned
+    water = None if domain is None else truth(domain, "domain")
+    if water is not None:
+        over = [d for d in water.dims if d not in axes.dims]
+        water = water.all(over) if over else water
+        aligned = [f.where(water) for f in aligned]  # what a sensor tells of land is no sea level
     made = replace(
         found,
         obs=tuple(named(aligned, "obs")),
@@ -319,7 +326,7 @@ def with_water(fields: Fields) -> tuple[Fields, bool]:
     if part < _COMPLETE:
         return fields, False
     if fields.domain is None and not bool(ever.all()):
-        fields = replace(fields, domain=ever)
+        fields = replace(fields, domain=ever, obs=tuple(f.where(ever) for f in fields.obs))
     return fields, True
 
 
@@ -339,3 +346,29 @@ def require_step(came: Grid, trained: Grid, what: str) -> None:
                 "Regrid it first, or train on such a grid"
             )
             raise GridError(message)
+
+
+def require_time_step(fields: Fields, trained: float | None, what: str) -> None:
+    """Raise unless frames are as far apart as those of the training, to a tenth.
+
+    Parameters
+    ----------
+    fields : Fields
+    trained : float, optional
+        Seconds; None where it is not known.
+    what : str
+        What the message calls it.
+
+    Raises
+    ------
+    CoordinateError
+        Saying both steps, or where times are irregular.
+    """
+    fields.runs  # noqa: B018 - raises where times are irregular
+    step = usual_step(fields.times)
+    if step and trained and abs(step / trained - 1) > _STEP_TOLERANCE:
+        message = (
+            f"the frames of {what} are {in_words(step)} apart, and {in_words(trained)} in the training of the "
+            "network; wanted the same step. Select or resample, or train on such a record"
+        )
+        raise CoordinateError(message)

@@ -158,8 +158,9 @@ def train(
     if given is not None:
         other = channels.chosen(_data.with_water(given)[0], what="validation")
         _data.require_step(other.grid, fields.grid, "validation")
-        across = {d: min(n, other.sizes[o]) for (d, n), o in zip(size.items(), other.core, strict=True)}
-        fitting = dict(zip(other.core, across.values(), strict=True))
+        _data.require_time_step(other, usual_step(fields.times), "validation")
+        across = [min(n, other.sizes[o]) for n, o in zip(size.values(), other.core, strict=True)]
+        fitting = dict(zip(other.core, [config["time_window"], *across[1:]], strict=True))
         held_out = WindowBatches(
             other, channels, statistics, fitting, _made(guess, channels, other, drawing), **common,
             training=False,

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import xarray as xr
 
 from xatmo import cf
-from xatmo._stretches import in_words, usual_step
 from xatmo.assimilation.labels import observations
-from xatmo.errors import CoordinateError, OptionError
+from xatmo.errors import OptionError
 from xatmo.tasks.fourdvar import _data
 from xatmo.tasks.fourdvar._answer import Like, labelled
-from xatmo.tasks.fourdvar._data import Fields, Given, Several
+from xatmo.tasks.fourdvar._data import Given, Several
 from xatmo.tasks.fourdvar._packing import Channels
 from xatmo.tasks.fourdvar._solve import Solver
 
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
     from xatmo.tasks.base import Task
 
     ModelLike: TypeAlias = Task | Model | torch.nn.Module | str | Path
-
-_STEP_TOLERANCE = 0.1
 
 
 def interpolate(
@@ -114,7 +111,7 @@ def interpolate(
         from xatmo.grids import Grid
 
         _data.require_step(fields.grid, Grid.from_dict(trained), what)
-    _require_time_step(fields, made)
+    _data.require_time_step(fields, made.config.get("training", {}).get("time_step"), what)
     own = fields.obs
     fields = channels.chosen(fields, what=what)
     call = cf.describe_call(
@@ -172,18 +169,6 @@ def _predictors(ds: xr.Dataset, given: Several, channels: Channels) -> list[Give
 
     offered = ds.drop_vars([n for n in ds.data_vars if not ds[n].dims])
     return [s.variable for s in match(offered, channels.predictors, what="the mapping")]
-
-
-def _require_time_step(fields: Fields, model: Model) -> None:
-    times = fields.times
-    fields.runs  # noqa: B018 - raises where times are irregular
-    step, trained = usual_step(times), model.config.get("training", {}).get("time_step")
-    if step and trained and abs(step / trained - 1) > _STEP_TOLERANCE:
-        message = (
-            f"the frames of this record are {in_words(step)} apart, and {in_words(trained)} in the training of the "
-            "network; wanted the same step. Select or resample, or train on such a record"
-        )
-        raise CoordinateError(message)
 
 
 def _names(given: Any) -> Any:

@@ -52,6 +52,9 @@ def make(
         if shape != wanted:
             message = f"the module turned {given} into {shape}; wanted {wanted}"
             raise OptionError(message)
+        if not any(p.requires_grad for p in module.parameters()):
+            message = f"the module {type(module).__name__} has no weights to train; wanted some that require a gradient"
+            raise OptionError(message)
         return module, ForeignNetwork(module, described), {"kind": "module"}
     network = FourDVarNetwork(described, **parts)  # type: ignore[arg-type]
     own = {"own_parts": sorted(parts)} if parts else {}

@@ -156,7 +156,7 @@ def normalizer(fields: Fields, channels: Channels) -> Normalizer:
     for k, channel in enumerate(channels.outputs):
         field = fields.target[k] if fields.target else seen[k]
         assert_there = field if field is not None else fields.obs[0]
-        mean[channel.name], std[channel.name] = _moments(assert_there, fields.domain)
+        mean[channel.name], std[channel.name] = _moments(assert_there.rename(channel.name), fields.domain)
     for channel, k in zip(channels.obs, channels.observed, strict=True):
         own = channels.outputs[k].name
         mean[channel.name], std[channel.name] = mean[own], std[own]
@@ -166,7 +166,7 @@ def normalizer(fields: Fields, channels: Channels) -> Normalizer:
     for name in (*(f"{c.name}_mask" for c in channels.obs), DOMAIN):
         mean[name], std[name] = 0.0, 1.0
     for channel, field in zip(channels.predictors, fields.predictors, strict=True):
-        mean[channel.name], std[channel.name] = _moments(field, fields.domain)
+        mean[channel.name], std[channel.name] = _moments(field.rename(channel.name), fields.domain)
     kept: dict[Hashable, str] = {c.name: c.units for c in (*channels.inputs, *channels.outputs) if c.units is not None}
     return Normalizer.from_statistics(mean=mean, std=std, units=kept)
 
@@ -174,8 +174,8 @@ def normalizer(fields: Fields, channels: Channels) -> Normalizer:
 def _moments(field: xr.DataArray, domain: xr.DataArray | None) -> tuple[float, float]:
     from xatmo.normalize import Normalizer
 
-    made = Normalizer.fit((field if domain is None else field.where(domain)).rename("field"))
-    center, scale = made.scaling("field")
+    made = Normalizer.fit(field if domain is None else field.where(domain))
+    center, scale = made.scaling(str(field.name))
     return float(center), float(scale)
 
 

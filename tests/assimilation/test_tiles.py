@@ -94,7 +94,7 @@ def test_chunks_do_not_matter(interp, chunks):
     given = {"domain": "sea", "background": "guess", "uncertainty": True, "tiles": TILES}
     expected = interp(ds, "ssh", **SCALES, **given)
     lazy = interp(ds.chunk(chunks), "ssh", **SCALES, **given)
-    assert lazy["ssh"].chunks is not None
+    assert lazy["ssh"].chunks[:2] == ds["ssh"].chunk(chunks).chunks[:2]  # which a Zarr store takes
     assert lazy["ssh"].dims == ds["ssh"].dims
     xr.testing.assert_allclose(lazy.compute(scheduler="synchronous"), expected, rtol=1e-12, atol=1e-12)
 
@@ -126,7 +126,8 @@ def test_only_chunks_in_reach_are_read():
     out = optimal_interp(lazy, "ssh", **SCALES, background=guess, tiles={"time": 8})
     assert not read
     out["ssh"].isel(time=slice(0, 2)).compute(scheduler="synchronous")
-    assert set(read) == {0, 1, 2, 3, 4}  # of 10: two tiles of 8 days, and two time scales of 3 days beyond
+    assert max(read) < 6  # of 10: the tiles of 8 days under the first chunk, and two time scales of 3 days beyond
+    assert 0 in read
 
 
 @BOTH

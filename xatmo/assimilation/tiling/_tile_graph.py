@@ -152,7 +152,8 @@ def _lazy(got: Gathered, problem: Any, tiles: Any) -> list[xr.DataArray]:
                 pieces.append(List(*parts))
             key = (f"{name}-tiles", *number, i, j)
             layer[key] = Task(key, _run, TaskRef(f"{name}-row"), i, j, sizes, List(*pieces))
-        edges = _pairs(tiling.times.edges), _pairs(tiling.bands.edges)
+        # The chunks that came, which a store takes, rather than the tiles' own.
+        edges = _ranges((1,) if _NO_TIME in core else blocks[0].chunks[-3]), _ranges(blocks[0].chunks[-2])
         for (p, at), (q, of) in itertools.product(enumerate(edges[0]), enumerate(edges[1])):
             keys = [*itertools.product(tiling.times.touching(*at), tiling.bands.touching(*of))]
             sums = [TaskRef((f"{name}-tiles", *number, *k)) for k in keys]

@@ -302,6 +302,8 @@ def track_psd(
             "8 points or more"
         )
         raise OptionError(message)
+    from xatmo.spectral.spectrum import squared_units
+
     time, seen, made = _arrays(pair)
     starts = _kernels.segments(
         time, size, pd.Timedelta(gap).to_timedelta64(), max(int(size * 0.25), 1), cutting == "whole"
@@ -313,10 +315,12 @@ def track_psd(
         )
         raise MissingValueError(message)
     at = starts[:, None] + np.arange(size)
+    long_names = {"psd_ref": "power of the track", "psd_map": "power of the map", "psd_error": "power of the error"}
+    units = {"units": f"{squared_units(pair['ssh'].attrs['units'])} km"} if "units" in pair["ssh"].attrs else {}
     found = {}
     for name, series in (("psd_ref", seen), ("psd_map", made), ("psd_error", made - seen)):
         wavenumber, power = _kernels.segment_power(series[at], spacing)
-        found[name] = ("wavenumber", power[1:])
+        found[name] = ("wavenumber", power[1:], {"long_name": long_names[name], **units})
     out = xr.Dataset(found, {"wavenumber": wavenumber[1:], "wavelength": ("wavenumber", 1 / wavenumber[1:])})
     out["wavenumber"].attrs = {"long_name": "wavenumber along the track", "units": "km-1"}
     out["wavelength"].attrs = {"long_name": "wavelength along the track", "units": "km"}

@@ -23,6 +23,7 @@ from xatmo.errors import (
     VariableError,
 )
 from xatmo.tasks import FourDVarNet
+from xatmo.tasks.fourdvar._background import Background
 
 OI: dict[str, Any] = {
     "length_scale": 60e3, "time_scale": "4D", "noise_std": 0.05, "signal_std": 1.0, "drift": (0.0, 0.0)
@@ -198,6 +199,61 @@ def test_without_any_observation_it_is_the_background(fitted: FourDVarNet) -> No
     np.testing.assert_allclose(out, guess, atol=1e-6)
 
 
+def test_a_sample_without_any_observation_has_the_mean_of_the_training() -> None:
+    ds = sea()
+    ds = ds.assign(ssh=(ds.ssh + 280).assign_attrs(units="K"), seen=(ds.seen + 280).assign_attrs(units="K"))
+    both = xr.concat([ds, ds.assign(seen=ds.seen.where(False).assign_attrs(units="K"))], "sample")
+    made = FourDVarNet(time_window=3, background="linear", network_settings=SMALL, error=False)
+    made.fit(both, obs="seen", target="ssh", max_steps=1, **QUICK)
+    out = mapped(both, made)
+    np.testing.assert_array_equal(out.isel(sample=0), mapped(ds, made))
+    np.testing.assert_allclose(out.isel(sample=1), ds.ssh.mean(), atol=1e-3)
+
+
+def test_an_output_that_nothing_observes_begins_at_its_mean() -> None:
+    ds = sea()
+    ds["sst"] = (280 + ds.ssh).assign_attrs(units="K")
+    made = FourDVarNet(time_window=3, background="linear", network_settings=SMALL, redraw=0.0, error=False)
+    made.fit(ds, obs="seen", target=["ssh", "sst"], max_steps=1, **QUICK)
+    from xatmo.tasks.fourdvar import _fit
+    from xatmo.tasks.fourdvar._batches import Drawing
+    from xatmo.tasks.fourdvar._packing import Channels, Scaling
+
+    model = made.model
+    channels = Channels.of_model(model.inputs, model.outputs, model.config["observed"])
+    fields = _fit.Data(ds, "seen", target=["ssh", "sst"]).fields()
+    assert model.normalizer is not None
+    guess = (Background("linear"), None)
+    kept = _fit._made(guess, channels, fields, Drawing(), Scaling(model.normalizer))
+    np.testing.assert_allclose(kept.fields[1], ds.sst.mean(), atol=1e-3)
+
+
+def test_backgrounds_with_gaps_in_time_are_refused(fitted: FourDVarNet) -> None:
+    ds = sea()
+    gaps = ds.ssh.where((ds.time != ds.time[3]) | (ds.lon < -58)).assign_attrs(units="m")
+    for guess in (gaps, gaps.chunk(time=2)):
+        with pytest.raises(MissingValueError, match="background 'ssh' is missing or infinite at some times at 160 of"):
+            mapped(ds, fitted, background=guess).compute()
+    with pytest.raises(MissingValueError, match="at some times"):
+        mapped(ds, fitted, background=ds.ssh.where(ds.ssh < 1, np.inf).assign_attrs(units="m"))
+    sides = ds.isel(time=0, drop=True).lon < -58
+    out = mapped(ds, fitted, background=gaps, domain=xr.ones_like(ds.ssh.isel(time=0, drop=True)) * sides)
+    assert out.where(sides, drop=True).notnull().all()
+
+
+def test_sensors_of_several_outputs_are_tied_by_their_settings() -> None:
+    ds = sea()
+    ds["sst"] = (280 + ds.ssh).assign_attrs(units="K")
+    ds["ship"] = (ds.seen + 6.85).assign_attrs(units="degC")
+    made = FourDVarNet(time_window=3, background="zero", network_settings={**SMALL, "observed": (0, 1)})
+    made.fit(ds, obs=["seen", "ship"], target=["ssh", "sst"], max_steps=1, **QUICK)
+    out = ds.atmo.fourdvar_interp(["seen", "ship"], model=made, device="cpu")
+    assert {n: out[n].attrs["units"] for n in out.data_vars} == {"ssh": "m", "sst": "degC"}
+    alone = FourDVarNet(time_window=3, background="zero", network_settings={**SMALL, "observed": (0, 1)})
+    alone.fit(ds, obs=["seen", "ship"], max_steps=1, **QUICK)
+    assert [c.name for c in alone.model.outputs] == ["seen", "ship"]
+
+
 # ---------------------------------------------------------------------- labels
 def test_units_names_and_history(fitted: FourDVarNet) -> None:
     ds = sea().assign_attrs(title="sea")
@@ -342,6 +398,8 @@ def test_settings_are_refused_before_data_are_read(options: dict[str, Any], mess
         ({}, {"patch_size": 99}, "patch_size 99 along 'lat'; wanted a whole number of cells from 2 to the 16"),
         ({}, {"patch_size": {"depth": 9}}, "patch_size has 'depth'; wanted cells for 'lat' and 'lon'"),
         ({}, {"mask": xr.zeros_like(sea().ssh)}, "none of .* windows .* has observations, water and a target"),
+        ({"network_settings": {"calibrated": (4,)}}, {}, "speaks of 5 sensors in observed= or calibrated=, and 1 came"),
+        ({"network_settings": {"n_outputs": 2}}, {}, "n_outputs=2 with 1 targets; leave it out"),
         ({"network_settings": {"n_outputs": 2}}, {"target": None}, r"nothing observes the outputs \[1\]"),
     ],
 )

@@ -121,8 +121,11 @@ class _Slab:
 
     nodes: observations.Nodes
     time_scale: float
+    empty: float | None = None
 
     def __call__(self, values: Array, observed: Bools, background: Array | None, domain: Bools) -> tuple[Array, Array]:
+        if not observed.any() and self.empty is not None:
+            return np.full(values.shape, self.empty), np.full(values.shape, np.nan)
         if not observed.any():
             message = "no observations at all: mask & isfinite(obs) is False everywhere; check the mask"
             raise MissingValueError(message)
@@ -139,6 +142,7 @@ def linear_interp(
     *,
     time_scale: np.timedelta64 | str = TIME_SCALE,
     domain: Hashable | xr.DataArray | None = None,
+    empty: float | None = None,
 ) -> xr.Dataset:
     """Interpolate sparse observations linearly between those around, in space and time.
 
@@ -157,6 +161,8 @@ def linear_interp(
         Time that counts as much as a degree of latitude.
     domain : name or DataArray, optional
         Where the result is wanted (not zero); NaN elsewhere.
+    empty : float, optional
+        What a sample without any observation gets. Such a one is refused unless this is given.
 
     Returns
     -------
@@ -187,7 +193,7 @@ def linear_interp(
     """
     span = cast(float, duration("time_scale", time_scale))
     got, cyclic = observations.gather(ds, obs, mask, None, domain, what="linear interpolation")
-    results = got.solve(_Slab(got.nodes, span))
+    results = got.solve(_Slab(got.nodes, span, empty))
     call = cf.describe_call(
         "linear_interp", obs=name_of(obs), mask=name_of(mask), time_scale=time_scale, domain=name_of(domain)
     )

@@ -161,7 +161,8 @@ class Background:
         Returns
         -------
         Dataset
-            The background under the name of the (first) observations, and NAME ``_error``.
+            The background under the name of the (first) observations, and NAME ``_error``. Where a sample has no
+            observation, it is the mean of ``"oi"``, and NaN of ``"linear"``.
 
         Raises
         ------
@@ -180,7 +181,7 @@ class Background:
         if self.kind == "linear":
             # Every observation may be the corner of a tetrahedron: a record is interpolated whole.
             single = single if single.chunks is None else single.chunk({d: -1 for d in _core(single)})
-            return linear.linear_interp(ds, single, domain=domain)
+            return linear.linear_interp(ds, single, domain=domain, empty=np.nan)
         s = self.settings
         return flat.flat_interp(
             ds, single, self.scales, kind=s["covariance"], metric=s["metric"], mean=s.get("mean", 0.0),

@@ -138,8 +138,14 @@ def train(
     mode = _mode(config, fields)
     described = _settings.network(
         {**config, "objective": mode}, n_observations=len(fields.obs), n_extra=len(fields.predictors),
-        n_outputs=max(len(fields.target), 1),
+        n_outputs=len(fields.target),
     )  # fmt: skip
+    if described.n_observations != len(fields.obs):
+        message = (
+            f"network_settings speaks of {described.n_observations} sensors in observed= or calibrated=, and "
+            f"{len(fields.obs)} came for obs=; wanted as many"
+        )
+        raise OptionError(message)
     channels = Channels.of(fields, described.observed, described.n_outputs)
     fields = channels.converted(fields)
     statistics = _statistics(initial, channels, fields)
@@ -152,7 +158,9 @@ def train(
         "batch_size": whole("batch_size", options.batch_size), "seed": seed, "drawing": drawing,
         "memory": whole("memory", options.memory),
     }  # fmt: skip
-    source = WindowBatches(fields, channels, statistics, size, _made(guess, channels, fields, drawing), **common)
+    source = WindowBatches(
+        fields, channels, statistics, size, _made(guess, channels, fields, drawing, scaling), **common
+    )
     held_out = None
     given = data.held_out()
     if given is not None:
@@ -162,7 +170,7 @@ def train(
         across = [min(n, other.sizes[o]) for n, o in zip(size.values(), other.core, strict=True)]
         fitting = dict(zip(other.core, [config["time_window"], *across[1:]], strict=True))
         held_out = WindowBatches(
-            other, channels, statistics, fitting, _made(guess, channels, other, drawing), **common,
+            other, channels, statistics, fitting, _made(guess, channels, other, drawing, scaling), **common,
             training=False,
         )  # fmt: skip
     with torch.random.fork_rng(devices=[]):
@@ -298,7 +306,7 @@ def _guesses(
 
 
 def _made(
-    guess: tuple[Background | None, ...], channels: Channels, fields: Fields, drawing: Drawing
+    guess: tuple[Background | None, ...], channels: Channels, fields: Fields, drawing: Drawing, scaling: Scaling
 ) -> Made:  # fmt: skip
     """Make the backgrounds of a record, and keep them where they are small."""
     if fields.background:
@@ -307,22 +315,26 @@ def _made(
         return Made()
     if drawing.held_back:  # each sample has its own
         return Made((), guess)
-    return Made(tuple(_kept(f) for f in backgrounds(guess, channels, fields).values()), guess)
+    means = {c.name: scaling.mean(c.name) for c in channels.outputs}
+    return Made(tuple(_kept(f) for f in backgrounds(guess, channels, fields, means).values()), guess)
 
 
 def backgrounds(
-    guess: tuple[Background | None, ...], channels: Channels, fields: Fields, means: Mapping[str, float] | None = None
+    guess: tuple[Background | None, ...], channels: Channels, fields: Fields, means: Mapping[str, float]
 ) -> dict[str, xr.DataArray]:
-    """Give the background of a record, by output and in its units: lazy where the observations are."""
+    """Give the background of a record, by output and in its units: lazy where the observations are.
+
+    It is the mean of the training where nothing observes an output, or a sample has no observation.
+    """
     made: dict[str, xr.DataArray] = {}
     for background, seen, channel in zip(guess, channels.merged(fields), channels.outputs, strict=True):
         if background is None or seen is None:
             like = fields.obs[0]
-            made[channel.name] = xr.zeros_like(like).rename(channel.name) + (means or {}).get(channel.name, 0.0)
+            made[channel.name] = xr.zeros_like(like).rename(channel.name) + means[channel.name]
             continue
         name = channel.name
         found = background.make(seen.rename(name).to_dataset(), name, lag=fields.lag)[name]
-        made[name] = found.transpose(*fields.dims)
+        made[name] = found.fillna(means[name]).transpose(*fields.dims)
     return made
 
 

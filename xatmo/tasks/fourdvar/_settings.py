@@ -63,8 +63,8 @@ def resolve(given: Mapping[str, Any]) -> dict[str, Any]:
     return config
 
 
-def network(config: Mapping[str, Any], *, n_observations: int, n_extra: int, n_outputs: int = 1) -> Any:
-    """Describe the network that the settings ask for.
+def network(config: Mapping[str, Any], *, n_observations: int, n_extra: int, n_outputs: int = 0) -> Any:
+    """Describe the network that the settings ask for; as many outputs as they say without ``n_outputs``.
 
     Raises
     ------
@@ -79,8 +79,9 @@ def network(config: Mapping[str, Any], *, n_observations: int, n_extra: int, n_o
         message = f"network_settings has {unknown}; possible are {sorted(known - set(_DECIDED))}"
         raise OptionError(message)
     own = {k: tuple(v) if isinstance(v, list) else v for k, v in own.items()}
-    outputs = int(own.pop("n_outputs", n_outputs))
-    if outputs != n_outputs and n_outputs > 1:
+    told = max((o for o in own.get("observed") or () if isinstance(o, int)), default=0) + 1
+    outputs = int(own.pop("n_outputs", n_outputs or told))
+    if n_outputs and outputs != n_outputs:
         message = f"network_settings has n_outputs={outputs} with {n_outputs} targets; leave it out"
         raise OptionError(message)
     if config["objective"] == "variational":

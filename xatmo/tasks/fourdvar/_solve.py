@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from xatmo._channels import Channel
-from xatmo.errors import OptionError
+from xatmo.errors import MissingValueError, OptionError
 from xatmo.tasks.fourdvar._data import Fields
 from xatmo.tasks.fourdvar._packing import Channels, packed
 
@@ -131,6 +131,9 @@ class Solver:
             overlap["time"] = frames // 2
         patch = {"time": frames, **_without_time(self.options["patch_size"], fields)}
         rest = {k: self.options[k] for k in ("window", "batch_size", "device")}
+        water = _water(fields, backgrounds)
+        if fields.background and water is not None:
+            backgrounds = {n: f.where(water) for n, f in backgrounds.items()}
         whole = packed(fields, self.channels, backgrounds)
         parts = []
         for run in fields.runs:
@@ -143,7 +146,6 @@ class Solver:
             field = pieces[0]
             if len(pieces) > 1:
                 field = xr.concat(pieces, time, coords="minimal", compat="override", join="override")
-            water = _water(fields, backgrounds)
             field = field.transpose(*fields.dims)
             bare = field if water is None else field.where(xr.DataArray(water.variable)).astype(field.dtype)
             known = {n: c for n, c in fields.template.coords.items() if set(c.dims) <= set(bare.dims)}
@@ -178,13 +180,36 @@ def _error(name: str) -> str:
 
 
 def _water(fields: Fields, backgrounds: Mapping[str, xr.DataArray]) -> xr.DataArray | None:
-    """Where there is water: in the domain, and where the backgrounds that came always are."""
+    """Where there is water: in the domain, and where the backgrounds that came are, which has to be the same always."""
     water = fields.domain
     for field in backgrounds.values() if fields.background else ():
-        there = field.notnull()
-        there = there.all([fields.time_dim]) if fields.time_dim in there.dims else there
+        there: Any = np.isfinite(field)
+        if fields.time_dim in there.dims:
+            ever = there.any([fields.time_dim])
+            ever = ever if fields.domain is None else ever & fields.domain
+            there = xr.apply_ufunc(
+                _steady, there.all([fields.time_dim]), ever, kwargs={"name": field.name}, dask="parallelized",
+                output_dtypes=[bool],
+            )  # fmt: skip
         water = there if water is None else water & there
     return water
+
+
+def _steady(always: Any, ever: Any, *, name: Hashable) -> Any:
+    """Give where a background always is.
+
+    Raises
+    ------
+    MissingValueError
+        If it is missing at some times where it is there at others.
+    """
+    if (away := int((ever & ~always).sum())) > 0:
+        message = (
+            f"the background {name!r} is missing or infinite at some times at {away} of the {int(ever.sum())} places "
+            "where it is there at others; fill it, or leave those places out with domain="
+        )
+        raise MissingValueError(message)
+    return always
 
 
 # ---------------------------------------------------------------------- windows in time

@@ -97,7 +97,7 @@ def flat_interp(
         What is interpolated is the deviation from it.
     window : dict
         Whole widths of local windows, in seconds and degrees: see
-        `xatmo.assimilation.dense._kernels.interpolate_windows`.
+        `xatmo.assimilation.dense._windows.interpolate_windows`.
 
     Returns
     -------

@@ -35,6 +35,9 @@ PRESETS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 """Named configurations of `optimal_interp`. ``"osse2020a"``: the baseline of the 2020a sea-level mapping challenge."""
 
+IN_TILES = 1e-7
+"""Largest error of covariances in the variances of tiles, far below what their reach leaves out."""
+
 
 def optimal_interp(
     ds: xr.Dataset,
@@ -65,7 +68,7 @@ def optimal_interp(
 
     The analysis is ``x = b + K_xo (K_oo + noise_std^2 I)^-1 (y - b_o)``, its error variance
     ``signal_std^2 - diag(K_xo (K_oo + noise_std^2 I)^-1 K_ox)``, with dense matrices and no approximation other than
-    the windows asked for. Scales that neither a keyword nor the preset gives are estimated by maximum likelihood from
+    the windows and tiles asked for. Scales that neither a keyword nor the preset gives are estimated by maximum likelihood from
     the observations of each slab (see `xatmo.assimilation.covariance.likelihood.estimate`).
 
     Parameters
@@ -121,8 +124,10 @@ def optimal_interp(
         not cut. ``"auto"``: 3 length scales and 2 time scales, as wide over the ground at all latitudes; an axis that a
         tile in its middle would see from end to end is not cut. A tile reaches 2 scales beyond its edges with
         ``"gaussian"``, 3 with ``"matern"``, or half a ``window``, and is divided where more than 3000 observations are
-        in its reach. Scales that are missing are estimated once, from all observations; on Dask they have to be given.
-        Above 20 000 observations at once, ``"auto"`` is the default.
+        in its reach. The standard deviations of large tiles are those of dense matrices to about 1e-6 ``signal_std``
+        with ``"gaussian"``, which is several times faster there (see `xatmo.assimilation.dense._skeleton`). Scales that
+        are missing are estimated once, from all observations; on Dask they have to be given. Above 20 000 observations
+        at once, ``"auto"`` is the default.
     members : int, optional
         Give so many draws of the posterior, along ``member``, instead of the analysis: conditional simulation, see
         `xatmo.assimilation.draws.members`. Their mean is the analysis, their spread the posterior standard deviation;
@@ -207,6 +212,8 @@ def optimal_interp(
         sizes_of(tiles)
     elif too_large(got, problem):
         tiles = "auto"
+    if tiles is not None:
+        problem = replace(problem, tolerance=IN_TILES)
     results = solve(got, problem, tiles)
     if members is not None:
         results[0] = draw(got, problem, tiles, results[0], members, seed)

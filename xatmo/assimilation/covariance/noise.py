@@ -55,7 +55,7 @@ class Errors:
     track: TrackError | None = None
     passes: NDArray[np.intp] | None = None
 
-    def take(self, chosen: NDArray[np.bool_]) -> Errors:
+    def take(self, chosen: NDArray[np.bool_] | NDArray[np.intp]) -> Errors:
         """Give those of some observations."""
         return Errors(self.variance[chosen], self.track, None if self.passes is None else self.passes[chosen])
 

@@ -12,7 +12,7 @@ from xatmo.assimilation.covariance.frame import Frame
 from xatmo.assimilation.covariance.functions import Gaussian, Matern, make
 from xatmo.assimilation.covariance.likelihood import Scales, estimate
 from xatmo.assimilation.covariance.noise import Errors, TrackError
-from xatmo.assimilation.dense import _kernels
+from xatmo.assimilation.dense import _kernels, _windows
 from xatmo.assimilation.labels.observations import Nodes
 from xatmo.assimilation.tiling._tiling import Reach
 from xatmo.constants import EARTH_RADIUS
@@ -103,12 +103,23 @@ class Problem:
 
 @dataclass(frozen=True)
 class CovarianceProblem(Problem):
-    """Optimal interpolation of one slab; a class, so that it pickles to workers."""
+    """Optimal interpolation of one slab; a class, so that it pickles to workers.
+
+    Attributes
+    ----------
+    kind : {"gaussian", "matern"}
+    metric : {"sphere", "degrees"}
+    window : dict
+    track_error : TrackError, optional
+    tolerance : float
+        See `xatmo.assimilation.dense._windows.interpolate_windows`.
+    """
 
     kind: str = "gaussian"
     metric: str = "sphere"  # type: ignore[misc]
     window: dict[str, float] = field(default_factory=dict)
     track_error: TrackError | None = None
+    tolerance: float = 0.0
 
     most: ClassVar[int | None] = DENSE
 
@@ -235,9 +246,9 @@ class CovarianceProblem(Problem):
         noise = cast(float, scales.noise_std)
         known = noise if errors is None else Errors(errors.variance + noise**2, errors.track, errors.passes)
         t, r, c = self.wanted
-        mean, std = _kernels.interpolate_windows(
+        mean, std = _windows.interpolate_windows(
             kernel, (lat, lon, when, seen), known, (nodes.time[t], nodes.latitude[r], nodes.longitude[c]), self.window,
-            self.frame(scales) or self.metric, uncertainty=self.uncertainty,
+            self.frame(scales) or self.metric, uncertainty=self.uncertainty, tolerance=self.tolerance,
         )  # fmt: skip
         return mean + background[self.wanted], std
 

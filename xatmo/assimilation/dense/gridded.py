@@ -19,7 +19,7 @@ from scipy.linalg import solve_triangular
 from xatmo.assimilation.covariance.frame import Frame, Pair, transform
 from xatmo.assimilation.covariance.functions import Gaussian, Matern, make
 from xatmo.assimilation.covariance.likelihood import Scales
-from xatmo.assimilation.dense import _kernels
+from xatmo.assimilation.dense import _kernels, _windows
 from xatmo.constants import EARTH_RADIUS
 
 Array = NDArray[np.float64]
@@ -92,7 +92,7 @@ def interpolate(
     Notes
     -----
     On the sphere a tile is flat: `BENT` bounds by how much the length of a degree of longitude varies in it. Steps that
-    are not equal, and tiles at the poles, are left to `xatmo.assimilation.dense._kernels`, which takes pairs.
+    are not equal, and tiles at the poles, are left to `xatmo.assimilation.dense._windows`, which takes pairs.
 
     Examples
     --------
@@ -205,7 +205,7 @@ def _by_pairs(
     middle = [float(a.min() + a.max()) / 2 for a in nodes[1:]]
     frame = Frame(setting.metric, (middle[0], middle[1]), setting.shape, setting.drift)
     seen = values[index].astype(np.float64)
-    mean, std = _kernels.interpolate_windows(
+    mean, std = _windows.interpolate_windows(
         setting.covariance, (nodes[1][index[1]], nodes[2][index[2]], nodes[0][index[0]], seen), setting.noise_std,
         nodes, {}, setting.metric if plain else frame, uncertainty=uncertainty,
     )  # fmt: skip

@@ -313,6 +313,8 @@ def test_members_and_their_spread(with_oi: FourDVarNet) -> None:
         (lambda ds: ds, {"noise_std": 0.1}, OptionError, "noise_std=0.1 came with model="),
         (lambda ds: ds, {"model": None, "window": "uniform"}, OptionError, "window='uniform' came without model="),
         (lambda ds: ds, {"model": None, "patch_size": {"lat": 3}}, OptionError, "patch_size=.* came without model="),
+        (lambda ds: ds, {"patch_size": 16}, OptionError, "patch_size=16 came; wanted points by dimension"),
+        (lambda ds: ds, {"overlap": 3}, OptionError, "overlap=3 came; wanted points by dimension"),
         (lambda ds: ds, {"patch_size": {"time": 2}}, OptionError, "made for its own number of frames"),
         (lambda ds: ds, {"members": 2}, OptionError, "wanted a task trained with background='oi'"),
         (lambda ds: ds, {"model": 3}, OptionError, "model is int; wanted a fitted task"),
@@ -372,6 +374,8 @@ def test_a_bare_module_takes_physical_units() -> None:
         ({"redraw": 1.5}, "redraw=1.5; wanted a part, from 0 to 1"),
         ({"error": "yes"}, "error='yes'; wanted True or False"),
         ({"oi": 3}, "oi=3; wanted a mapping from setting to value"),
+        ({"oi": {"length_scale": -1}}, "length_scale=-1 came; wanted a positive number"),
+        ({"oi": {"lenght_scale": 1}}, r"oi has the keys \['lenght_scale'\]; wanted keywords of optimal_interp"),
         ({"network_settings": {"depth": 3}}, r"network_settings has \['depth'\]; possible are"),
         ({"network_settings": {"n_steps": 3}}, r"network_settings has \['n_steps'\]; possible are"),
         ({"optimizer_settings": {"speed": 3}}, r"optimizer_settings has \['speed'\]; possible are"),
@@ -428,6 +432,15 @@ def test_validation_that_is_another_record_is_refused(
     made = FourDVarNet(time_window=3, background="zero", network_settings=SMALL)
     with pytest.raises(error, match=message):
         made.fit(sea(), obs="seen", target="ssh", validation=change(sea()), max_steps=1, **QUICK)
+
+
+def test_what_is_no_dataset_is_refused() -> None:
+    made = FourDVarNet(time_window=3, background="zero", network_settings=SMALL)
+    wrong: Any = "sea.nc"
+    with pytest.raises(VariableError, match="train is str; wanted a Dataset or DataArray: open a file with"):
+        made.fit(wrong, obs="seen", target="ssh", max_steps=1, **QUICK)
+    with pytest.raises(VariableError, match="validation is str; wanted a Dataset or DataArray"):
+        made.fit(sea(), obs="seen", target="ssh", validation=wrong, max_steps=1, **QUICK)
 
 
 def test_a_target_without_numbers_is_named() -> None:

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from tests.support.sea import sea
 from xatmo import cf
 from xatmo._channels import Channel
 from xatmo.errors import OptionError
 from xatmo.tasks.fourdvar._background import Background
-from xatmo.tasks.fourdvar._data import Fields
-from xatmo.tasks.fourdvar._members import members
+from xatmo.tasks.fourdvar._data import Fields, gather
+from xatmo.tasks.fourdvar._members import members, truths_of
 from xatmo.tasks.fourdvar._packing import Channels
 
 NOISE = 0.2
@@ -67,3 +68,21 @@ def test_without_a_covariance_there_are_none():
             members(mapping, analysis, given, CHANNELS, [background], number=1)
     with pytest.raises(OptionError, match="members=0 came; wanted a whole number of at least 1"):
         members(mapping, analysis, given, CHANNELS, [BACKGROUND], number=0)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"metric": "degrees", "length_scale": 1.0}, {"drift": [0.1, 0.05]}, {"shape": [-0.4, 0.2]}]
+)
+def test_truths_do_not_depend_on_the_range_of_longitudes(settings):
+    covariance = {"covariance": "gaussian", "metric": "sphere", "length_scale": 1e5, "time_scale": 86400.0,
+                  "noise_std": 0.1, "signal_std": 1.0, **settings}  # fmt: skip
+    ds = sea(n_time=3)
+    ds = ds.assign_coords(lon=ds.lon + 238)  # across 180 degrees
+    around = ds.assign_coords(lon=(ds.lon + 180) % 360 - 180)
+    one, other = (
+        truths_of(Background("oi", covariance), gather(d, "seen", what="test"), 0, "ssh").field(d.ssh, seed=0, member=0)
+        for d in (ds, around)
+    )
+    np.testing.assert_allclose(one.values, other.values, atol=1e-5)
+    steps = abs(other.diff("lon")).mean(("time", "lat"))  # no seam where the numbers jump
+    assert float(steps.isel(lon=int(np.argmin(around.lon.values)) - 1)) < 2 * float(steps.mean())

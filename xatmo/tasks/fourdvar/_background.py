@@ -321,6 +321,17 @@ def _within(made: xr.DataArray, ds: xr.Dataset, domain: Given) -> xr.DataArray:
 
 
 # ---------------------------------------------------------------------- settings
+def check(oi: Mapping[str, Any]) -> None:
+    """See that keywords of `xatmo.assimilation.optimal_interp` can serve.
+
+    Raises
+    ------
+    OptionError
+        If one is unknown, or has an impossible value.
+    """
+    _read(dict(oi))
+
+
 def _read(oi: dict[str, Any]) -> tuple[Scales, dict[str, Any]]:
     """Read keywords of `optimal_interp`: the scales, None where they are to be found, and the rest."""
     if unknown := sorted(set(oi) - set(_OPTIONS)):

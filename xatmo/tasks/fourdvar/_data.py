@@ -160,7 +160,7 @@ def gather(
     OptionError
         If there is not one mask, or one for each observed field.
     """
-    ds = train if isinstance(train, xr.Dataset) else train.to_dataset(name=train.name or "field")
+    ds = dataset(train, what)
     seen = [observations.pick(ds, g, "obs") for g in listed(obs, "obs")]
     wanted = [observations.pick(ds, g, "target") for g in listed(target, "target")]
     if not seen:
@@ -220,6 +220,23 @@ def gather(
     )
     _require_different(made)
     return made
+
+
+def dataset(given: XarrayObject, what: str) -> xr.Dataset:
+    """Take a Dataset as it is, and a DataArray as one.
+
+    Raises
+    ------
+    VariableError
+        If it is neither.
+    """
+    came: object = given
+    if isinstance(came, xr.Dataset):
+        return came
+    if isinstance(came, xr.DataArray):
+        return came.to_dataset(name=came.name or "field")
+    message = f"{what} is {type(came).__name__}; wanted a Dataset or DataArray: open a file with xarray.open_dataset"
+    raise VariableError(message)
 
 
 def listed(given: Several, role: str) -> list[Given]:

@@ -55,8 +55,7 @@ class Data:
         """Bring the validation data, where the same names are looked up, into that form."""
         if self.validation is None:
             return None
-        ds = self.validation
-        ds = ds if isinstance(ds, xr.Dataset) else ds.to_dataset(name=ds.name or "field")
+        ds = _data.dataset(self.validation, "validation")
         roles = {role: self._names(role, given, ds) for role, given in self._roles.items()}
         return _data.oriented(self._gathered(ds, "validation", roles))
 

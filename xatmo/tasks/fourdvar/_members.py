@@ -12,6 +12,7 @@ import xarray as xr
 from xatmo.assimilation.covariance.frame import Frame
 from xatmo.assimilation.draws.members import Truths, check_number, joined
 from xatmo.errors import OptionError
+from xatmo.grids import unwrap_longitude
 
 if TYPE_CHECKING:
     from xatmo.tasks.fourdvar._background import Background
@@ -96,11 +97,13 @@ def truths_of(background: Background | None, fields: Fields, number: int, name: 
         )
         raise OptionError(message)
     setting = background.setting
-    lat, lon = (fields.template[n].values for n in (fields.axes.lat, fields.axes.lon))
-    middle = tuple(float(np.min(a) + np.max(a)) / 2 for a in (lat, lon))
-    # Without drift and stretching axes do not matter, and the same place has the same truth in any region.
+    lat, lon = (np.asarray(fields.template[n].values, np.float64) for n in (fields.axes.lat, fields.axes.lon))
+    middle = tuple(float(np.min(a) + np.max(a)) / 2 for a in (lat, unwrap_longitude(lon)))
+    # Without drift and stretching axes do not matter, and the same place has the same truth in any region. A plane of
+    # degrees is cut opposite its centre: not within the region.
     moving = setting.drift != (0.0, 0.0) or setting.shape != (0.0, 0.0)
-    frame = Frame(setting.metric, (middle[0], middle[1]) if moving else (0.0, 0.0), setting.shape, setting.drift)
+    still = (0.0, 180.0 * round(middle[1] / 180) if setting.metric == "degrees" else 0.0)
+    frame = Frame(setting.metric, (middle[0], middle[1]) if moving else still, setting.shape, setting.drift)
     return Truths(setting.covariance, frame, float(background.settings.get("mean", 0.0)), number=number)
 
 

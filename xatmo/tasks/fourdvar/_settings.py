@@ -48,6 +48,10 @@ def resolve(given: Mapping[str, Any]) -> dict[str, Any]:
         if config[name] is not None and not isinstance(config[name], dict):
             message = f"{name}={config[name]!r}; wanted a mapping from setting to value"
             raise OptionError(message)
+    if config["oi"] and config["background"] == "oi":
+        from xatmo.tasks.fourdvar._background import check
+
+        check(config["oi"])
     for name in ("redraw", "held_back"):
         config[name] = real(name, config[name])
         if config[name] > 1:

@@ -126,7 +126,7 @@ class Solver:
         from xatmo import inference
 
         asked, frames, time = self._asked(told), self.model.patch_size.get("time", 1), fields.time_dim
-        overlap = dict(self.options["overlap"] or {})
+        overlap = _by_dimension("overlap", self.options["overlap"])
         if not {"time", time} & set(overlap):
             overlap["time"] = frames // 2
         patch = {"time": frames, **_without_time(self.options["patch_size"], fields)}
@@ -234,7 +234,7 @@ def _filled_up(part: xr.Dataset, fields: Fields, frames: int) -> tuple[xr.Datase
 
 
 def _without_time(given: Mapping[Hashable, int] | None, fields: Fields) -> dict[Hashable, int]:
-    found = dict(given or {})
+    found = _by_dimension("patch_size", given)
     for key in ("time", fields.time_dim):
         if key in found:
             message = (
@@ -242,3 +242,10 @@ def _without_time(given: Mapping[Hashable, int] | None, fields: Fields) -> dict[
             )
             raise OptionError(message)
     return found
+
+
+def _by_dimension(name: str, given: Any) -> dict[Hashable, int]:
+    if given is None or isinstance(given, Mapping):
+        return dict(given or {})
+    message = f"{name}={given!r} came; wanted points by dimension, such as {{'lat': 64, 'lon': 64}}"
+    raise OptionError(message)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -17,11 +19,11 @@ DAY = 86400.0
 TRUE = Scales(1.2e5, 6 * DAY, 0.05, 0.7, (0.0, 0.0), (-0.12, 0.04))
 
 
-def windows(number, n=400, mean=0.0):
-    frame = Frame("sphere", (40.0, 10.0), drift=TRUE.drift)
-    rng, out = np.random.default_rng(0), []
+def windows(number, n=400, mean=0.0, drift=TRUE.drift, seed=0):
+    frame = Frame("sphere", (40.0, 10.0), drift=drift)
+    rng, out = np.random.default_rng(seed), []
     for k in range(number):
-        draw = Features.draw(Matern(TRUE.length_scale, TRUE.time_scale, TRUE.signal_std), frame, member=k)
+        draw = Features.draw(Matern(TRUE.length_scale, TRUE.time_scale, TRUE.signal_std), frame, member=k + 100 * seed)
         lat, lon = rng.uniform(37, 43, n), rng.uniform(7, 13, n)
         time = DAY * rng.integers(0, 15, n).astype(float)
         values = mean + draw.at(time, lat, lon) + TRUE.noise_std * white_noise(time, lat, lon, member=k)
@@ -38,6 +40,19 @@ def test_scales_and_drift_are_found_again():
     np.testing.assert_allclose(found.drift, TRUE.drift, atol=0.03)
     given = estimate_pooled(windows(2, 50), Scales(1e5, None, 0.05, 0.7))
     assert (given.length_scale, given.noise_std, given.drift) == (1e5, 0.05, (0.0, 0.0))
+
+
+def test_a_drift_that_the_observations_do_not_tell_is_zero():
+    given = Scales(TRUE.length_scale, TRUE.time_scale, None, TRUE.signal_std, drift=None)
+    for seed in range(2):
+        still = windows(2, 120, drift=(0.0, 0.0), seed=seed)
+        found = estimate_pooled(still, given)
+        assert found.drift == (0.0, 0.0)
+        # What is left is what is found where none is looked for.
+        known = estimate_pooled(still, replace(given, drift=(0.0, 0.0)))
+        assert found.noise_std == pytest.approx(known.noise_std, rel=0.05, abs=0.02)
+    few = replace(given, length_scale=1e3, noise_std=0.05)  # nothing missing but the drift, which nothing tells
+    assert estimate_pooled(windows(1, 40), few).drift == (0.0, 0.0)
 
 
 def test_the_mean_weighs_windows_by_what_they_know():

@@ -68,8 +68,8 @@ def optimal_interp(
 
     The analysis is ``x = b + K_xo (K_oo + noise_std^2 I)^-1 (y - b_o)``, its error variance
     ``signal_std^2 - diag(K_xo (K_oo + noise_std^2 I)^-1 K_ox)``, with dense matrices and no approximation other than
-    the windows and tiles asked for. Scales that neither a keyword nor the preset gives are estimated by maximum likelihood from
-    the observations of each slab (see `xatmo.assimilation.covariance.likelihood.estimate`).
+    the windows and tiles asked for. Scales that neither a keyword nor the preset gives are estimated by maximum
+    likelihood from the observations of each slab (see `xatmo.assimilation.covariance.likelihood.estimate`).
 
     Parameters
     ----------
@@ -100,6 +100,7 @@ def optimal_interp(
     drift : (float, float) or "estimate", optional
         Eastward and northward velocity at which the field moves as a whole, in m s-1, or degrees a day on the plane of
         degrees: the covariance is that of the field seen by who moves along. See `xatmo.assimilation.covariance.frame`.
+        What is estimated is zero unless the observations tell it from zero, at a level of 1 percent.
     lag : name or DataArray, optional
         True time of every observation from its label, in hours unless the units say otherwise.
     track_error : (float, timedelta), optional

@@ -87,6 +87,23 @@ def transform(gap: Array, lag: Array | float, shape: Pair, drift: Pair) -> Array
     return out
 
 
+def separation(gap: Array, lag: Array, shape: Pair, drift: Pair) -> Array:
+    """Lengths of differences of coordinates ``(3, ...)`` as they are seen: those of `transform`, component by component.
+
+    Examples
+    --------
+    >>> float(separation(np.array([3.0, 4.0, 0.0]), np.array(1.0), (0.0, 0.0), (3.0, 1.0)))
+    3.0
+    """
+    (a, b), (u, v) = shape, drift
+    radius = float(np.hypot(a, b))
+    east, north = gap[0] - u * lag, gap[1] - v * lag
+    if radius > 0:
+        even, odd = np.cosh(radius), np.sinh(radius) / radius
+        east, north = (even + odd * a) * east + odd * b * north, odd * b * east + (even - odd * a) * north
+    return np.asarray(np.sqrt(east**2 + north**2 + gap[2] ** 2))
+
+
 def shape_of(lengths: Pair, angle: float) -> Pair:
     """Give a and b for lengths along two axes, the first ``angle`` degrees anticlockwise from east.
 

@@ -17,7 +17,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from xatmo.assimilation.covariance.frame import Frame, Pair, transform
+from xatmo.assimilation.covariance.frame import Frame, Pair, separation, transform
 from xatmo.assimilation.covariance.functions import Covariance
 from xatmo.assimilation.covariance.noise import Errors
 from xatmo.errors import MissingValueError
@@ -25,6 +25,7 @@ from xatmo.errors import MissingValueError
 Array = NDArray[np.float64]
 Make = Callable[[float, float, float], Covariance]
 Distance = Callable[[NDArray[np.intp], NDArray[np.intp]], Array]
+Still = Callable[[Array], Array]
 
 TARGETS = 1200
 """Most conditional densities used."""
@@ -34,10 +35,13 @@ NEIGHBOURS = 30
 """Observations that each of them is conditioned on."""
 _GROWTH = 1.25  # the neighbours of a rank are sought among the ranks below it divided by at most this
 _SCORINGS = 25
+_FEW = 300  # densities that tell a rough answer
+_STARTS = 3
 _STEP = 1e-3  # of the logarithm of a scale, for the derivative of a covariance
 _SCALES = ("length_scale", "time_scale", "noise_std", "signal_std")
 _FREE = {"drift": ("drift_east", "drift_north"), "shape": ("shape_a", "shape_b")}
 _FASTEST = 4.0  # largest drift along an axis, in length scales by time scale of the first guess
+_TOLD = 0.5 * 9.21  # gain of log-likelihood above which a drift is not chance: 1 percent of chi squared, 2 parameters
 _FLATTEST = 1.5  # largest a or b of the shape: lengths that differ by a factor of 20
 
 
@@ -74,7 +78,7 @@ class Conditionals:
     known: NDArray[np.bool_] | None  # (target, pair), where some neighbours do not exist
     values: Array  # (target, neighbour + 1), zero for a neighbour that does not exist
     square: NDArray[np.intp]  # pair at each place of the square matrix; past the pairs for the diagonal
-    gap: Array | None = None  # (target, pair, 3): differences of the coordinates, where the frame is to be found
+    gap: Array | None = None  # (3, target, pair): differences of the coordinates, where the frame is to be found
     variance: Array | None = None  # (target, neighbour + 1): of errors that are known
     shared: Array | None = None  # (target, pair): covariance of errors that are known
 
@@ -88,6 +92,7 @@ class Conditionals:
         near: NDArray[np.intp],
         axes: Array | None = None,
         errors: Errors | None = None,
+        still: Still | None = None,
     ) -> Conditionals:
         """Prepare the densities of observations ``target`` (n,) given ``near`` (n, m); -1 stands for no neighbour."""
         full = np.concatenate([near, target[:, None]], axis=1)
@@ -100,30 +105,34 @@ class Conditionals:
         known = None if there.all() else there[:, row] & there[:, column]
         lag, gap, variance, shared = time[one] - time[other], None, None, None
         if axes is not None:
-            gap = axes[one] - axes[other]
+            gap = np.stack([a[one] - a[other] for a in axes.T])
         if errors is not None:
             variance = errors.variance[full]
             if errors.track is not None and errors.passes is not None:
                 shared = errors.track.covariance(errors.passes[one], errors.passes[other], lag)
                 variance = variance + errors.track.std**2
+        apart = distance(one, other)
+        if still is not None:
+            beside = still(apart)
+            variance = np.full(full.shape, float(still(np.zeros(1))[0])) + (0.0 if variance is None else variance)
+            shared = beside if shared is None else shared + beside
         seen = np.where(there, values[full], 0.0)
-        return cls(distance(one, other), lag, known, seen, square, gap, variance, shared)
+        return cls(apart, lag, known, seen, square, gap, variance, shared)
 
     def thinned(self, step: int) -> Conditionals:
         """Every ``step``-th."""
         parts = {
             k: getattr(self, k)[::step]
-            for k in ("distance", "lag", "known", "values", "gap", "variance", "shared")
+            for k in ("distance", "lag", "known", "values", "variance", "shared")
             if getattr(self, k) is not None
         }
-        return replace(self, **parts)
+        return replace(self, **parts, gap=None if self.gap is None else self.gap[:, ::step])
 
     def seen(self, shape: Pair, drift: Pair) -> Conditionals:
         """Give the same with the distances of another frame."""
         if self.gap is None:
             return self
-        moved = transform(self.gap, self.lag, shape, drift)
-        return replace(self, distance=np.sqrt(np.einsum("...k,...k->...", moved, moved)))
+        return replace(self, distance=separation(self.gap, self.lag, shape, drift))
 
     def matrices(self, covariance: Covariance, diagonal: float) -> Array:
         """Covariance matrices (target, neighbour + 1, neighbour + 1)."""
@@ -212,12 +221,16 @@ def estimate(
     spacing: tuple[float, float],
     frame: Frame | None = None,
     errors: Errors | None = None,
+    still: Still | None = None,
+    targets: int = TARGETS,
+    count: int = NEIGHBOURS,
 ) -> Scales:
     """Find the scales that are missing, and drift and anisotropy where they are asked for.
 
-    The best of a lattice of scales is improved by Fisher scoring on at most `TARGETS` conditional densities, whose
+    The best of a lattice of scales are improved by Fisher scoring on at most ``targets`` conditional densities, whose
     neighbours are the nearest by the scales found so far. The order is random with a fixed seed, after sorting by time
-    and place: the same answer for the same observations in any order, at a cost that hardly grows with them.
+    and place: the same answer for the same observations in any order, at a cost that hardly grows with them. A drift is
+    zero unless the ratio of likelihoods with and without it is beyond chance, at a level of 1 percent.
 
     Parameters
     ----------
@@ -239,6 +252,11 @@ def estimate(
         In which distances are taken, unless ``given`` says otherwise; needed to estimate its drift or shape.
     errors : Errors, optional
         What is known of the observations' errors, beside ``noise_std``.
+    still : callable, optional
+        Covariance, by distance, of a field that does not change and is no part of the signal: what the values are
+        deviations from. With a large variance, the likelihood is that of differences in time.
+    targets, count : int
+        Most conditional densities used, and the observations that each is conditioned on.
 
     Raises
     ------
@@ -268,17 +286,17 @@ def estimate(
         **dict.fromkeys(_FREE["shape"], np.array([-_FLATTEST, _FLATTEST])),
     }
     order = _order(points, time)
-    chosen = _targets(values.size)
+    chosen = _targets(values.size, targets)
 
     def prepare(near_by: Scales) -> Conditionals:
         length, span = cast(float, near_by.length_scale), cast(float, near_by.time_scale)
         seen = points if frame is None else transform(points, time, near_by.shape or _NONE, near_by.drift or _NONE)
         places = np.concatenate([_in_space(seen[order]) / length, time[order, None] / span], axis=1)
         places += 1e-3 * np.random.default_rng(1).random(places.shape)  # none equally far, on a regular grid
-        near = neighbours(places, chosen, NEIGHBOURS)
+        near = neighbours(places, chosen, count)
         near = np.where(near >= 0, order[near], -1)
         axes = None if frame is None else points
-        return Conditionals.of(distance, time, values, order[chosen], near, axes, errors)
+        return Conditionals.of(distance, time, values, order[chosen], near, axes, errors, still)
 
     rough = {"length_scale": extent[0] / 8, "time_scale": extent[1] / 6}
     rough |= {k: v for k, v in vars(given).items() if k in rough and v is not None}
@@ -296,17 +314,23 @@ def estimate(
         "signal_std": np.log([total]),
     }
     data = prepare(replace(given, length_scale=rough["length_scale"], time_scale=rough["time_scale"]))
-    few = data.thinned(max(chosen.size // 300, 1))
+    few = data.thinned(max(chosen.size // _FEW, 1))
     starts = np.array([*product(*(lattice.get(n, np.zeros(1)) for n in free))])
-    x = starts[int(np.argmin([search.cost(few, s) for s in starts]))]
-    x = search.improve(few, x, 6)
+    best = starts[np.argsort([search.cost(few, s) for s in starts], kind="stable")[:_STARTS]]
+    x = min((search.improve(few, s, 6) for s in best), key=lambda s: search.cost(few, s))
     if "drift" in names:
         x = search.improve(few, search.fastest(few, x), 6)
     data = prepare(search.scales(x))
     x = search.improve(data, x, _SCORINGS)
-    if "drift" in names:  # other neighbours are near where the water is seen to move
-        x = search.improve(prepare(search.scales(x)), x, _SCORINGS)
-    return search.scales(x)
+    if "drift" not in names:
+        return search.scales(x)
+    data = prepare(search.scales(x))  # other neighbours are near where the water is seen to move
+    x = search.improve(data, x, _SCORINGS)
+    still, at_rest = search.without_drift(x)
+    at_rest = still.improve(data, at_rest, _SCORINGS)
+    if still.cost(data, at_rest) - search.cost(data, x) > _TOLD:
+        return search.scales(x)
+    return still.scales(still.improve(prepare(still.scales(at_rest)), at_rest, _SCORINGS))
 
 
 _NONE = (0.0, 0.0)
@@ -321,12 +345,12 @@ def _order(points: Array, time: Array) -> NDArray[np.intp]:
     return np.lexsort([*keys, time])[np.random.default_rng(0).permutation(time.size)]
 
 
-def _targets(n: int) -> NDArray[np.intp]:
+def _targets(n: int, most: int) -> NDArray[np.intp]:
     """Ranks whose conditional densities are used."""
-    if n <= TARGETS:
+    if n <= most:
         return np.arange(n)
-    first = int(TARGETS * FIRST)
-    return np.concatenate([np.arange(first), np.linspace(first, n - 1, TARGETS - first).astype(np.intp)])
+    first = int(most * FIRST)
+    return np.concatenate([np.arange(first), np.linspace(first, n - 1, most - first).astype(np.intp)])
 
 
 def _in_space(points: Array) -> Array:
@@ -395,6 +419,12 @@ class _Search:
         gradient = 0.5 * spread @ (1 - normal**2) + shift @ normal
         return gradient, 0.5 * spread @ spread.T + shift @ shift.T
 
+    def without_drift(self, x: Array) -> tuple[_Search, Array]:
+        """Give the search in which nothing drifts, and where in it the other scales are those of ``x``."""
+        keep = [place for place, name in enumerate(self.names) if name not in _FREE["drift"]]
+        names = tuple(self.names[place] for place in keep)
+        return replace(self, given=replace(self.given, drift=_NONE), names=names, bounds=self.bounds[keep]), x[keep]
+
     def fastest(self, data: Conditionals, x: Array) -> Array:
         """Look for the best drift around: a field that moves seems to be forgotten soon, until its drift is known."""
         east, north = (self.names.index(n) for n in _FREE["drift"])
@@ -418,7 +448,7 @@ class _Search:
         low, high = self.bounds.T
         x = np.clip(x, low, high)
         solved = self.solve(data, x)
-        for _ in range(most):
+        for _ in range(most if x.size else 0):
             if solved is None:
                 break
             gradient, information = self.scoring(data, x, solved)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -20,8 +20,11 @@ from xatmo.assimilation.labels.observations import lag_seconds
 
 Array = NDArray[np.float64]
 
-MOST = 6000
-"""Observations that are looked at; of more, every second one, or third, is left out."""
+TARGETS = 6000
+"""Most conditional densities used. No observation is left out: each of these is conditioned on its nearest."""
+NEIGHBOURS = 16
+"""Observations that each of them is conditioned on."""
+_STILL = 30.0  # variances of the values that a mean field may have: so many that nothing is known of it
 _BOX = 10.0  # degrees: the largest box of a window
 _FEWEST = 24  # cells of a box, at least
 _DRAWS = 5  # of a box, until there are observations in it
@@ -51,7 +54,14 @@ class Seen:
 
 
 def estimate_pooled(
-    windows: Sequence[Seen], given: Scales, *, covariance: str = "matern", metric: str = "sphere"
+    windows: Sequence[Seen],
+    given: Scales,
+    *,
+    covariance: str = "matern",
+    metric: str = "sphere",
+    mean_field: bool = False,
+    targets: int = TARGETS,
+    count: int = NEIGHBOURS,
 ) -> Scales:
     """Find the scales that are missing by maximum likelihood of all windows, which are independent of one another.
 
@@ -66,6 +76,11 @@ def estimate_pooled(
         None where a scale is to be found.
     covariance : {"gaussian", "matern"}
     metric : {"sphere", "degrees"}
+    mean_field : bool
+        Whether the values are deviations from a mean over time at each place, which took a part of the signal away:
+        only differences in time then tell the scales (restricted likelihood). The windows need to be long.
+    targets, count : int
+        Most conditional densities used, and the observations that each is conditioned on.
 
     Raises
     ------
@@ -82,22 +97,19 @@ def estimate_pooled(
     True
     """
     windows = [w for w in windows if w.values.size]
-    step = max(-(-sum(w.values.size for w in windows) // MOST), 1)
     extent = tuple(float(max((w.extent[k] for w in windows), default=1.0)) for k in range(2))
     spacing = tuple(float(min((w.spacing[k] for w in windows), default=1.0)) for k in range(2))
     moving = given.drift != (0.0, 0.0) or given.shape != (0.0, 0.0)
     places, times, values = [], [], []
     for number, window in enumerate(windows):
-        lat, lon, time, seen = (a[number % step :: step] for a in (
-            window.latitude, window.longitude, window.time, window.values
-        ))  # fmt: skip
+        lat, lon, time, seen = window.latitude, window.longitude, window.time, window.values
         middle = [float(a.min() + a.max()) / 2 for a in (window.latitude, window.longitude)]
         frame = Frame(metric, (middle[0], middle[1]))
         places.append(frame.axes(lat, lon) if moving else _kernels.points(lat, lon, metric))
         times.append(time - window.time.min() + number * _APART * 4 * extent[1])
         values.append(seen)
     where = np.concatenate(places) if places else np.zeros((0, 3))
-    when = np.concatenate([*times, []])
+    when, what = np.concatenate([*times, []]), np.concatenate([*values, []])
 
     def distance(one: Any, other: Any) -> Array:
         return _kernels.pair_distances(where[one], where[other])
@@ -105,10 +117,20 @@ def estimate_pooled(
     def covariances(length: float, time: float, signal: float) -> Any:
         return make(covariance, length_scale=length, time_scale=time, signal_std=signal)
 
-    return estimate(
-        covariances, distance, where, when, np.concatenate([*values, []]), given, extent=(extent[0], extent[1]),
-        spacing=(spacing[0], spacing[1]), frame=Frame(metric, (0.0, 0.0)) if moving else None,
-    )  # fmt: skip
+    def found(still: Callable[[Array], Array] | None) -> Scales:
+        return estimate(
+            covariances, distance, where, when, what, given, extent=(extent[0], extent[1]),
+            spacing=(spacing[0], spacing[1]), frame=Frame(metric, (0.0, 0.0)) if moving else None, still=still,
+            targets=targets, count=count,
+        )  # fmt: skip
+
+    first = found(None)
+    if not mean_field:
+        return first
+    field = make(
+        covariance, length_scale=first.length_scale, time_scale=1.0, signal_std=float(np.sqrt(_STILL) * np.std(what))
+    )
+    return found(lambda apart: field(apart, np.zeros(1)))
 
 
 def at_bounds(found: Scales, extent: tuple[float, float], spacing: tuple[float, float]) -> tuple[str, ...]:

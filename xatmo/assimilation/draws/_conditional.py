@@ -44,7 +44,7 @@ def draw(
     OptionError
         If the number of members is none, scales are not given, or errors are not one standard deviation for all.
     """
-    check_number(members)
+    check_number(members, analysis.dims, seed)
     missing = problem.scales.missing()
     if missing:
         message = (

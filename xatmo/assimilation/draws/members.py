@@ -110,7 +110,7 @@ def conditional_members(
     OptionError
         If the number of members, or of noises, cannot be used.
     """
-    check_number(members, analysis.dims)
+    check_number(members, analysis.dims, seed)
     noises = list(noise_std) if isinstance(noise_std, Sequence) else [noise_std] * len(obs)
     if len(noises) != len(obs):
         message = f"{len(noises)} noises came for {len(obs)} sensors; wanted one of each, or one for all"
@@ -126,14 +126,17 @@ def conditional_members(
     return joined(made, analysis)
 
 
-def check_number(members: object, dims: Sequence[Hashable] = ()) -> None:
-    """See that a number of members is one, and that what they are drawn for has no ``member`` of its own.
+def check_number(members: object, dims: Sequence[Hashable] = (), seed: object = 0) -> None:
+    """See that a number of members is one, a seed too, and that what they are drawn for has no ``member`` of its own.
 
     Raises
     ------
     OptionError
-        If it is not, or has.
+        If one is not, or it has.
     """
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        message = f"seed={seed!r} came; wanted a whole number of at least 0"
+        raise OptionError(message)
     if "member" in dims:
         message = (
             f"members={members!r} of observations with dimensions {tuple(dims)}; wanted none called 'member': rename it"

@@ -117,5 +117,10 @@ def test_numbers_that_cannot_be_used_are_refused():
     for members in (0, True, 2.5):
         with pytest.raises(OptionError, match=f"members={members!r} came; wanted a whole number of at least 1"):
             conditional_members(lambda obs: obs[0], LIKE, [LIKE], TRUTHS, members=members, noise_std=NOISE)
+    with pytest.raises(OptionError, match="seed=-1 came; wanted a whole number of at least 0"):
+        conditional_members(lambda obs: obs[0], LIKE, [LIKE], TRUTHS, members=1, noise_std=NOISE, seed=-1)
+    named = LIKE.expand_dims(member=2)
+    with pytest.raises(OptionError, match="wanted none called 'member': rename it"):
+        conditional_members(lambda obs: obs[0], named, [named], TRUTHS, members=1, noise_std=NOISE)
     with pytest.raises(OptionError, match="2 noises came for 1 sensors; wanted one of each, or one for all"):
         conditional_members(lambda obs: obs[0], LIKE, [LIKE], TRUTHS, members=1, noise_std=[0.1, 0.2])

@@ -308,6 +308,7 @@ def test_members_and_their_spread(with_oi: FourDVarNet) -> None:
         (lambda ds: ds, {"mask": ["ssh", "ssh"]}, OptionError, "2 masks came for 1 observed fields"),
         (lambda ds: ds, {"mask": sea().ssh.astype(str)}, VariableError, "mask 'ssh' has dtype <U32; wanted bool"),
         (lambda ds: ds, {"domain": sea().ssh.astype(str)}, VariableError, "domain 'ssh' has dtype <U32; wanted bool"),
+        (lambda ds: ds, {"members": 2, "seed": -1}, OptionError, "seed=-1 came; wanted a whole number of at least 0"),
         (lambda ds: ds.expand_dims(member=2), {"members": 2}, OptionError, "wanted none called 'member': rename it"),
         (lambda ds: ds, {"prior": "spde"}, OptionError, "prior='spde' came with model="),
         (lambda ds: ds, {"noise_std": 0.1}, OptionError, "noise_std=0.1 came with model="),

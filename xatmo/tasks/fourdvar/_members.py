@@ -60,7 +60,7 @@ def members(
     OptionError
         If an output's background has no covariance, or the number is none.
     """
-    check_number(number, fields.dims)
+    check_number(number, fields.dims, seed)
     truths = [truths_of(b, fields, k, c.name) for k, (b, c) in enumerate(
         zip(backgrounds or (None,) * len(channels.outputs), channels.outputs, strict=True))]  # fmt: skip
     noises = [float(backgrounds[k].settings["noise_std"]) for k in channels.observed]  # type: ignore[union-attr]

@@ -137,6 +137,7 @@ def test_one_variable(tmp_path: Path) -> None:
     ds = fields().assign(u10=lambda d: 2 * d.t2m)
     assert files.one_variable(ds[["t2m"]], None, tmp_path).name == "t2m"
     assert files.one_variable(ds, "u10", tmp_path).name == "u10"
+    assert files.one_variable(ds[["t2m"]].assign(t2m_error=ds["t2m"]), None, tmp_path).name == "t2m"
     with pytest.raises(VariableError, match="has several fields, .*; name one with --variable"):
         files.one_variable(ds, None, tmp_path)
     with pytest.raises(VariableError, match=r"no variable 'v10' in .*; it has \['t2m', 'u10'\]"):
@@ -269,7 +270,10 @@ def test_config_shows_every_setting(run: Run, tmp_path: Path) -> None:
         ("data: {input: FILE, variables: [q]}\ntask: {factor: 2}", r"data.variables names 'q'; the input has ['t2m']"),
         ("data: {input: FILE, select: 3}\ntask: {factor: 2}", "data.select is 3; wanted a mapping"),
         ("data: {input: FILE, select: {depth: 3}}\ntask: {factor: 2}", "data.select: depth=3 cannot be selected"),
-        ("data: {input: FILE, select: {latitude: [91, 95]}}\ntask: {factor: 2}", "nothing lies between 91 and 95"),
+        (
+            "data: {input: FILE, select: {latitude: [91, 95]}}\ntask: {factor: 2}",
+            f"nothing lies between 91 and 95 along latitude, which has {fields().latitude.values[0]} to",
+        ),
         ("data: {input: FILE}\ntask: {factor: 0}", "factor=0; wanted a whole number"),
     ],
 )
@@ -280,6 +284,13 @@ def test_bad_configurations(run: Run, tmp_path: Path, content: str, message: str
     assert status == 1
     assert message in err
     assert err.count("\n") == 1
+
+
+def test_places_that_docstrings_name_are_followed() -> None:
+    text = configuration.template("FourDVarNet")
+    assert "Budget, " in text
+    assert "See SuperResolver" not in text
+    assert ":math:" not in text
 
 
 def test_numbers_times_and_dates_of_a_configuration(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import pydoc
 import re
 import textwrap
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import xarray as xr
 import yaml
 
@@ -234,6 +236,7 @@ def _select(ds: xr.Dataset, selection: Any, what: str) -> xr.Dataset:
         message = f"{what} is {selection!r}; wanted a mapping from a dimension to a value or [first, last]"
         raise ConfigError(message)
     for dim, value in selection.items():
+        whole = ds
         pair = isinstance(value, list) and len(value) == 2
         try:
             found = ds.sel({dim: slice(*value) if pair else value})
@@ -244,9 +247,15 @@ def _select(ds: xr.Dataset, selection: Any, what: str) -> xr.Dataset:
             raise ConfigError(message) from error
         ds = found
         if ds.sizes.get(dim, 1) == 0:
-            message = f"{what}: nothing lies between {value[0]!r} and {value[1]!r} along {dim}"
+            ends = " to ".join(_shown(whole[dim].values[end]) for end in (0, -1)) if whole.sizes[dim] else "nothing"
+            message = f"{what}: nothing lies between {value[0]!r} and {value[1]!r} along {dim}, which has {ends}"
             raise ConfigError(message)
     return ds
+
+
+def _shown(value: Any) -> str:
+    """Write a coordinate in a message; times to the day."""
+    return str(value)[:10] if np.issubdtype(np.asarray(value).dtype, np.datetime64) else str(value)
 
 
 # ---------------------------------------------------------------------- signatures and docstrings
@@ -267,8 +276,16 @@ def _settings(call: Any) -> dict[str, tuple[Any, str]]:
         positional_data = not inspect.isclass(call) and parameter.kind is not inspect.Parameter.KEYWORD_ONLY
         if parameter.name == "self" or positional_data or parameter.kind is inspect.Parameter.VAR_KEYWORD:
             continue
-        found[parameter.name] = (parameter.default, about.get(parameter.name, ""))
+        text = about.get(parameter.name, "")
+        found[parameter.name] = (parameter.default, _looked_up(text, parameter.name))
     return found
+
+
+def _looked_up(about: str, name: str) -> str:
+    """Follow "See PLACE." to what PLACE says of the same name: who reads YAML has no documentation at hand."""
+    place = re.fullmatch(r"See (?:xatmo\.)?([\w.]+)\.", about)
+    called = pydoc.locate(f"xatmo.{place[1]}") if place else None
+    return parameters_section(inspect.getdoc(called) or "").get(name, about) if called is not None else about
 
 
 def parameters_section(doc: str) -> dict[str, str]:
@@ -291,7 +308,7 @@ def parameters_section(doc: str) -> dict[str, str]:
     for block in re.split(r"\n(?=\S)", match[1]) if match else []:
         head, _, body = block.partition("\n")
         names, _, kind = head.partition(" : ")
-        text = " ".join(body.split()).replace("``", "").replace("`", "")
+        text = re.sub(r":math:`\\?([^`]*)`", r"\1", " ".join(body.split())).replace("``", "").replace("`", "")
         choices = kind if kind.startswith("{") else ""
         for name in names.split(","):
             found[name.strip().lstrip("*")] = f"{text} {choices}".strip()

@@ -57,7 +57,7 @@ def open_fields(path: Path) -> xr.Dataset:
 
 
 def one_variable(ds: xr.Dataset, name: str | None, path: Path) -> xr.DataArray:
-    """Take the variable ``name``, or the only one on a horizontal grid.
+    """Take the variable ``name``, or the only one on a horizontal grid; NAME ``_error`` goes with NAME.
 
     Raises
     ------
@@ -70,6 +70,7 @@ def one_variable(ds: xr.Dataset, name: str | None, path: Path) -> xr.DataArray:
             raise VariableError(message)
         return ds[name]
     names = cf.variables_with(ds, cf.horizontal(ds).dims, what=str(path))
+    names = [name for name in names if not (str(name).endswith("_error") and str(name).removesuffix("_error") in names)]
     if len(names) > 1:
         message = f"{path} has several fields, {sorted(map(str, names))}; name one with --variable"
         raise VariableError(message)

@@ -77,7 +77,7 @@ class FourDVarNet(Task):
     optimizer, learning_rate, weight_decay, schedule
         See `xatmo.train.OptimizerSettings`.
     optimizer_settings : mapping, optional
-        Its other fields.
+        Other fields of `xatmo.train.OptimizerSettings`.
     scale_learning_rate : bool
         Whether the learning rate is multiplied by the number of devices.
 

@@ -183,8 +183,13 @@ def test_drift_and_lengths_are_found_from_observations():
     still = estimate_scales(ds, "ssh", **options)
     assert still.drift == (0.0, 0.0)
     assert found.time_scale > 2 * still.time_scale
-    moved = optimal_interp(ds, "ssh", **options, drift="estimate")["ssh"]
-    kept = optimal_interp(ds, "ssh", **options)["ssh"]
+    moved, kept = (
+        optimal_interp(
+            ds, "ssh", **options, length_scale=length, time_scale=f"{s.time_scale:.0f}s", noise_std=s.noise_std,
+            signal_std=s.signal_std, angle=angle if s is found else 0.0, drift=tuple(DAY * v for v in s.drift),
+        )["ssh"]
+        for s, length in ((found, (longer, shorter)), (still, still.length_scale))
+    )  # fmt: skip
     rms = [float(np.sqrt(((a - truth) ** 2).mean())) for a in (moved, kept)]
     assert rms[0] < 0.9 * rms[1]
 

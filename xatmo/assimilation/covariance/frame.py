@@ -88,7 +88,7 @@ def transform(gap: Array, lag: Array | float, shape: Pair, drift: Pair) -> Array
 
 
 def separation(gap: Array, lag: Array, shape: Pair, drift: Pair) -> Array:
-    """Lengths of differences of coordinates ``(3, ...)`` as they are seen: those of `transform`, component by component.
+    """Lengths of differences of coordinates ``(3, ...)``, component by component, after `transform`.
 
     Examples
     --------

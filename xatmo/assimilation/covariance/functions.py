@@ -92,6 +92,50 @@ class Matern:
 
 
 @dataclass(frozen=True)
+class Deviations:
+    r"""Covariance of what is left when the mean over a period has been taken off at each place.
+
+    ``signal_std^2 space(distance) (time(lag) - c)``, c being the variance of the best mean over the period of a field
+    of unit variance, ``1 / (1^T K^-1 1)`` with the correlations K of its times; of an exponential correlation and long
+    periods P this is ``2 time_scale / (P + 2 time_scale)``. Exact for that mean, and near for the plain one. A period
+    of two time scales takes half of the variance away, and what is left seems to be forgotten sooner.
+
+    Examples
+    --------
+    >>> left = Deviations(Matern(1.0, 20.0), 40.0)
+    >>> left(np.zeros(2), np.array([0.0, 20.0])).round(2)
+    array([ 0.5 , -0.13])
+    """
+
+    whole: Gaussian | Matern
+    period: float
+
+    @property
+    def signal_std(self) -> float:
+        """Standard deviation of what is left."""
+        return self.whole.signal_std * float(np.sqrt(1 - self._lost))
+
+    @property
+    def _lost(self) -> float:
+        return _variance_of_mean(type(self.whole), self.period / self.whole.time_scale)
+
+    def __call__(self, distance: Array, lag: Array) -> Array:
+        """Covariance; the arrays broadcast."""
+        return self.whole.signal_std**2 * self.whole.space(distance) * (self.whole.time(lag) - self._lost)
+
+
+_N_TIMES, _ROUNDING = 128, 1e-6
+
+
+@lru_cache(maxsize=256)
+def _variance_of_mean(kind: type[Gaussian] | type[Matern], span: float) -> float:
+    """Variance of the best mean over ``span`` time scales."""
+    time = np.linspace(0, span, _N_TIMES)
+    matrix = kind(1.0, 1.0).time(time[:, None] - time) + _ROUNDING * np.eye(_N_TIMES)
+    return 1 / float(np.linalg.solve(matrix, np.ones(_N_TIMES)).sum())
+
+
+@dataclass(frozen=True)
 class Diffusion:
     """Covariance of `xatmo.assimilation.SPDE` on an unbounded plane, continuous in space: not separable.
 

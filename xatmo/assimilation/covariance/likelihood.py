@@ -25,7 +25,6 @@ from xatmo.errors import MissingValueError
 Array = NDArray[np.float64]
 Make = Callable[[float, float, float], Covariance]
 Distance = Callable[[NDArray[np.intp], NDArray[np.intp]], Array]
-Still = Callable[[Array], Array]
 
 TARGETS = 1200
 """Most conditional densities used."""
@@ -92,7 +91,6 @@ class Conditionals:
         near: NDArray[np.intp],
         axes: Array | None = None,
         errors: Errors | None = None,
-        still: Still | None = None,
     ) -> Conditionals:
         """Prepare the densities of observations ``target`` (n,) given ``near`` (n, m); -1 stands for no neighbour."""
         full = np.concatenate([near, target[:, None]], axis=1)
@@ -111,13 +109,8 @@ class Conditionals:
             if errors.track is not None and errors.passes is not None:
                 shared = errors.track.covariance(errors.passes[one], errors.passes[other], lag)
                 variance = variance + errors.track.std**2
-        apart = distance(one, other)
-        if still is not None:
-            beside = still(apart)
-            variance = np.full(full.shape, float(still(np.zeros(1))[0])) + (0.0 if variance is None else variance)
-            shared = beside if shared is None else shared + beside
         seen = np.where(there, values[full], 0.0)
-        return cls(apart, lag, known, seen, square, gap, variance, shared)
+        return cls(distance(one, other), lag, known, seen, square, gap, variance, shared)
 
     def thinned(self, step: int) -> Conditionals:
         """Every ``step``-th."""
@@ -221,7 +214,6 @@ def estimate(
     spacing: tuple[float, float],
     frame: Frame | None = None,
     errors: Errors | None = None,
-    still: Still | None = None,
     targets: int = TARGETS,
     count: int = NEIGHBOURS,
 ) -> Scales:
@@ -252,9 +244,6 @@ def estimate(
         In which distances are taken, unless ``given`` says otherwise; needed to estimate its drift or shape.
     errors : Errors, optional
         What is known of the observations' errors, beside ``noise_std``.
-    still : callable, optional
-        Covariance, by distance, of a field that does not change and is no part of the signal: what the values are
-        deviations from. With a large variance, the likelihood is that of differences in time.
     targets, count : int
         Most conditional densities used, and the observations that each is conditioned on.
 
@@ -296,7 +285,7 @@ def estimate(
         near = neighbours(places, chosen, count)
         near = np.where(near >= 0, order[near], -1)
         axes = None if frame is None else points
-        return Conditionals.of(distance, time, values, order[chosen], near, axes, errors, still)
+        return Conditionals.of(distance, time, values, order[chosen], near, axes, errors)
 
     rough = {"length_scale": extent[0] / 8, "time_scale": extent[1] / 6}
     rough |= {k: v for k, v in vars(given).items() if k in rough and v is not None}
@@ -411,7 +400,8 @@ class _Search:
             else:
                 moved = self.scales(x + _STEP * np.eye(x.size)[place])
                 there = here if name in _SCALES else data.seen(moved.shape or _NONE, moved.drift or _NONE)
-                matrix = there.matrices(self.covariance(moved), signal**2 + noise**2)
+                covariance = self.covariance(moved)
+                matrix = there.matrices(covariance, covariance.signal_std**2 + noise**2)
                 changes.append(np.stack(solved.derivatives((matrix - solved.matrix) / _STEP)))
         spread = np.array([c[0] for c in changes]) / solved.variance
         shift = np.array([c[1] for c in changes]) / np.sqrt(solved.variance)

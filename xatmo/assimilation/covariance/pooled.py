@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any, cast
 
 import numpy as np
@@ -11,7 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xatmo.assimilation.covariance.frame import Frame
-from xatmo.assimilation.covariance.functions import make
+from xatmo.assimilation.covariance.functions import Deviations, make
 from xatmo.assimilation.covariance.likelihood import Scales, estimate
 from xatmo.assimilation.dense import _kernels
 from xatmo.assimilation.dense._optimal import extents
@@ -24,10 +25,9 @@ TARGETS = 6000
 """Most conditional densities used. No observation is left out: each of these is conditioned on its nearest."""
 NEIGHBOURS = 16
 """Observations that each of them is conditioned on."""
-_STILL = 30.0  # variances of the values that a mean field may have: so many that nothing is known of it
 _BOX = 10.0  # degrees: the largest box of a window
 _FEWEST = 24  # cells of a box, at least
-_DRAWS = 5  # of a box, until there are observations in it
+_DRAWS = 5  # boxes that are looked at, until there are observations in one
 _ENOUGH = 10
 _OF_MEAN = 500  # observations of a window that tell its mean
 _APART = 1e3  # between windows, in the longest time scale that is sought: their covariance is exp(-1000)
@@ -59,7 +59,7 @@ def estimate_pooled(
     *,
     covariance: str = "matern",
     metric: str = "sphere",
-    mean_field: bool = False,
+    period: float | None = None,
     targets: int = TARGETS,
     count: int = NEIGHBOURS,
 ) -> Scales:
@@ -76,9 +76,9 @@ def estimate_pooled(
         None where a scale is to be found.
     covariance : {"gaussian", "matern"}
     metric : {"sphere", "degrees"}
-    mean_field : bool
-        Whether the values are deviations from a mean over time at each place, which took a part of the signal away:
-        only differences in time then tell the scales (restricted likelihood). The windows need to be long.
+    period : float, optional
+        Seconds over which the mean at each place was taken off the values: see
+        `xatmo.assimilation.covariance.functions.Deviations`. The scales are those of the whole signal.
     targets, count : int
         Most conditional densities used, and the observations that each is conditioned on.
 
@@ -109,28 +109,20 @@ def estimate_pooled(
         times.append(time - window.time.min() + number * _APART * 4 * extent[1])
         values.append(seen)
     where = np.concatenate(places) if places else np.zeros((0, 3))
-    when, what = np.concatenate([*times, []]), np.concatenate([*values, []])
+    when = np.concatenate([*times, []])
 
     def distance(one: Any, other: Any) -> Array:
         return _kernels.pair_distances(where[one], where[other])
 
     def covariances(length: float, time: float, signal: float) -> Any:
-        return make(covariance, length_scale=length, time_scale=time, signal_std=signal)
+        whole = make(covariance, length_scale=length, time_scale=time, signal_std=signal)
+        return whole if period is None else Deviations(cast(Any, whole), period)
 
-    def found(still: Callable[[Array], Array] | None) -> Scales:
-        return estimate(
-            covariances, distance, where, when, what, given, extent=(extent[0], extent[1]),
-            spacing=(spacing[0], spacing[1]), frame=Frame(metric, (0.0, 0.0)) if moving else None, still=still,
-            targets=targets, count=count,
-        )  # fmt: skip
-
-    first = found(None)
-    if not mean_field:
-        return first
-    field = make(
-        covariance, length_scale=first.length_scale, time_scale=1.0, signal_std=float(np.sqrt(_STILL) * np.std(what))
-    )
-    return found(lambda apart: field(apart, np.zeros(1)))
+    return estimate(
+        covariances, distance, where, when, np.concatenate([*values, []]), given, extent=(extent[0], extent[1]),
+        spacing=(spacing[0], spacing[1]), frame=Frame(metric, (0.0, 0.0)) if moving else None, targets=targets,
+        count=count,
+    )  # fmt: skip
 
 
 def at_bounds(found: Scales, extent: tuple[float, float], spacing: tuple[float, float]) -> tuple[str, ...]:
@@ -198,6 +190,8 @@ def draw_windows(
 ) -> list[Seen]:
     """Read the observations of some windows, at times spread evenly, drawn over places and samples.
 
+    Windows do not overlap: no observation counts twice.
+
     Parameters
     ----------
     field : DataArray
@@ -205,7 +199,7 @@ def draw_windows(
     lag : DataArray, optional
         Of true times from the labels: see `xatmo.assimilation.optimal_interp`.
     n_frames, n_windows : int
-        Frames of a window; windows, fewer where the record is short.
+        Frames of a window; windows, fewer where the record has no more that are apart.
     metric : {"sphere", "degrees"}
         Unit of the extents.
     seed : int
@@ -217,17 +211,28 @@ def draw_windows(
     frames = min(n_frames, nodes.time.size)
     lengths = _edge(nodes.latitude), _edge(nodes.longitude)
     latest = lag_seconds(lag) if lag is not None else None
-    out = []
-    for start, sample in _moments(got, frames, n_windows, random):
-        for _ in range(_DRAWS):
+    corners = [*product(*(_starts(axis.size, length) for axis, length in zip(
+        (nodes.latitude, nodes.longitude), lengths, strict=True
+    )))]  # fmt: skip
+    moments = [
+        (moment, random.permutation(len(corners)).tolist()) for moment in _moments(got, frames, n_windows, random)
+    ]
+    out: list[Seen] = []
+    for turn in range(len(moments) * len(corners)):
+        (start, sample), left = moments[turn % len(moments)]
+        if len(out) == n_windows or not any(boxes for _, boxes in moments):
+            break
+        values = None
+        for _ in range(min(_DRAWS, len(left))):
             at: dict[Hashable, Any] = {**sample, **{d: slice(start, start + frames) for d in first}}
-            for dim, axis, length in zip((lat_dim, lon_dim), (nodes.latitude, nodes.longitude), lengths, strict=True):
-                corner = int(random.integers(axis.size - length + 1))
-                at[dim] = slice(corner, corner + length)
+            corner = corners[left.pop()]
+            at |= {d: slice(c, c + n) for d, c, n in zip((lat_dim, lon_dim), corner, lengths, strict=True)}
             drawn = field.isel(at).transpose(*got.core)
             values = drawn.values.astype(np.float64).reshape(frames, *lengths)
             if np.isfinite(values).sum() >= _ENOUGH:
                 break
+        if values is None or (turn >= len(moments) and np.isfinite(values).sum() < _ENOUGH):
+            continue
         index = np.nonzero(np.isfinite(values))
         here = replace(nodes, time=nodes.time[start : start + frames], latitude=nodes.latitude[at[lat_dim]],
                        longitude=nodes.longitude[at[lon_dim]], periodic=False)  # fmt: skip
@@ -244,20 +249,35 @@ def draw_windows(
 def _moments(
     got: observations.Gathered, frames: int, n_windows: int, random: np.random.Generator
 ) -> list[tuple[int, dict[Hashable, int]]]:
-    """First frames of windows, with a sample each; no pair twice."""
+    """First frames of windows, with a sample each: times spread evenly that do not overlap, no pair twice."""
     extra = [d for d in got.field.dims if d not in got.core]
     samples = [*np.ndindex(*(got.field.sizes[d] for d in extra))]
-    last = got.nodes.time.size - frames
-    n_starts = min(max(n_windows // len(samples), 1) if len(samples) < n_windows else n_windows, last + 1)
-    starts = np.linspace(0, last, n_starts).round().astype(int).tolist()
+    n_starts = n_windows if len(samples) >= n_windows else -(-n_windows // len(samples))
+    starts = _starts(got.nodes.time.size, frames, n_starts)
     order = random.permutation(len(samples))
-    number = min(n_windows, len(samples) * n_starts)
+    number = min(n_windows, len(samples) * len(starts))
     turns = ((k // len(samples), k % len(samples)) for k in range(number))
-    pairs = [(starts[(turn + one) % n_starts], samples[order[one]]) for turn, one in turns]
+    pairs = [(starts[(turn + one) % len(starts)], samples[order[one]]) for turn, one in turns]
     return [(start, dict(zip(extra, sample, strict=True))) for start, sample in pairs]
 
 
+def _starts(size: int, length: int, most: int | None = None) -> list[int]:
+    """Give where pieces of an axis begin: as many as there is room for, or ``most``, spread evenly.
+
+    Examples
+    --------
+    >>> _starts(10, 4), _starts(10, 4, 1), _starts(128, 80)
+    ([0, 6], [3], [24])
+    """
+    number = max(size // length, 1)
+    number = number if most is None else min(number, most)
+    last = size - length
+    return [last // 2] if number == 1 else [round(x) for x in np.linspace(0, last, number)]
+
+
 def _edge(axis: Array) -> int:
-    """Cells of a box along an axis."""
+    """Cells of a box along an axis: a whole number of boxes fills it, unless they became too small."""
     step = abs(float(axis[-1] - axis[0])) / max(axis.size - 1, 1)
-    return int(min(axis.size, max(_FEWEST, np.ceil(_BOX / step) if step else 1)))
+    most = int(min(axis.size, max(_FEWEST, np.ceil(_BOX / step) if step else 1)))
+    filling = axis.size // -(-axis.size // most)
+    return filling if filling >= _FEWEST else most

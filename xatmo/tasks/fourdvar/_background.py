@@ -26,12 +26,15 @@ Observed: TypeAlias = "Hashable | xr.DataArray | Sequence[Hashable | xr.DataArra
 
 KINDS = ("zero", "linear", "oi")
 WINDOWS = 24
-"""Windows whose observations tell the scales and the mean: with a few, the drift is that of their largest eddies."""
+"""Windows whose observations tell the scales and the mean. They hold more than the conditional densities that are used
+(`xatmo.assimilation.covariance.pooled.TARGETS`), and these bound the cost."""
 _CLEANEST = 0.01  # least noise_std, in signal_std: with none, rounding decides
+_LONGER = 4  # windows of anomalies: what a mean took away is seen in long ones
+_ROUNDS = 2
 _DAY = 86400.0
 _OPTIONS = (
     "length_scale", "time_scale", "noise_std", "signal_std", "preset", "covariance", "metric", "angle", "drift",
-    "window",
+    "window", "anomalies",
 )  # fmt: skip
 
 
@@ -95,7 +98,10 @@ class Background:
             Frames of a window.
         oi : dict, optional
             Keywords of `xatmo.assimilation.optimal_interp`: scales, ``preset``, ``covariance`` (``"matern"`` unless
-            given), ``metric``, ``angle``, ``drift`` (``"estimate"`` unless it or a preset is given), ``window``.
+            given), ``metric``, ``angle``, ``drift`` (``"estimate"`` unless it or a preset is given), ``window``. Beside
+            these, ``anomalies=True`` says that the mean of this record has been taken off at each place, and with it a
+            part of the signal: the scales found are those of the whole, which other times have, see
+            `xatmo.assimilation.covariance.functions.Deviations`. Nothing drifts then, and the mean is zero.
         n_windows : int
         seed : int
             Of the draw of windows.
@@ -116,11 +122,13 @@ class Background:
             return cls(kind)
         given, rest = _read(dict(oi or {}))
         if "preset" in (oi or {}) and not given.missing():
-            return cls(kind, _described(given, {**rest, "mean": 0.0}))
+            return cls(kind, _described(given, {**{k: v for k, v in rest.items() if k != "anomalies"}, "mean": 0.0}))
         beside = None if lag is None else observations.pick(ds, lag, "lag")
+        field, anomalies = merged(ds, obs, mask), rest.pop("anomalies")
+        period = _period(field) if anomalies else None
+        frames = time_window * (_LONGER if anomalies else 1)
         windows = draw_windows(
-            merged(ds, obs, mask), beside, n_frames=time_window, n_windows=n_windows, metric=rest["metric"],
-            seed=seed,
+            field, beside, n_frames=frames, n_windows=n_windows, metric=rest["metric"], seed=seed
         )  # fmt: skip
         number = sum(w.values.size for w in windows)
         if not number:
@@ -129,11 +137,18 @@ class Background:
                 "background='zero'"
             )
             raise MissingValueError(message)
-        mean = 0.0 if "preset" in (oi or {}) else float(sum(w.values.sum() for w in windows) / number)
-        about = [replace(w, values=w.values - mean) for w in windows]
-        found = _estimated(about, given, rest)
-        if "preset" not in (oi or {}):
-            mean += pooled_mean(about, found, covariance=rest["covariance"], metric=rest["metric"])[0]
+        known = anomalies or "preset" in (oi or {})
+        mean = 0.0 if known else float(sum(w.values.sum() for w in windows) / number)
+        found = given
+        for _ in range(1 if known else _ROUNDS):
+            about = [replace(w, values=w.values - mean) for w in windows]
+            found = _estimated(about, given, rest, period)
+            if known:
+                break
+            off, error = pooled_mean(about, found, covariance=rest["covariance"], metric=rest["metric"])
+            mean += off
+            if abs(off) < error:  # of a mean within its error the scales tell nothing else
+                break
         return cls(kind, _described(found, {**rest, "mean": mean}))
 
     # ------------------------------------------------------------------ made
@@ -344,7 +359,13 @@ def _read(oi: dict[str, Any]) -> tuple[Scales, dict[str, Any]]:
             message = f"preset={preset!r} came; wanted one of {sorted(optimal.PRESETS)}"
             raise OptionError(message)
         base = {"drift": None, **optimal.PRESETS[preset]}
-    given = {**base, **oi}
+    given = {**base, **({"drift": None} if oi.get("anomalies") else {}), **oi}
+    if given.setdefault("anomalies", False) not in (True, False):
+        message = f"anomalies={given['anomalies']!r} came; wanted True or False"
+        raise OptionError(message)
+    if given["anomalies"] and given["drift"] == "estimate":
+        message = "anomalies=True came with drift='estimate'; wanted a drift that is known, or none"
+        raise OptionError(message)
     for key, known in (("covariance", ("gaussian", "matern")), ("metric", ("sphere", "degrees"))):
         if given[key] not in known:
             message = f"{key}={given[key]!r} came; wanted one of {list(known)}"
@@ -358,7 +379,7 @@ def _read(oi: dict[str, Any]) -> tuple[Scales, dict[str, Any]]:
         shape,
         velocity(given["drift"], given["metric"]),
     )
-    rest = {k: given[k] for k in ("covariance", "metric")}
+    rest = {k: given[k] for k in ("covariance", "metric", "anomalies")}
     if given.get("window"):
         window_of(given["window"])
         rest["window"] = {k: v if isinstance(v, str) else _plain(v) for k, v in given["window"].items()}
@@ -377,12 +398,20 @@ def _described(scales: Scales, rest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 # ---------------------------------------------------------------------- scales
-def _estimated(windows: list[Seen], given: Scales, settings: Mapping[str, Any]) -> Scales:
+def _period(field: xr.DataArray) -> float:
+    """Seconds that a record stands for."""
+    when = observations.seconds(field[cf.time(field)])
+    return float(np.ptp(when)) * when.size / max(when.size - 1, 1)
+
+
+def _estimated(windows: list[Seen], given: Scales, settings: Mapping[str, Any], period: float | None) -> Scales:
     """Find what is missing, and tell where the likelihood does not."""
     sought = given.missing()
     if not sought:
         return given
-    found = estimate_pooled(windows, given, covariance=settings["covariance"], metric=settings["metric"])
+    found = estimate_pooled(
+        windows, given, covariance=settings["covariance"], metric=settings["metric"], period=period or None
+    )
     if "noise_std" in sought:
         noise, signal = cast(float, found.noise_std), cast(float, found.signal_std)
         found = replace(found, noise_std=max(noise, _CLEANEST * signal))

@@ -36,14 +36,13 @@ class Row:
     spde: Literal["", "given", "estimated"] = ""
 
 
-# The precision of the equation has eigenvalues over many powers of ten: its gradient tells directions, not sizes.
-_SPDE = {"gradient_scale": "sample", "step_size": 1e-9, "learn_weights": False}
 _GIVEN = Row(
-    "spde_given", "4DVarNet, SPDE prior, given", "network", {"prior": "spde", "network_settings": _SPDE}, "given"
-)
+    "spde_given", "4DVarNet, SPDE prior, given", "network",
+    {"prior": "spde", "n_steps": 5, "network_settings": {"solver_channels": 32}}, "given",
+)  # fmt: skip
 _ESTIMATED = Row(
     "spde_estimated", "4DVarNet, SPDE prior, estimated", "network",
-    {"prior": "spde_estimated", "network_settings": _SPDE}, "estimated",
+    {"prior": "spde_estimated", "n_steps": 5, "network_settings": {"solver_channels": 32}}, "estimated",
 )  # fmt: skip
 _LINEAR = Row("linear", "linear interpolation", "linear")
 _MATERN = Row("oi_matern", "OI, Matern, maximum likelihood", "oi", {"covariance": "matern", "drift": "estimate"})

@@ -302,10 +302,14 @@ def _trained(case: Case, row: Row, place: Path, options: Options) -> Any:
         settings |= small
     if row.spde:
         own["spde"] = case.spde()
-        if row.spde == "given" and case.prior is not None:
+        if case.prior is not None:
             std = float(case.part(case.train)["truth"].std())
-            settings["prior"] = case.prior(std)
-            own.pop("spde")
+            # Of the cost whose minimum is the best analysis, in units of the standard deviation.
+            own["observation_weight"] = std**2 / case.fields.attrs["noise_variance"]
+            own["spde"] |= {"tau": own["spde"].get("tau", 1.0) / std}
+            if row.spde == "given":
+                settings["prior"] = case.prior(std)
+                own.pop("spde")
     task = xatmo.FourDVarNet(**settings, error=False, network_settings=own)
     watched = None if case.validation is None else case.part(case.validation)
     if watched is not None and watched.sizes["time"] < settings["time_window"]:

@@ -55,6 +55,10 @@ class FourDVarConfig:
         Of ``"fixed_point"``.
     spde : dict
         Settings of `xatmo.nn.assimilation.priors.SPDEPrior`.
+    estimator : {"head", "solver"}, optional
+        What finds the coefficients of ``"spde_estimated"``: a head that reads the local structure of the analysis
+        (`xatmo.nn.assimilation.estimator.CoefficientHead`), or the solver, as other channels of the state. None:
+        ``"head"`` of the solvers that learn.
     solver : {"unet", "convlstm", "cnn", "gradient", "fixed_point"}
         See `xatmo.nn.assimilation.solvers`.
     solver_channels : int
@@ -66,13 +70,16 @@ class FourDVarConfig:
     truncated : int, optional
         Only so many of the last steps of a cascade are differentiated in training; the others need no memory. None:
         all.
-    step_size : float
+    step_size : float, optional
         First guess of the step along the gradient. Of ``"gradient"`` it has to be below 2 divided by the largest
-        eigenvalue of the cost's Hessian.
-    gradient_scale : {"sample", "none"}, optional
-        What the learned solvers read: the gradient of the sums as it is, or divided by its size in the first step. Both
-        are free of the size of a patch and of the number of observations. None: ``"none"`` of ``"unet"``, whose answer
-        then depends on what is near and nothing else, ``"sample"`` of the others.
+        eigenvalue of the cost's Hessian. None: 0.1, with ``gradient_scale="prior"`` 1, the whole of the best change.
+    gradient_scale : {"sample", "none", "prior"}, optional
+        What solvers read: the gradient of the sums as it is, or for the learned ones divided by its size in the first
+        step; both are free of the size of a patch and of the number of observations. ``"prior"``, with an equation:
+        instead of the gradient, what brings the cost down the most along the gradient, spread by the equation's
+        covariance, and the last change (`xatmo.nn.assimilation.descent`); with ``"gradient"`` these are conjugate
+        gradients. None: ``"prior"`` with an equation; otherwise ``"none"`` of ``"unet"``, whose answer then depends on
+        what is near and nothing else, ``"sample"`` of the others.
     observation_weight, prior_weight : float
         Of the two sums of squares, in normalized units.
     learn_weights : bool
@@ -115,13 +122,14 @@ class FourDVarConfig:
     n_priors: int = 2
     prior_iterations: int = 2
     spde: Mapping[str, Any] | None = None
+    estimator: str | None = None
     solver: str = "unet"
     solver_channels: int = 48
     n_levels: int = 2
     n_steps: int = 4
     n_cascades: int = 1
     truncated: int | None = None
-    step_size: float = 0.1
+    step_size: float | None = None
     gradient_scale: str | None = None
     observation_weight: float = 1.0
     prior_weight: float = 1.0
@@ -138,7 +146,8 @@ class FourDVarConfig:
         """Refuse what cannot be built."""
         for name, known in (
             ("state", STATE_NAMES), ("operator", OPERATOR_NAMES), ("prior", PRIOR_NAMES), ("solver", SOLVER_NAMES),
-            ("norm", NORM_NAMES), ("padding", PADDINGS), ("gradient_scale", (None, "sample", "none")),
+            ("norm", NORM_NAMES), ("padding", PADDINGS), ("gradient_scale", (None, "sample", "none", "prior")),
+            ("estimator", (None, "head", "solver")),
         ):  # fmt: skip
             if getattr(self, name) not in known:
                 message = f"{name}={getattr(self, name)!r} is not available; possible are {list(known)}"
@@ -148,6 +157,17 @@ class FourDVarConfig:
         for name in ("truncated", "prior_scale"):
             if getattr(self, name) is not None:
                 _whole(name, getattr(self, name), 1)
+        equation = self.prior.startswith("spde")
+        if self.estimator is None:
+            object.__setattr__(self, "estimator", "solver" if self.solver == "gradient" else "head")
+        if self.gradient_scale == "prior" and not equation:
+            message = f"gradient_scale='prior' with prior={self.prior!r}; wanted 'spde' or 'spde_estimated'"
+            raise OptionError(message)
+        if self.gradient_scale is None:
+            own = "none" if self.solver == "unet" else "sample"
+            object.__setattr__(self, "gradient_scale", "prior" if equation else own)
+        if self.step_size is None:
+            object.__setattr__(self, "step_size", 1.0 if self.gradient_scale == "prior" else 0.1)
         for name in ("step_size", "observation_weight", "prior_weight"):
             _number(name, getattr(self, name), positive=True)
         _number("dropout", self.dropout, positive=False)
@@ -159,8 +179,6 @@ class FourDVarConfig:
             message = f"error={given!r}; wanted True or False"
             raise OptionError(message)
         self._check_channels()
-        if self.gradient_scale is None:
-            object.__setattr__(self, "gradient_scale", "none" if self.solver == "unet" else "sample")
         if self.prior_scale is None:
             object.__setattr__(self, "prior_scale", 4 if self.prior == "genn" else 2)
         object.__setattr__(self, "spde", dict(self.spde or {}))

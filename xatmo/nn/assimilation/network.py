@@ -12,7 +12,9 @@ from torch import nn
 from xatmo.errors import DimensionError, OptionError
 from xatmo.nn.assimilation.config import FourDVarConfig
 from xatmo.nn.assimilation.costs import ObservationCost, PriorCost
+from xatmo.nn.assimilation.descent import best_change
 from xatmo.nn.assimilation.error import ErrorHead
+from xatmo.nn.assimilation.estimator import CoefficientHead
 from xatmo.nn.assimilation.observations import Observations, pooled_where
 from xatmo.nn.assimilation.operators import (
     AlongTrackGradient,
@@ -133,6 +135,12 @@ class FourDVarNetwork(nn.Module):
         n_coefficients = len(estimated_names(config.spde)) if config.prior == "spde_estimated" else 0
         self.layout = StateLayout(config.state, config.n_outputs, len(config.calibrated), n_coefficients)
         self.prior = self._make_prior(prior)
+        if config.gradient_scale == "prior" and not isinstance(self.prior, SPDEPrior):
+            message = (
+                f"gradient_scale='prior' with {type(self.prior).__name__} as prior; wanted an SPDEPrior, whose "
+                "covariance is known. Set gradient_scale='sample'"
+            )
+            raise OptionError(message)
         self.operator = self._make_operator(operator)
         terms = dict(self.operator.terms)
         if config.state != "raw":
@@ -145,11 +153,14 @@ class FourDVarNetwork(nn.Module):
         learn_prior = learn and not isinstance(self.prior, SPDEPrior)
         self.prior_cost = PriorCost(self.prior.n_residuals, config.prior_weight, learn=learn_prior)
         self.n_inputs = config.n_inputs
+        self.estimator = self._make_estimator(n_coefficients)
         self.error = ErrorHead(config) if config.error else None
         # The gradient reads residuals around, and residuals read cells around.
         of_gradient = 2 * max(self.prior.halo, self.operator.halo)
         self.halo = config.resize_factor * (of_gradient + self.solver.halo + (config.resize_factor > 1))
         self.alignment = config.resize_factor * math.lcm(self.prior.scale, self.solver.scale)
+        if self.estimator is not None:
+            self.halo += config.resize_factor * self.estimator.halo
         if self.error is not None:
             self.halo = max(self.halo, self.error.halo)
             self.alignment = math.lcm(self.alignment, self.error.scale)
@@ -284,10 +295,12 @@ class FourDVarNetwork(nn.Module):
         for cascade in range(config.n_cascades):
             if cascade:
                 x, memory = x.detach(), tuple(m.detach() for m in memory)
-            scale = None
+            scale = last = None
             for step in range(config.n_steps):
                 with torch.set_grad_enabled(learning and step >= skipped):
-                    x, memory, scale = self._step(problem, x, memory, scale, step)
+                    before = x
+                    x, memory, scale = self._step(problem, x, memory, scale, step, last)
+                    last = x - before
                     iterates.append(self._restored(problem, given, x))
         analysis = iterates[-1]
         log_std = None
@@ -299,16 +312,29 @@ class FourDVarNetwork(nn.Module):
         return Solution(analysis, tuple(iterates), x, problem, log_std)
 
     def _step(
-        self, problem: Problem, x: torch.Tensor, memory: Memory, scale: torch.Tensor | None, step: int
+        self,
+        problem: Problem,
+        x: torch.Tensor,
+        memory: Memory,
+        scale: torch.Tensor | None,
+        step: int,
+        last: torch.Tensor | None,
     ) -> tuple[torch.Tensor, Memory, torch.Tensor]:
         """Go one step, and give the scale of the first gradient of a cascade."""
         gradient = Terms(x, x)
         if self.solver.needs_gradient:
             gradient = problem.gradient(x, differentiable=torch.is_grad_enabled())
+        if self.config.gradient_scale == "prior":
+            down = -best_change(problem, x, gradient.sum, last)
+            gradient, scale = Terms(down, torch.zeros_like(down)), x.new_ones(())
         if scale is None:
             scale = problem.size(gradient) if self.config.gradient_scale == "sample" else x.new_ones(())
         change, memory = self.solver(Moment(problem, x, gradient.sum, scale, step, self.config.n_steps), memory)
-        return x + problem.inside(_wide(change)), memory, scale
+        x = x + problem.inside(_wide(change))
+        if self.estimator is not None:
+            fields = x[:, : x.shape[1] - self.layout.n_coefficients]
+            x = torch.cat([fields, problem.inside(self.estimator(problem, x))], dim=1)
+        return x, memory, scale
 
     def _restored(self, problem: Problem, given: Given, x: torch.Tensor) -> torch.Tensor:
         """Read the analysis on the cells that were given."""
@@ -382,6 +408,16 @@ class FourDVarNetwork(nn.Module):
         if given is None:
             return make_prior(self.config, self.layout)
         return given if isinstance(given, Prior) else ModulePrior(given, self.layout.channels)
+
+    def _make_estimator(self, n_coefficients: int) -> CoefficientHead | None:
+        config = self.config
+        if not n_coefficients or config.estimator != "head":
+            return None
+        steady = isinstance(self.prior, SPDEPrior) and self.prior.steady
+        width = max(config.solver_channels, 16)
+        return CoefficientHead(
+            n_coefficients, config.n_outputs, config.n_observations, config.n_extra, width, steady=steady
+        )
 
     def _make_operator(self, given: nn.Module | None) -> ObservationOperator:
         config = self.config

@@ -23,6 +23,7 @@ from torch import nn
 from xatmo.assimilation.stencils._kernels import OFFSETS, apply_stencil, stencil
 from xatmo.errors import OptionError
 from xatmo.nn.assimilation.priors.base import Prior
+from xatmo.nn.assimilation.priors.covariance import LocalCovariance
 
 POSITIVE = ("kappa", "tau", "gamma")
 SIGNED = ("m_x", "m_y", "plus", "cross")
@@ -190,8 +191,26 @@ class SPDEPrior(Prior):
                 setattr(self, f"raw_{name}", nn.Parameter(value))
             else:
                 self.register_buffer(f"raw_{name}", value)
+        self._spread: dict[tuple[Any, ...], LocalCovariance] = {}
+        self.register_load_state_dict_post_hook(_forget)
 
     # ------------------------------------------------------------------ coefficients
+    def constants(self, dtype: torch.dtype = torch.float32) -> Coefficients:
+        """Give those that are constant or known: of estimated ones the first guess."""
+        raw = {name: getattr(self, f"raw_{name}").to(dtype) for name in (*POSITIVE, *SIGNED)}
+        return Coefficients(**{n: v.exp() if n in POSITIVE else v for n, v in raw.items()})
+
+    def spread(self, x: torch.Tensor) -> torch.Tensor:
+        """Apply the equation's covariance to the fields, nearly: see `LocalCovariance`. Other channels stay.
+
+        It is made of the first values of the coefficients, once for each shape.
+        """
+        key = (tuple(x.shape[2:]), x.device, x.dtype)
+        if key not in self._spread:
+            self._spread[key] = LocalCovariance(self, (x.shape[2], x.shape[3], x.shape[4]), x.device, x.dtype)
+        parts = [x[:, : self.fields.start], self._spread[key](x[:, self.fields]), x[:, self.fields.stop :]]
+        return torch.cat(parts, dim=1)
+
     def coefficients(self, x: torch.Tensor) -> Coefficients:
         """Give those that hold for a state: constants, known fields, or what the state says."""
         raw = {name: getattr(self, f"raw_{name}").to(x.dtype) for name in (*POSITIVE, *SIGNED)}
@@ -334,3 +353,8 @@ def apply(weights: torch.Tensor, x: torch.Tensor, power: int) -> torch.Tensor:
     for _ in range(power):
         x = apply_stencil(weights, x, xp=torch)
     return x
+
+
+def _forget(prior: SPDEPrior, _: object) -> None:
+    """Other coefficients have come: what was made of the old ones is no more."""
+    prior._spread.clear()

@@ -260,6 +260,30 @@ def listed(given: Several, role: str) -> list[Given]:
     return [one]
 
 
+def static(ds: xr.Dataset, given: Several) -> list[xr.DataArray]:
+    """Find fields of latitude and longitude alone.
+
+    Raises
+    ------
+    VariableError
+        If one is not there, or has no name.
+    DimensionError
+        If one has another dimension.
+    """
+    found = [observations.pick(ds, g, "static") for g in listed(given, "static")]
+    for field in found:
+        if field.name is None:
+            message = "a static field has no name; wanted one under which the model keeps it. Use .rename(name)"
+            raise VariableError(message)
+        if other := set(field.dims) - set(cf.horizontal(field).dims):
+            message = (
+                f"the static field {field.name!r} has dimensions {field.dims}; wanted latitude and longitude alone. "
+                f"Select along {sorted(map(str, other))}, or pass it as predictors="
+            )
+            raise DimensionError(message)
+    return found
+
+
 def named(fields: Sequence[xr.DataArray], usual: str) -> list[xr.DataArray]:
     """Give names to those without."""
     many = len(fields) > 1

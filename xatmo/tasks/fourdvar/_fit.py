@@ -46,6 +46,7 @@ class Data:
     background: Several = None
     lag: Given | None = None
     validation: XarrayObject | None = None
+    static: Several = None
 
     def fields(self) -> Fields:
         """Bring the training data into one form."""
@@ -64,10 +65,16 @@ class Data:
         roles = ("obs", "mask", "target", "predictors", "domain", "background", "lag")
         return {role: getattr(self, role) for role in roles}
 
-    @staticmethod
-    def _gathered(ds: XarrayObject, what: str, roles: Mapping[str, Any]) -> Fields:
-        return _data.gather(ds, roles["obs"], roles["mask"], **{k: v for k, v in roles.items() if k not in
-                            ("obs", "mask")}, what=what)  # fmt: skip
+    @property
+    def constant(self) -> list[xr.DataArray]:
+        """Static fields, which the model keeps."""
+        ds = _data.dataset(self.train, "train")
+        return _data.static(ds, self.static)
+
+    def _gathered(self, ds: XarrayObject, what: str, roles: Mapping[str, Any]) -> Fields:
+        others = {k: v for k, v in roles.items() if k not in ("obs", "mask", "predictors")}
+        predictors = [*_data.listed(roles["predictors"], "predictors"), *self.constant]
+        return _data.gather(ds, roles["obs"], roles["mask"], predictors=predictors, **others, what=what)
 
     @staticmethod
     def _names(role: str, given: Any, ds: xr.Dataset) -> Any:
@@ -217,12 +224,18 @@ def train(
     }  # fmt: skip
     patch = {k: size[d] for k, d in zip(("time", "lat", "lon"), fields.core, strict=True)}
     return Model(
-        network.eval(), made, channels.inputs, channels.outputs, statistics, statistics, None, 1, patch,
-        {"coarse": fields.grid.to_dict()}, result.history,
+        network.eval(), made, channels.inputs, channels.outputs, statistics, statistics, _static(fields, data), 1,
+        patch, {"coarse": fields.grid.to_dict()}, result.history,
     )  # fmt: skip
 
 
 # ---------------------------------------------------------------------- its parts
+def _static(fields: Fields, data: Data) -> xr.Dataset | None:
+    names = {f.name for f in data.constant}
+    kept = {f.name: f.compute() for f in fields.predictors if f.name in names}
+    return xr.Dataset(kept).reset_coords(drop=True) if kept else None
+
+
 def _mode(config: Mapping[str, Any], fields: Fields) -> str:
     """Choose the objective, and see that the data are those it needs."""
     mode = config["objective"] or ("supervised" if fields.target else "held_back")

@@ -67,7 +67,7 @@ def interpolate(
         By default made as in training: scales that were estimated there serve here. Its unit is that of the
         observations or converts to that of the training.
     predictors : names, DataArrays or a Dataset, optional
-        By default the variables of ``ds`` with the names of the training.
+        By default the variables of ``ds`` with the names of the training, and the static fields that the model keeps.
     domain : name or DataArray (lat, lon), optional
         Where there is water; NaN comes back elsewhere.
     lag : name or DataArray, optional
@@ -103,6 +103,8 @@ def interpolate(
     if not made.inputs:
         made = _bare(made, ds, obs, mask, predictors, domain)
     channels = _channels(made)
+    if predictors is None:
+        ds = made.complete(ds)
     fields = _data.gather(
         ds, obs, mask, predictors=_predictors(ds, predictors, channels), domain=domain, background=background, lag=lag,
         what=what,

@@ -232,6 +232,7 @@ class FourDVarNet(Task):
         mask: Several = None,
         target: Several = None,
         predictors: Several = None,
+        static: Several = None,
         domain: Given | None = None,
         background: Several = None,
         lag: Given | None = None,
@@ -273,6 +274,9 @@ class FourDVarNet(Task):
             alone.
         predictors : names, DataArrays or a Dataset, optional
             Other fields that help, such as sea surface temperature, with gaps or without time as they come.
+        static : names, DataArrays or a Dataset, optional
+            Other fields of latitude and longitude alone, such as the depth of the sea. The model keeps them, so that
+            they need not be given at use on the same grid or a part of it.
         domain : name or DataArray (lat, lon), optional
             Where there is water. By default everywhere, but for cells that a complete target never has.
         background : name, DataArray, or one for each output, optional
@@ -314,7 +318,7 @@ class FourDVarNet(Task):
 
         if background is None and self._config["background"] not in _settings.BACKGROUNDS:
             background = self._config["background"]
-        data = _fit.Data(train, obs, mask, target, predictors, domain, background, lag, validation)
+        data = _fit.Data(train, obs, mask, target, predictors, domain, background, lag, validation, static)
         trainer = {
             "accelerator": accelerator, "precision": precision, "max_time": max_time, "patience": patience,
             "accumulate": accumulate,

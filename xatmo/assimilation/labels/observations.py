@@ -232,10 +232,13 @@ _UNITS_OF_LAG = {"s": 1.0, "second": 1.0, "min": 60.0, "minute": 60.0, "h": 3600
 def lag_seconds(lag: xr.DataArray) -> xr.DataArray:
     """Read offsets of true times from the labels as seconds: time spans, or numbers with units (hours unless given).
 
+    The result says that it is in seconds, so that reading it again changes nothing.
+
     Examples
     --------
-    >>> lag_seconds(xr.DataArray([0.5, -2.0], attrs={"units": "hours"})).values
-    array([ 1800., -7200.])
+    >>> found = lag_seconds(xr.DataArray([0.5, -2.0], attrs={"units": "hours"}))
+    >>> found.values, bool(lag_seconds(found).equals(found))
+    (array([ 1800., -7200.]), True)
 
     Raises
     ------
@@ -243,13 +246,13 @@ def lag_seconds(lag: xr.DataArray) -> xr.DataArray:
         If the units are no units of time.
     """
     if lag.dtype.kind == "m":
-        return lag / np.timedelta64(1, "s")
+        return (lag / np.timedelta64(1, "s")).assign_attrs(units="seconds")
     unit = str(lag.attrs.get("units", "hours"))
     factor = _UNITS_OF_LAG.get(unit, _UNITS_OF_LAG.get(unit.removesuffix("s")))
     if factor is None:
         message = f"lag has units {unit!r}; wanted 'seconds', 'minutes', 'hours' or 'days'"
         raise UnitsError(message)
-    return lag.astype(np.float64) * factor
+    return (lag.astype(np.float64) * factor).assign_attrs(units="seconds")
 
 
 def pick(ds: xr.Dataset, given: Hashable | xr.DataArray, role: str) -> xr.DataArray:

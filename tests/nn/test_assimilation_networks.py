@@ -65,7 +65,7 @@ def test_every_solver_with_every_prior_and_state(prior: str, solver: str) -> Non
 
 def test_the_recommended_network_is_the_default() -> None:
     config = FourDVarConfig()
-    assert (config.solver, config.prior, config.n_steps, config.gradient_scale) == ("unet", "bilinear", 4, "none")
+    assert (config.solver, config.prior, config.n_steps, config.gradient_scale) == ("unet", "bilinear", 2, "none")
 
 
 @pytest.mark.parametrize("operator", ["identity", "gradient", "multi_sensor"])

@@ -126,7 +126,7 @@ class FourDVarConfig:
     solver: str = "unet"
     solver_channels: int = 48
     n_levels: int = 2
-    n_steps: int = 4
+    n_steps: int = 2
     n_cascades: int = 1
     truncated: int | None = None
     step_size: float | None = None

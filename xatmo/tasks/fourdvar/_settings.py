@@ -17,6 +17,9 @@ OPTIMIZER: tuple[str, ...] = (
     "betas", "momentum", "warmup", "drops", "drop_factor", "plateau_patience", "plateau_delta", "lowest_rate",
 )  # fmt: skip
 
+FIRST_STEP = 0.02
+"""Along the gradient of a prior that has learned nothing: a longer one leads away from a good background."""
+
 # What data decide, or a keyword of the task.
 _DECIDED = ("n_observations", "n_extra", "time_window", "prior", "solver", "n_steps", "state", "operator", "error")
 
@@ -90,6 +93,8 @@ def network(config: Mapping[str, Any], *, n_observations: int, n_extra: int, n_o
         raise OptionError(message)
     if config["objective"] == "variational":
         own.setdefault("learn_weights", False)
+    elif config["solver"] == "unet" and not config["prior"].startswith("spde"):
+        own.setdefault("step_size", FIRST_STEP)
     # The observed variables may be more than in a first look without data.
     n_observations = max(n_observations, len(own.get("observed") or ()), 1 + max(own.get("calibrated", ()), default=0))
     if "error" in known:

@@ -87,7 +87,7 @@ class FourDVarNet(Task):
 
     ===================  ===========================================================
     prior                "bilinear", 32 channels
-    solver               "unet" at half resolution, 48 channels, 4 steps
+    solver               "unet" at half resolution, 48 channels, 2 steps of 0.02
     background           "oi" with a Matern covariance, scales and drift estimated
     time window          15 frames
     loss                 squared error of all iterates
@@ -128,7 +128,7 @@ class FourDVarNet(Task):
         prior: str | torch.nn.Module = "bilinear",
         *,
         solver: str | torch.nn.Module = "unet",
-        n_steps: int = 4,
+        n_steps: int = 2,
         background: str = "oi",
         time_window: int = 15,
         state: str = "raw",

@@ -129,7 +129,7 @@ def analysis(arguments: argparse.Namespace) -> None:
         result = fit(objective, source, settings, progress=False)
         train = time.process_time() - start
         with torch.inference_mode():
-            made = torch.cat([net(x) for x in given.split(8)])[:, 0, half].numpy() * scale
+            made = torch.cat([net(x) for x in torch.split(given, 8)])[:, 0, half].numpy() * scale
         error = rmse(made, truth)
         print(
             json.dumps(
@@ -236,7 +236,7 @@ def likeliest_constant(fields: torch.Tensor, settings: dict[str, Any]) -> torch.
         state = torch.cat([fields, offsets.expand(-1, -1, *fields.shape[2:])], dim=1)
         loss = prior.likelihood(fields, state).sum() / fields[0].numel()
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
     state = torch.cat([fields, offsets.detach().expand(-1, -1, *fields.shape[2:])], dim=1)
     return torch.stack(prior.coefficients(state).diffusion, dim=1)[:, :, 0, 0]
@@ -302,7 +302,7 @@ def diffusion(arguments: argparse.Namespace) -> None:
     )
     train_seconds = time.process_time() - start
     tensors_found, analyses = [], []
-    for part in given.split(8):
+    for part in torch.split(given, 8):
         asked = net.unpack(part)
         with torch.no_grad():
             solution = net.solve(asked.obs, asked.background, asked.domain, asked.extra)
@@ -310,7 +310,7 @@ def diffusion(arguments: argparse.Namespace) -> None:
         tensors_found.append(torch.stack(found, dim=1)[:, :, 0, 0])
         analyses.append(solution.analysis)
     made = torch.cat(tensors_found)
-    error = rmse(torch.cat(analyses).numpy(), fields.numpy()) / rmse(fields.numpy(), 0)
+    error = rmse(torch.cat(analyses).numpy(), fields.numpy()) / rmse(fields.numpy(), 0 * fields.numpy())
     scores = {**diffusion_scores(made, tensors), "rmse of the field over its rms": error}
     print(json.dumps({"SPDE prior estimated": scores, "steps": result.steps, "core-seconds": round(train_seconds, 1)}))
 

@@ -23,7 +23,8 @@ def precision(prior: SPDEPrior, shape: tuple[int, ...]) -> torch.Tensor:
     """Dense, from the residuals of unit vectors."""
     n = math.prod(shape)
     residuals = prior(torch.eye(n, dtype=torch.float64).reshape(n, 1, *shape)).flatten(1)
-    return residuals @ residuals.T
+    square: torch.Tensor = residuals @ residuals.T
+    return square
 
 
 def observed(shape: tuple[int, ...], weight: float = 50.0) -> tuple[Observations, torch.Tensor]:
@@ -84,6 +85,7 @@ def test_gradient_steps_are_conjugate_gradients(n_steps: int, tolerance: float) 
     )  # fmt: skip
     net = FourDVarNetwork(config).double()
     obs, weight = observed(shape)
+    assert isinstance(net.prior, SPDEPrior)
     q = precision(net.prior, shape)
     dense = torch.linalg.solve(q + torch.diag(weight.flatten().double()), (weight * obs.values).flatten().double())
     assert torch.linalg.cond(q + torch.diag(weight.flatten().double())) > 1e4
@@ -96,10 +98,8 @@ def test_gradient_steps_are_conjugate_gradients(n_steps: int, tolerance: float) 
 def test_every_step_brings_the_cost_down(settings: dict[str, str]) -> None:
     """With a coast, too."""
     shape = (FRAMES, 16, 18)
-    config = FourDVarConfig(
-        **{"time_window": FRAMES, "prior": "spde", "solver": "gradient", "n_steps": 1, "observation_weight": 50.0,
-           "padding": "zeros", "estimator": "head", **settings}
-    )  # fmt: skip
+    common = {"prior": "spde", "solver": "gradient", "padding": "zeros", "estimator": "head"}
+    config = FourDVarConfig(time_window=FRAMES, observation_weight=50.0, **{**common, **settings})  # type: ignore[arg-type]
     domain = torch.ones(1, 1, 1, 16, 18, dtype=torch.bool)
     domain[..., :5, :6] = False
     obs, _ = observed(shape)
@@ -108,7 +108,7 @@ def test_every_step_brings_the_cost_down(settings: dict[str, str]) -> None:
         net = FourDVarNetwork(replace(config, n_steps=n_steps))
         with torch.no_grad():
             solution = net.solve(obs, None, domain)
-            costs.append(sum(solution.problem.cost(solution.state)).item())
+            costs.append(solution.problem.cost(solution.state).sum.item())
     assert all(b < a for a, b in itertools.pairwise(costs))
 
 
@@ -145,9 +145,11 @@ def test_head_gives_coefficients_from_the_first_step_on(steady: bool) -> None:
     extra = torch.rand(1, 1, FRAMES, 16, 16)
     assert not bool(net.solve(obs, extra=extra).state[:, 1:].any())
     solution = net.solve(obs, extra=extra)
-    net.prior.likelihood(torch.randn(1, 1, FRAMES, 16, 16), solution.state).sum().backward()  # type: ignore[operator]
+    assert isinstance(net.prior, SPDEPrior)
+    torch.autograd.backward(net.prior.likelihood(torch.randn(1, 1, FRAMES, 16, 16), solution.state).sum())
     assert isinstance(net.estimator, CoefficientHead)
     last = net.estimator.layers[-1].weight
+    assert isinstance(last, torch.Tensor)
     assert last.grad is not None
     assert float(last.grad.abs().max()) > 0
     with torch.no_grad():

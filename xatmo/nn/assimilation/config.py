@@ -77,9 +77,10 @@ class FourDVarConfig:
         What solvers read: the gradient of the sums as it is, or for the learned ones divided by its size in the first
         step; both are free of the size of a patch and of the number of observations. ``"prior"``, with an equation:
         instead of the gradient, what brings the cost down the most along the gradient, spread by the equation's
-        covariance, and the last change (`xatmo.nn.assimilation.descent`); with ``"gradient"`` these are conjugate
-        gradients. None: ``"prior"`` with an equation; otherwise ``"none"`` of ``"unet"``, whose answer then depends on
-        what is near and nothing else, ``"sample"`` of the others.
+        covariance, and the last change (`xatmo.nn.assimilation.descent`), for which sums over the whole patch are
+        taken; with ``"gradient"`` these are conjugate gradients. None: ``"prior"`` with an equation; otherwise
+        ``"none"`` of ``"unet"``, whose answer then depends on what is near and nothing else, ``"sample"`` of the
+        others.
     observation_weight, prior_weight : float
         Of the two sums of squares, in normalized units.
     learn_weights : bool

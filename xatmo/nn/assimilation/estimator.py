@@ -81,10 +81,10 @@ class CoefficientHead(nn.Module):
         if problem.extra is not None:
             extra = problem.extra.mean(2) if self.steady else problem.extra.movedim(2, 1).flatten(0, 1)
             read = torch.cat([read, extra], dim=1)
-        made = self.layers(read).float()
+        made: torch.Tensor = self.layers(read).float()
         if self.steady:
             return made.unsqueeze(2).expand(-1, -1, frames, -1, -1)
-        return made.unflatten(0, (len(x), frames)).movedim(1, 2)
+        return torch.unflatten(made, 0, (len(x), frames)).movedim(1, 2)
 
 
 def structure(x: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -146,9 +146,7 @@ def _difference(x: torch.Tensor, mask: torch.Tensor, axis: int) -> tuple[torch.T
 
 def _smooth(x: torch.Tensor, width: int) -> torch.Tensor:
     """Means over squares of cells, of those inside of the patch."""
-    flat = x.flatten(0, -4)
+    flat = x.flatten(0, -3)
     for size, pad in (((1, width), (0, width // 2)), ((width, 1), (width // 2, 0))):
-        flat = nn.functional.avg_pool2d(flat.flatten(0, 1), size, 1, pad, count_include_pad=False).unflatten(
-            0, flat.shape[:2]
-        )
+        flat = nn.functional.avg_pool2d(flat, size, 1, pad, count_include_pad=False)
     return flat.reshape(x.shape)

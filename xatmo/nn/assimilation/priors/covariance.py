@@ -74,7 +74,7 @@ class LocalCovariance:
         there = torch.einsum("kstyx,bntyx->bnksyx", self.root, spectrum)
         noise = (torch.fft.irfft2(there, s=self.grid) * self.shares).sum(2, keepdim=True)
         back = torch.einsum("kstyx,bnktyx->bnsyx", self.root, torch.fft.rfft2(noise * self.shares))
-        made = torch.fft.irfft2(back, s=self.grid)
+        made: torch.Tensor = torch.fft.irfft2(back, s=self.grid)
         return made[..., down : down + x.shape[-2], across : across + x.shape[-1]]
 
 
@@ -136,4 +136,5 @@ def _roots(prior: SPDEPrior, means: Coefficients, frames: int, grid: tuple[int, 
         precision[..., t - 1, t] = -noise * step
     values, vectors = torch.linalg.eigh(precision)
     root = (vectors * values.clamp_min(1e-12).rsqrt()[..., None, :]) @ vectors.mH
-    return root.permute(0, 3, 4, 1, 2).contiguous()
+    ordered: torch.Tensor = root.permute(0, 3, 4, 1, 2).contiguous()
+    return ordered

@@ -192,7 +192,7 @@ class SPDEPrior(Prior):
             else:
                 self.register_buffer(f"raw_{name}", value)
         self._spread: dict[tuple[Any, ...], LocalCovariance] = {}
-        self.register_load_state_dict_post_hook(_forget)
+        self.register_load_state_dict_post_hook(_forget)  # type: ignore[no-untyped-call]
 
     # ------------------------------------------------------------------ coefficients
     def constants(self, dtype: torch.dtype = torch.float32) -> Coefficients:

@@ -34,7 +34,7 @@ def make_solver(config: FourDVarConfig, layout: StateLayout, prior: Prior) -> So
     >>> type(make_solver(config, layout, make_prior(config, layout))).__name__
     'GradientSolver'
     """
-    n, size, learn = layout.channels * config.time_window, config.step_size, config.learn_weights
+    n, size, learn = layout.channels * config.time_window, config.step_size or 0.1, config.learn_weights
     steps = config.n_steps
     if config.solver == "gradient":
         return GradientSolver(steps, size, learn=learn)

@@ -285,6 +285,16 @@ def test_land_is_missing_and_nothing_leaks_out_of_it(fitted: FourDVarNet, with_o
     assert (mapped(ds, fitted, background=guess).notnull() == water).all()
 
 
+def test_true_times_are_read_once_whatever_their_unit(with_oi: FourDVarNet) -> None:
+    ds = sea()
+    hours = xr.full_like(ds.seen, 10.0).assign_attrs(units="hours")
+    seconds = (3600 * hours).assign_attrs(units="seconds")
+    expected = mapped(ds, with_oi, lag=seconds)
+    for lag in (hours, hours.drop_attrs(), xr.full_like(ds.seen, np.timedelta64(10, "h"), dtype="timedelta64[ns]")):
+        np.testing.assert_array_equal(mapped(ds, with_oi, lag=lag), expected)
+    assert 1e-3 < float(abs(expected - mapped(ds, with_oi)).mean()) < 0.5 * float(expected.std())
+
+
 def test_members_and_their_spread(with_oi: FourDVarNet) -> None:
     ds = sea(n_time=4)
     three = mapped(ds, with_oi, members=3, seed=1)

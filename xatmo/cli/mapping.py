@@ -13,7 +13,7 @@ from xatmo.cli import files
 from xatmo.datasets.challenge_files import FILES, READY, SPLITS
 from xatmo.errors import ConfigError, CoordinateError, OptionError, VariableError
 
-ROLES: Final = ("obs", "mask", "target", "predictors", "domain", "background", "lag")
+ROLES: Final = ("obs", "mask", "target", "predictors", "static", "domain", "background", "lag")
 """Keywords of ``fit`` that say which variable is what."""
 
 DATA: Final = {
@@ -31,6 +31,7 @@ DATA: Final = {
     "mask": "variable that is 0 or NaN where observations are not to be used",
     "target": "variable of the truth, or of one that maps shall look like; null: the observations alone train",
     "predictors": "variable that helps, as sea surface temperature; or a list of them",
+    "static": "variable without time that the model keeps, as the depth of the sea; or a list of them",
     "domain": "variable that is 1 on water and 0 on land",
     "background": "variable that is the first guess, in the place of task.background",
     "lag": "variable: true time of an observation minus that of its map",

@@ -178,11 +178,26 @@ def test_presets_and_given_scales_need_no_fit():
         ({"metric": "miles"}, "metric='miles' came"),
         ({"noise_std": -1.0}, "noise_std=-1.0 came; wanted a positive number"),
         ({"window": {"times": "3D"}}, "window has the key 'times'"),
+        ({"anomalies": "yes"}, "anomalies='yes' came; wanted True or False"),
+        ({"anomalies": True, "drift": "estimate"}, "wanted a drift that is known, or none"),
     ],
 )
 def test_options_that_cannot_be_used_are_refused(oi, text):
     with pytest.raises(OptionError, match=text):
         Background.fit("oi", observed(), "ssh", oi=oi)
+
+
+def test_anomalies_have_the_scales_of_the_whole_and_no_mean():
+    ds = observed(samples=4, times=10)
+    about = ds.assign(ssh=ds["ssh"] - ds["truth"].mean("time"))
+    blind, told = (
+        Background.fit("oi", about, "ssh", oi={"noise_std": 0.1, "drift": None, **more}).settings
+        for more in ({}, {"anomalies": True})
+    )
+    assert blind["signal_std"] < told["signal_std"]
+    assert blind["time_scale"] < told["time_scale"]
+    assert (told["mean"], told["drift"]) == (0.0, [0.0, 0.0])
+    assert "anomalies" not in told
 
 
 def test_what_a_kind_cannot_do_is_refused():

@@ -97,8 +97,10 @@ class Deviations:
 
     ``signal_std^2 space(distance) (time(lag) - c)``, c being the variance of the best mean over the period of a field
     of unit variance, ``1 / (1^T K^-1 1)`` with the correlations K of its times; of an exponential correlation and long
-    periods P this is ``2 time_scale / (P + 2 time_scale)``. Exact for that mean, and near for the plain one. A period
-    of two time scales takes half of the variance away, and what is left seems to be forgotten sooner.
+    periods P this is ``2 time_scale / (P + 2 time_scale)``. Exact for that mean; of what the plain one takes from the
+    time scale it gives back the larger part. A period
+    of two time scales takes half of the variance away, and what is left seems to be forgotten sooner. Lags longer than
+    the period are those of another one: nothing correlates the two.
 
     Examples
     --------
@@ -117,21 +119,22 @@ class Deviations:
 
     @property
     def _lost(self) -> float:
-        return _variance_of_mean(type(self.whole), self.period / self.whole.time_scale)
+        return _variance_of_mean(isinstance(self.whole, Gaussian), self.period / self.whole.time_scale)
 
     def __call__(self, distance: Array, lag: Array) -> Array:
         """Covariance; the arrays broadcast."""
-        return self.whole.signal_std**2 * self.whole.space(distance) * (self.whole.time(lag) - self._lost)
+        time = np.where(np.abs(lag) <= self.period, self.whole.time(lag) - self._lost, 0.0)
+        return self.whole.signal_std**2 * self.whole.space(distance) * time
 
 
 _N_TIMES, _ROUNDING = 128, 1e-6
 
 
 @lru_cache(maxsize=256)
-def _variance_of_mean(kind: type[Gaussian] | type[Matern], span: float) -> float:
+def _variance_of_mean(smooth: bool, span: float) -> float:
     """Variance of the best mean over ``span`` time scales."""
     time = np.linspace(0, span, _N_TIMES)
-    matrix = kind(1.0, 1.0).time(time[:, None] - time) + _ROUNDING * np.eye(_N_TIMES)
+    matrix = (Gaussian if smooth else Matern)(1.0, 1.0).time(time[:, None] - time) + _ROUNDING * np.eye(_N_TIMES)
     return 1 / float(np.linalg.solve(matrix, np.ones(_N_TIMES)).sum())
 
 

@@ -9,6 +9,7 @@ at which a covariance sees the observations, see `xatmo.assimilation.covariance.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import product
@@ -34,6 +35,7 @@ NEIGHBOURS = 30
 """Observations that each of them is conditioned on."""
 _GROWTH = 1.25  # the neighbours of a rank are sought among the ranks below it divided by at most this
 _SCORINGS = 25
+_CONVERGED = 5e-3  # gain of log-likelihood by a step: the scales are known to a tenth of their errors
 _FEW = 300  # densities that tell a rough answer
 _STARTS = 3
 _STEP = 1e-3  # of the logarithm of a scale, for the derivative of a covariance
@@ -438,9 +440,10 @@ class _Search:
         low, high = self.bounds.T
         x = np.clip(x, low, high)
         solved = self.solve(data, x)
+        if solved is None:
+            logging.getLogger(__name__).warning("scales: the matrices of the first guess are indefinite to rounding")
+            return x
         for _ in range(most if x.size else 0):
-            if solved is None:
-                break
             gradient, information = self.scoring(data, x, solved)
             free = ~(((x <= low) & (gradient > 0)) | ((x >= high) & (gradient < 0)))
             if not free.any():
@@ -459,6 +462,10 @@ class _Search:
                 break
             gain = solved.cost - tried.cost
             x, solved = there, tried
-            if gain < 5e-3:
+            if gain < _CONVERGED:
                 break
+        else:
+            if most == _SCORINGS and x.size:
+                note = "scales: the likelihood still rises after %d steps, by %.2g in the last"
+                logging.getLogger(__name__).warning(note, most, gain)
         return x

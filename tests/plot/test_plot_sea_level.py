@@ -300,3 +300,15 @@ def test_calibration_says_what_it_wants(sea: xr.DataArray) -> None:
         xatmo.metrics.error_calibration(with_bars(sea), sea, variable="sst")
     with pytest.raises(OptionError, match="bins=0; wanted a whole number"):
         xatmo.metrics.error_calibration(with_bars(sea), sea, bins=0)
+
+
+def test_labels_of_colour_bars_break_where_panels_are_low() -> None:
+    name = "absolute dynamic topography of the whole Mediterranean"
+    ds = xatmo.datasets.sea_level(days=1, step=1.0, latitude=(34, 38), longitude=(0, 16))
+    flat = ds["ssh"].isel(time=0).assign_attrs(long_name=name, units="m")
+    figure, axes = plt.subplots(3, 2, figsize=(8, 6), layout="constrained")
+    xatmo.plot.map(flat, ax=axes[1, 0])
+    (label,) = {ax.get_ylabel() for ax in figure.axes if "topography" in ax.get_ylabel()}
+    assert "\n" in label
+    assert label.replace("\n", " ") == f"{name} (m)"
+    plt.close(figure)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import textwrap
 import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 
 _LOW = 3.6  # inches
+_CHARACTERS = 13  # of a label in an inch
 
 
 def plane(da: xr.DataArray, what: str) -> xr.DataArray:
@@ -124,11 +126,18 @@ def colorbar(
     if axes[0].figure.get_size_inches()[1] < _LOW:
         shape = {"shrink": 1.0, "aspect": 20}  # the label needs the height
     bar = axes[0].figure.colorbar(mesh, ax=axes, extend=scale["extend"], pad=0.02, **shape)
-    bar.set_label(
-        style.with_units(style.name_of(field) if label is None else label, field.attrs.get("units")),
-        fontsize=style.LABEL,
-    )
+    text = style.with_units(style.name_of(field) if label is None else label, field.attrs.get("units"))
+    bar.set_label(_wrapped(text, axes), fontsize=style.LABEL)
     bar.ax.tick_params(labelsize=style.TICK)
+
+
+def _wrapped(text: str, axes: list[Any]) -> str:
+    """Break a label into lines about as long as a colour bar beside these axes is high."""
+    places = [place for ax in axes if (place := ax.get_subplotspec()) is not None]
+    rows = places[0].get_gridspec().nrows if places else 1
+    spanned = len({row for place in places for row in place.rowspan}) or 1
+    height = axes[0].figure.get_size_inches()[1] * spanned / rows
+    return textwrap.fill(text, max(16, int(0.8 * height * _CHARACTERS)), break_long_words=False)
 
 
 def figure_size(field: xr.DataArray, columns: int, rows: int = 1) -> tuple[float, float]:

@@ -138,7 +138,7 @@ def calibration(found: xr.Dataset | Mapping[str, xr.Dataset], *, title: str | No
     OptionError
         If there is nothing to draw.
     VariableError
-        If a Dataset is not of `error_calibration`.
+        If a Dataset is not of `xatmo.metrics.error_calibration`.
     DimensionError
         If it is over some of the dimensions only.
 

@@ -152,7 +152,7 @@ def track_score(
     OptionError
         If there is nothing to draw.
     VariableError
-        If a Dataset is not of `track_psd`.
+        If a Dataset is not of `xatmo.metrics.altimetry.track_psd`.
 
     Examples
     --------

@@ -208,7 +208,7 @@ def resolved_scales(
     """Shortest wavelength and period on the contour where half of the power is right.
 
     The two are minima of the contour's coordinates, each by itself: no wave need have both. Where the contour is in
-    pieces, the challenge takes the first that marching squares finds, which may be a small one; `n_paths` tells.
+    pieces, the challenge takes the first that marching squares finds, which may be a small one; ``n_paths`` tells.
 
     Parameters
     ----------

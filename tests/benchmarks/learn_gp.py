@@ -37,6 +37,7 @@ METHODS: dict[str, dict[str, Any]] = {
         "prior": "bilinear", "solver": "convlstm", "prior_channels": 24, "solver_channels": 40, "n_steps": 5,
     },
     "SPDE prior given": {"prior": "spde", "solver_channels": 32, "n_steps": 5},
+    "SPDE prior given, conjugate gradients": {"prior": "spde", "solver": "gradient", "n_steps": 16},
 }  # fmt: skip
 
 

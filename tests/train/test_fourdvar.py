@@ -163,7 +163,7 @@ def test_the_density_of_the_target_is_that_of_the_prior() -> None:
     expected = (prior(state).square().flatten(1).sum(1) - prior.log_determinant(state)) / 2  # type: ignore[operator]
     torch.testing.assert_close(total, expected.mean() / batch.target[0].numel())
     total.backward()
-    assert any(p.grad is not None and bool((p.grad != 0).any()) for p in module.network.solver.parameters())
+    assert any(p.grad is not None and bool((p.grad != 0).any()) for p in module.network.estimator.parameters())
     target = batch.target.clone()
     target[0, 0, 0, 0, 0] = torch.nan
     total, _ = module.losses(batch._replace(target=target), random(), training=True)

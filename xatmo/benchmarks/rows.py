@@ -38,7 +38,7 @@ class Row:
 
 _GIVEN = Row(
     "spde_given", "4DVarNet, SPDE prior, given", "network",
-    {"prior": "spde", "n_steps": 5, "network_settings": {"solver_channels": 32}}, "given",
+    {"prior": "spde", "solver": "gradient", "n_steps": 16}, "given",
 )  # fmt: skip
 _ESTIMATED = Row(
     "spde_estimated", "4DVarNet, SPDE prior, estimated", "network",

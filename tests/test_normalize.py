@@ -516,7 +516,7 @@ def test_use_errors() -> None:
     ):
         with pytest.raises(VariableError, match="this normalizer has no variable 'w'; it has 't', 'q'"):
             call()
-    with pytest.raises(UnitsError, match="variable '.*': units 'm' came, 'K' wanted: they measure different things"):
+    with pytest.raises(UnitsError, match="'m' came, 'K' wanted: they measure different things"):
         normalizer.normalize(ds["t"].assign_attrs(units="m"))
     with pytest.raises(UnitsError, match="variable 't' has no units; wanted 'K'"):
         normalizer.normalize(ds["t"].drop_attrs())

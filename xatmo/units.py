@@ -100,11 +100,7 @@ def convert(da: xr.DataArray, units: str) -> xr.DataArray:
         raise UnitsError(message)
     if str(have) == units:
         return da
-    try:
-        scale, offset = conversion(str(have), units)
-    except UnitsError as error:
-        message = f"variable {da.name!r}: {error}"
-        raise UnitsError(message) from error
+    scale, offset = conversion(str(have), units)
     if (scale, offset) == (1.0, 0.0):
         return da.assign_attrs(units=units)
     out = da * scale + offset

@@ -259,7 +259,7 @@ def test_variational_interpolation_offers_this_prior():
         ({"flow": (0.1, "v")}, OptionError, "two numbers, or two names"),
         ({"flow": "fast"}, OptionError, "drift='fast'"),
         ({"flow": ("u", "w")}, VariableError, "no variable 'w' for north="),
-        ({"flow": ("u", "ssh")}, UnitsError, "m s-1"),
+        ({"flow": ("u", "ssh")}, UnitsError, "flow to the north, 'ssh': units .m. came, .m s-1. wanted"),
         ({"flow": ("u", xr.DataArray([1.0]))}, DimensionError, "north has dimensions"),
         ({"alpha": 3}, OptionError, "alpha=3"),
         ({"scheme": "best"}, OptionError, "scheme='best'"),

@@ -16,7 +16,7 @@ from xatmo.assimilation.advection.sparse_analysis import Method
 from xatmo.assimilation.labels import observations
 from xatmo.assimilation.labels._arguments import DAY, duration, name_of, positive, require_reach, scales_of, velocity
 from xatmo.assimilation.spde._variational import longitude_step_of, steps_of
-from xatmo.errors import OptionError
+from xatmo.errors import OptionError, UnitsError
 
 Component: TypeAlias = float | Hashable | xr.DataArray
 
@@ -177,7 +177,11 @@ def _flow(ds: xr.Dataset, flow: Any) -> dict[str, xr.DataArray] | None:
             message = f"flow={_told(flow)!r} came; wanted two numbers, or two names or DataArrays"
             raise OptionError(message)
         component = observations.pick(ds, given, role)
-        out[role] = units.convert(component, "m s-1") if "units" in component.attrs else component
+        try:
+            out[role] = units.convert(component, "m s-1") if "units" in component.attrs else component
+        except UnitsError as error:
+            message = f"flow to the {role}, {component.name!r}: {error}"
+            raise UnitsError(message) from error
     return out
 
 

@@ -14,7 +14,17 @@ from xatmo.assimilation.advection._advected import SAMPLES, AdvectedProblem, Set
 from xatmo.assimilation.advection.prior import Scheme
 from xatmo.assimilation.advection.sparse_analysis import Method
 from xatmo.assimilation.labels import observations
-from xatmo.assimilation.labels._arguments import DAY, duration, name_of, positive, require_reach, scales_of, velocity
+from xatmo.assimilation.labels._arguments import (
+    DAY,
+    duration,
+    in_words,
+    name_of,
+    positive,
+    record_of,
+    require_reach,
+    scales_of,
+    velocity,
+)
 from xatmo.assimilation.spde._variational import longitude_step_of, steps_of
 from xatmo.errors import OptionError, UnitsError
 
@@ -141,7 +151,7 @@ def advected_interp(
     )
     problem = AdvectedProblem(
         got.nodes, scales, uncertainty, False, settings=settings, step=step, place=place,
-        longitude_step=longitude_step_of(got.nodes.longitude),
+        longitude_step=longitude_step_of(got.nodes.longitude), record=record_of(got),
     )  # fmt: skip
     if scales.length_scale is not None and scales.time_scale is not None:  # a wrong option is an error at once
         problem.prior(replace(scales, noise_std=1.0, signal_std=1.0, drift=scales.drift or (0.0, 0.0)), None, None)
@@ -161,6 +171,7 @@ def advected_interp(
     sampled = f"from {max(members or 0, SAMPLES)} draws: sampling error 1 / sqrt(2 n)"
     return observations.dataset(
         ds, got, results, observations.original(ds, obs, got.field), cyclic=cyclic, uncertainty=uncertainty, call=call,
+        scales=in_words(problem.record or (), got.attrs.get("units")),
         how=f"posterior standard deviation, {exact if method == 'direct' else sampled}",
     )  # fmt: skip
 

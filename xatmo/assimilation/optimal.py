@@ -15,8 +15,10 @@ from xatmo.assimilation.draws._conditional import draw
 from xatmo.assimilation.labels import observations
 from xatmo.assimilation.labels._arguments import (
     DAY,
+    in_words,
     lengths,
     name_of,
+    record_of,
     require_reach,
     scales_of,
     track_error_of,
@@ -207,7 +209,7 @@ def optimal_interp(
         scales = replace(scales, time_scale=DAY, drift=(0.0, 0.0))  # of no effect
     problem = CovarianceProblem(
         got.nodes, scales, uncertainty, preset is not None, kind=covariance, metric=metric, window=widths,
-        track_error=along,
+        track_error=along, record=record_of(got),
     )  # fmt: skip
     if tiles is not None:
         sizes_of(tiles)
@@ -233,6 +235,7 @@ def optimal_interp(
         cyclic=cyclic,
         uncertainty=uncertainty,
         call=call,
+        scales=in_words(problem.record or (), got.attrs.get("units"), metric),
         how="posterior standard deviation, exact for the covariance and windows used"
         if tiles is None
         else "posterior standard deviation: square root of variances blended over tiles, each exact for the covariance "

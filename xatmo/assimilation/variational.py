@@ -13,7 +13,7 @@ from xatmo import cf
 from xatmo.assimilation.advected import advected_interp
 from xatmo.assimilation.draws._conditional import draw
 from xatmo.assimilation.labels import observations
-from xatmo.assimilation.labels._arguments import DAY, name_of, require_reach, scales_of
+from xatmo.assimilation.labels._arguments import DAY, in_words, name_of, record_of, require_reach, scales_of
 from xatmo.assimilation.optimal import optimal_interp
 from xatmo.assimilation.spde import _analysis
 from xatmo.assimilation.spde._variational import VariationalProblem, longitude_step_of, steps_of
@@ -147,7 +147,7 @@ def fourdvar_interp(
     step, place = steps_of(got.nodes.time)
     problem = VariationalProblem(
         got.nodes, scales, uncertainty, False, alpha=alpha, substeps=substeps, memory=memory,
-        longitude_step=longitude_step_of(got.nodes.longitude), step=step, place=place,
+        longitude_step=longitude_step_of(got.nodes.longitude), step=step, place=place, record=record_of(got),
     )  # fmt: skip
     if scales.length_scale is not None and scales.time_scale is not None:  # a wrong option is an error at once
         problem.prior(replace(scales, noise_std=1.0, signal_std=1.0))
@@ -172,5 +172,6 @@ def fourdvar_interp(
         cyclic=cyclic,
         uncertainty=uncertainty,
         call=call,
+        scales=in_words(problem.record or (), got.attrs.get("units")),
         how=_analysis.HOW_ERRORS + ("" if tiles is None else "; variances blended over tiles"),
     )

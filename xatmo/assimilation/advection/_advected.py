@@ -158,7 +158,7 @@ class AdvectedProblem(Problem):
 
         when = np.asarray(self.place[index[0]] * self.step, dtype=np.float64)
         found = estimate(covariance, distance, where, when, seen, known, extent=extent, spacing=spacing, frame=frame)
-        return found if flow is None else replace(found, drift=(0.0, 0.0))
+        return self.estimated(found if flow is None else replace(found, drift=(0.0, 0.0)))
 
     def still(self, layout: Layout, scales: Scales, n_time: int) -> SPDE:
         """Make a prior of the same scales in which nothing moves, on the same nodes."""

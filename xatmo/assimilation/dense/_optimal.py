@@ -48,6 +48,8 @@ class Problem:
         Whether the background is zero, not the mean of the observations, where none is given.
     wanted : (times, rows, columns), optional
         Slices of the nodes at which the analysis is wanted; all unless given.
+    record : list, optional
+        Takes the scales that were estimated, so that a result can say them.
     """
 
     nodes: Nodes
@@ -55,10 +57,17 @@ class Problem:
     uncertainty: bool
     zero_mean: bool
     wanted: Wanted = (slice(None), slice(None), slice(None))
+    record: list[Scales] | None = field(default=None, compare=False, repr=False)
 
     metric: ClassVar[str] = "sphere"
     most: ClassVar[int | None] = None
     """Observations of one tile above which it is divided."""
+
+    def estimated(self, scales: Scales) -> Scales:
+        """Remember estimated scales, and give them."""
+        if self.record is not None:
+            self.record.append(scales)
+        return scales
 
     @property
     def timeless(self) -> bool:
@@ -190,10 +199,10 @@ class CovarianceProblem(Problem):
             return make(self.kind, length_scale=length, time_scale=time, signal_std=signal)
 
         when = nodes.time[index[0]] if when is None else when
-        return estimate(
+        return self.estimated(estimate(
             covariance, distance, where, when, seen, self.scales, extent=extent, spacing=spacing, frame=frame,
             errors=errors,
-        )  # fmt: skip
+        ))  # fmt: skip
 
     def errors(self, index: Index, noise_std: Array | None, passes: Array | None) -> Errors | None:
         """Give what is known of the errors beside ``noise_std`` of the scales.

@@ -2,22 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, cast
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xatmo.assimilation.covariance.frame import Pair, shape_of
+from xatmo.assimilation.covariance.frame import Pair, lengths_of, shape_of
 from xatmo.assimilation.covariance.likelihood import Scales
 from xatmo.assimilation.covariance.noise import TrackError
 from xatmo.constants import EARTH_RADIUS
 from xatmo.errors import OptionError
 
+if TYPE_CHECKING:
+    from xatmo.assimilation.labels.observations import Gathered
+
 Array = NDArray[np.float64]
 
 DAY = 86400.0
+
+
+def in_words(record: Sequence[Scales], units: Any, metric: str = "sphere") -> str:
+    """Say which scales were estimated; of several slabs, how many there were.
+
+    Examples
+    --------
+    >>> in_words([Scales(8.53e4, 6.1 * DAY, 0.021, 0.3)], "m")
+    'length_scale 85.3 km, time_scale 6.1 days, noise_std 0.021 m, signal_std 0.3 m'
+    >>> in_words([Scales(2.0, DAY, 0.1, 1.0, drift=(1e-6, 0.0))], None, "degrees")
+    'length_scale 2 degrees, time_scale 1 days, noise_std 0.1, signal_std 1, drift 0.0864, 0 degrees a day'
+    """
+    if len({repr(s) for s in record}) != 1:
+        return f"of each of {len(record)} slabs" if record else ""
+    s = record[0]
+    planar = metric == "degrees"
+    unit = f" {units}" if units else ""
+    long, short, angle = lengths_of(cast(float, s.length_scale), s.shape or (0.0, 0.0))
+    scale, of_length = (1.0, "degrees") if planar else (1e-3, "km")
+    lengths = f"{scale * long:.4g}" if long == short else f"{scale * long:.4g} and {scale * short:.4g}"
+    told = [f"length_scale {lengths} {of_length}" + ("" if long == short else f", the first at {angle:.3g} degrees")]
+    told += [f"time_scale {cast(float, s.time_scale) / DAY:.4g} days"]
+    told += [f"{name} {getattr(s, name):.3g}{unit}" for name in ("noise_std", "signal_std")]
+    if s.drift and any(s.drift):
+        rate, of_drift = (DAY, "degrees a day") if planar else (1.0, "m s-1")
+        told.append(f"drift {rate * s.drift[0]:.3g}, {rate * s.drift[1]:.3g} {of_drift}")
+    return ", ".join(told)
+
+
+def record_of(got: Gathered) -> list[Scales] | None:
+    """Give a list for the scales that will be estimated; nothing of what is lazy, which is estimated later."""
+    return [] if got.field.chunks is None and (got.mask is None or got.mask.chunks is None) else None
 
 
 def positive(name: str, value: float | None) -> float | None:

@@ -348,7 +348,7 @@ def original(ds: xr.Dataset, obs: Any, field: xr.DataArray) -> xr.DataArray:
 
 def dataset(
     ds: xr.Dataset, got: Gathered, results: list[xr.DataArray], like: xr.DataArray, *, cyclic: bool, uncertainty: bool,
-    call: str, how: str,
+    call: str, how: str, scales: str = "",
 ) -> xr.Dataset:  # fmt: skip
     """Label the analysis and its error; restore dimension order and cyclic column; add history."""
     made = {}
@@ -363,6 +363,8 @@ def dataset(
             out = out.transpose("member", ..., missing_dims="ignore")
         made[name] = _labels.changed_values(out, like)
     made[got.name].attrs = dict(got.attrs)
+    if scales:
+        made[got.name].attrs["estimated_scales"] = scales
     if uncertainty:
         error = made[f"{got.name}_error"]
         error.attrs = {"long_name": f"standard error of {got.attrs.get('long_name', got.name)}"}

@@ -100,7 +100,8 @@ class VariationalProblem(Problem):
             )  # fmt: skip
 
         when = np.asarray(self.place[index[0]] * self.step, dtype=np.float64)
-        return estimate(covariance, distance, where, when, seen, self.scales, extent=extent, spacing=spacing)
+        found = estimate(covariance, distance, where, when, seen, self.scales, extent=extent, spacing=spacing)
+        return self.estimated(found)
 
     def __call__(self, values: Array, observed: Bools, background: Array | None, domain: Bools) -> tuple[Array, Array]:
         index, seen, background = self.innovations(values, observed, background)

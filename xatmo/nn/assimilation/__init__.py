@@ -48,7 +48,9 @@ def build(config: Mapping[str, Any], *, module: nn.Module | None = None) -> Four
         several = isinstance(module, nn.ModuleDict) and set(module) == set(own)
         if module is None or (len(own) > 1 and not several):
             wanted = "it" if len(own) == 1 else f"torch.nn.ModuleDict({{name: module for each of {own}}})"
-            message = f"the network has a {' and a '.join(own)} of your own; pass {wanted}: xatmo.load(path, module=net)"
+            message = (
+                f"the network has a {' and a '.join(own)} of your own; pass {wanted}: xatmo.load(path, module=net)"
+            )
             raise CheckpointError(message)
         parts = dict(module.items()) if several else {own[0]: module}  # type: ignore[operator]
     return FourDVarNetwork(FourDVarConfig.from_dict(settings), **parts)

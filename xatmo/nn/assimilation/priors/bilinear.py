@@ -76,7 +76,7 @@ class GennPrior(Prior):
     Examples
     --------
     >>> prior = GennPrior(1, 3, 4)
-    >>> float(prior.map(torch.zeros(1, 1, 3, 16, 16)).abs().max()), prior.halo
+    >>> prior.map(torch.zeros(1, 1, 3, 16, 16)).abs().max().item(), prior.halo
     (0.0, 23)
     """
 

@@ -12,6 +12,7 @@ import xarray as xr
 
 import xatmo
 from tests.support.sea import QUICK, SMALL, globe, sea, track_of
+from xatmo.nn.assimilation.priors import SPDEPrior
 from xatmo.tasks import FourDVarNet
 
 
@@ -331,3 +332,14 @@ def test_a_prior_of_the_callers(tmp_path: Path) -> None:
     xr.testing.assert_identical(one, other)
     more = again.fit(ds, obs="seen", target="ssh", max_steps=1, **QUICK)
     assert repr(more).startswith("<FourDVarNet prior=Step")
+
+
+def test_an_equation_of_ones_own_takes_steps_that_do_not_run_away() -> None:
+    prior = SPDEPrior(slice(0, 1), {"tau": 5.0})
+    task = FourDVarNet(prior, solver="gradient", n_steps=4, time_window=3, background="zero", error=False)
+    assert task.config["network_settings"]["gradient_scale"] == "prior"
+    ds = sea()
+    task.fit(ds, obs="seen", target="ssh", max_steps=2, **QUICK)
+    made = ds.atmo.fourdvar_interp("seen", model=task, device="cpu").seen
+    before, after = (float(((f - ds.ssh) ** 2).mean() ** 0.5) for f in (0 * ds.ssh, made))
+    assert after < 0.95 * before

@@ -161,9 +161,6 @@ class FourDVarConfig:
         equation = self.prior.startswith("spde")
         if self.estimator is None:
             object.__setattr__(self, "estimator", "solver" if self.solver == "gradient" else "head")
-        if self.gradient_scale == "prior" and not equation:
-            message = f"gradient_scale='prior' with prior={self.prior!r}; wanted 'spde' or 'spde_estimated'"
-            raise OptionError(message)
         if self.gradient_scale is None:
             own = "none" if self.solver == "unet" else "sample"
             object.__setattr__(self, "gradient_scale", "prior" if equation else own)

@@ -158,6 +158,8 @@ class FourDVarNet(Task):
             if not isinstance(given[name], str):
                 self._parts[name] = _module(name, given[name])
                 given[name] = usual
+        if "prior" in self._parts:
+            given["network_settings"] = _for_equation(self._parts["prior"], network_settings)
         self._config: dict[str, Any] = _settings.resolve(given)
 
     @property
@@ -329,6 +331,15 @@ class FourDVarNet(Task):
         start = None if initial is None else as_model(initial)
         self._model = _fit.train(self.name, self.config, self._parts, self._module, start, data, options)
         return self
+
+
+def _for_equation(prior: torch.nn.Module, settings: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """Choose, for an equation of the caller's, the steps that one of ours has: others run away."""
+    from xatmo.nn.assimilation.priors import SPDEPrior
+
+    if not isinstance(prior, SPDEPrior):
+        return settings
+    return {"gradient_scale": "prior", "step_size": 1.0, **(settings or {})}
 
 
 _USUAL = {"prior": "bilinear", "solver": "unet", "operator": "identity"}

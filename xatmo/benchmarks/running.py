@@ -300,6 +300,8 @@ def _trained(case: Case, row: Row, place: Path, options: Options) -> Any:
         small = dict(QUICK)
         own |= small.pop("network_settings")
         settings |= small
+        if row.spde:  # a few steps from a rough first guess are worse than none
+            settings |= {k: v for k, v in row.settings.items() if k in ("n_steps", "background")}
     if row.spde:
         own["spde"] = case.spde()
         if case.prior is not None:

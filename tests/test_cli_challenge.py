@@ -55,7 +55,7 @@ def maps(twin: Path) -> Path:
 def rows(out: str) -> dict[str, list[str]]:
     """Cells of the table of scores by the first."""
     out = out.partition("by regime")[0]
-    lines = [[c.strip() for c in line.strip("│ ").split("│")] for line in out.splitlines() if line.startswith("│")]
+    lines = [re.split(r"\s{2,}", line.strip()) for line in out.splitlines() if line.startswith("  ") and line.strip()]
     return {cells[0]: cells[1:] for cells in lines}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 import xarray as xr
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -103,10 +104,12 @@ def regimes(table: pd.DataFrame) -> None:
 
 def text(form: pd.DataFrame, *, title: str, line_after: int | None = None) -> None:
     """Print a table of text, its numbers to the right."""
-    table = Table(title=escape(title), title_justify="left")
+    table = Table(title=escape(title), title_justify="left", box=box.SIMPLE)
     for column in form.columns:
         words = column in ("Method", "Notes", "name", "regime")
-        table.add_column(escape(str(column)), justify="left" if words else "right", overflow="fold")
+        # No word is broken in two.
+        longest = max(len(w) for x in (column, *form[column]) for w in [*str(x).split(), ""])
+        table.add_column(escape(str(column)), justify="left" if words else "right", overflow="fold", min_width=longest)
     for i, cells in enumerate(form.itertuples(index=False), start=1):
         table.add_row(*[escape(str(x)) for x in cells], end_section=i == line_after)
     Console().print(table)

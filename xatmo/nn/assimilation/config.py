@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from numbers import Real
 from typing import Any, ClassVar, Literal, Self
 
-from xatmo.errors import ConfigError, OptionError
+from xatmo.errors import OptionError
+from xatmo.nn.settings import from_json
 
 PRIOR_NAMES = ("bilinear", "genn", "unet", "multi", "fixed_point", "spde", "spde_estimated")
 SOLVER_NAMES = ("unet", "convlstm", "cnn", "gradient", "fixed_point")
@@ -221,15 +222,7 @@ class FourDVarConfig:
         ConfigError
             If a setting is unknown to this version.
         """
-        settings = {k: v for k, v in config.items() if k != "kind"}
-        known = {f.name for f in fields(cls)}
-        if unknown := sorted(set(settings) - known):
-            message = f"unknown settings {unknown} of a variational network; known are {sorted(known)}"
-            raise ConfigError(message)
-        for name in ("observed", "calibrated"):
-            if settings.get(name) is not None:
-                settings[name] = tuple(settings[name])
-        return cls(**settings)
+        return cls(**from_json(cls, config, "a variational network", ("observed", "calibrated")))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, with the kind that says who builds it."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from xatmo.errors import ConfigError, OptionError
+from xatmo.errors import OptionError
 from xatmo.nn.blocks import ACTIVATIONS, LayerStyle
+from xatmo.nn.settings import from_json
 from xatmo.nn.superres.backbones import BACKBONES, RECURRENT_BACKBONES
 from xatmo.nn.superres.interpolation import KERNELS
 from xatmo.nn.superres.upsampling import UPSAMPLINGS
@@ -166,15 +167,7 @@ class SuperResolutionConfig:
         ConfigError
             If a setting is unknown to this version.
         """
-        settings = {k: v for k, v in config.items() if k != "kind"}
-        known = {f.name for f in fields(cls)}
-        if unknown := sorted(set(settings) - known):
-            message = f"unknown settings {unknown} of a super-resolution network; known are {sorted(known)}"
-            raise ConfigError(message)
-        for name in ("baseline_channels", "shape"):
-            if settings.get(name) is not None:
-                settings[name] = tuple(settings[name])
-        return cls(**settings)
+        return cls(**from_json(cls, config, "a super-resolution network", ("baseline_channels", "shape")))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, with the kind that `xatmo.model` looks up."""

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import nn
 
-from xatmo.errors import ConfigError, DimensionError, OptionError
+from xatmo.errors import DimensionError, OptionError
 from xatmo.nn.blocks import ACTIVATIONS, LayerStyle, ResidualBlock, make_activation
+from xatmo.nn.settings import from_json
 from xatmo.nn.superres import noise as noises
 from xatmo.nn.superres.upsampling.subpixel import icnr_
 
@@ -219,9 +220,5 @@ def build(config: Mapping[str, Any]) -> SRGAN:
     ConfigError
         If a setting is unknown to this version.
     """
-    settings = {k: v for k, v in config.items() if k != "kind"}
-    known = {f.name for f in fields(SRGANConfig)}
-    if unknown := sorted(set(settings) - known):
-        message = f"unknown settings {unknown} of an SRGAN generator; known are {sorted(known)}"
-        raise ConfigError(message)
+    settings = from_json(SRGANConfig, config, "an SRGAN generator")
     return SRGAN(SRGANConfig(**{**settings, "factors": tuple(settings.get("factors", (2, 2)))}))

@@ -44,6 +44,7 @@ BUILDERS: dict[str, str | None] = {
     "fourdvar": "xatmo.nn.assimilation:build",
     "representation": "xatmo.nn.representation:build",
     "inpainting": "xatmo.nn.representation:build_inpainting",
+    "video": "xatmo.nn.video:build",
     "module": None,
 }
 

@@ -1,0 +1,32 @@
+"""Architectures by name: a new one is one file here, and one line in `ARCHITECTURES`."""
+
+from __future__ import annotations
+
+import importlib
+
+from xatmo.errors import OptionError
+from xatmo.nn.video.base import Architecture
+from xatmo.nn.video.config import VideoConfig
+
+# Name -> "module:class"; a class is called with the configuration and its own settings.
+ARCHITECTURES: dict[str, str] = {}
+
+
+def make(config: VideoConfig) -> Architecture:
+    """Build the architecture that a configuration names.
+
+    Raises
+    ------
+    OptionError
+        If it is unknown, or a setting is.
+    """
+    if config.architecture not in ARCHITECTURES:
+        message = f"architecture={config.architecture!r}; wanted one of {sorted(ARCHITECTURES)}"
+        raise OptionError(message)
+    where, name = ARCHITECTURES[config.architecture].split(":")
+    try:
+        made: Architecture = getattr(importlib.import_module(where), name)(config, **config.settings)
+    except TypeError as error:
+        message = f"settings {dict(config.settings)} of {config.architecture!r} do not fit it: {error}"
+        raise OptionError(message) from error
+    return made

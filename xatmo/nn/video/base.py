@@ -1,0 +1,87 @@
+"""What a forecast is made from, and what an architecture has to be."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
+
+import torch
+from torch import nn
+
+if TYPE_CHECKING:
+    from xatmo.nn.video.config import VideoConfig
+
+
+class VideoInput(NamedTuple):
+    """What a forecast is made from, in normalized units, without missing values.
+
+    Attributes
+    ----------
+    frames : Tensor (batch, n_state, n_context, lat, lon)
+        The past, the frame of the initial time last. The variables to forecast are the first of the state.
+    cycle : Tensor (batch, n_state, n_context + n_future, lat, lon), optional
+        What is usual at the hour (and month) of each frame, past and future: a climatology, not data of the future.
+    known : Tensor (batch, n_known, n_context + n_future, lat, lon), optional
+        What is known beforehand at each frame, such as the hour of the day.
+    static : Tensor (batch, n_static, lat, lon), optional
+        What does not change, such as orography.
+    """
+
+    frames: torch.Tensor
+    cycle: torch.Tensor | None = None
+    known: torch.Tensor | None = None
+    static: torch.Tensor | None = None
+
+
+class Architecture(nn.Module):
+    """Base of the networks inside `xatmo.nn.video.VideoNetwork`: one small file each.
+
+    A subclass takes ``(config, **settings)``, and gives the future state as departures from the cycle.
+
+    Attributes
+    ----------
+    halo : int or None
+        Cells from which an output is reached, where it is known; None: from everywhere.
+    stochastic : bool
+        Whether it draws from torch's default generator where ``mean`` is False.
+    whole_state : bool
+        Whether it gives all variables of the state, since it reads what it gave; False: those to forecast alone.
+    """
+
+    halo: int | None = None
+    stochastic: bool = False
+    whole_state: ClassVar[bool] = False
+
+    def __init__(self, config: VideoConfig) -> None:
+        super().__init__()
+        self.config = config
+
+    def forward(
+        self,
+        x: VideoInput,
+        reference: torch.Tensor,
+        *,
+        truth: torch.Tensor | None = None,
+        truth_probability: float = 0.0,
+        mean: bool = False,
+    ) -> torch.Tensor:
+        """Continue a record.
+
+        Parameters
+        ----------
+        x : VideoInput
+            ``frames`` are departures from the cycle already.
+        reference : Tensor (batch, n_state, n_future, lat, lon)
+            The simple forecast to correct, as departures from the cycle; zeros where there is none. Its length says
+            how many frames are wanted.
+        truth : Tensor (batch, n_state, n_future, lat, lon), optional
+            In training: the future, as departures from the cycle.
+        truth_probability : float
+            In training: how probably a recurrent network reads the truth rather than what it gave (scheduled sampling).
+        mean : bool
+            Give one answer without drawing.
+
+        Returns
+        -------
+        Tensor (batch, n_out or n_state, n_future, lat, lon)
+        """
+        raise NotImplementedError

@@ -1,0 +1,106 @@
+"""The frame around every architecture: departures from a cycle, and the simple forecast that is corrected."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from xatmo.nn.video.architectures import make
+from xatmo.nn.video.base import Architecture, VideoInput
+from xatmo.nn.video.config import BASELINES, VideoConfig
+from xatmo.nn.video.references import reference
+
+
+class VideoNetwork(nn.Module):
+    """Continue a record of fields.
+
+    The past is turned into departures from the cycle, where there is one; the architecture corrects a simple forecast
+    of these; the cycle of the future is added. Without an architecture the simple forecast is the answer.
+
+    Parameters
+    ----------
+    config : VideoConfig
+    inner : Architecture, optional
+        One of the caller's, instead of the one that ``config`` names.
+
+    Examples
+    --------
+    >>> network = VideoNetwork(VideoConfig("persistence", n_context=3, n_future=2))
+    >>> network(VideoInput(torch.arange(3.0).reshape(1, 1, 3, 1, 1))).flatten().tolist()
+    [2.0, 2.0]
+    """
+
+    def __init__(self, config: VideoConfig, inner: Architecture | None = None) -> None:
+        super().__init__()
+        self.config = config
+        simple = config.architecture in BASELINES
+        self.baseline = config.architecture if simple else config.baseline
+        self.inner: Architecture | None = None if simple else make(config) if inner is None else inner
+
+    @property
+    def halo(self) -> int | None:
+        """Cells from which an output is reached; None: from everywhere."""
+        return 0 if self.inner is None else self.inner.halo
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether the network draws."""
+        return self.inner is not None and self.inner.stochastic
+
+    @property
+    def whole_state(self) -> bool:
+        """Whether all variables of the state come back in `state`."""
+        return self.inner is None or self.inner.whole_state
+
+    def anomalies(self, x: VideoInput) -> VideoInput:
+        """Give the past as departures from the cycle."""
+        return x if x.cycle is None else x._replace(frames=x.frames - x.cycle[:, :, : x.frames.shape[2]])
+
+    def reference(self, x: VideoInput, n_future: int) -> torch.Tensor:
+        """Give the simple forecast of the departures in ``x``, as `anomalies` gives them."""
+        return reference(self.baseline, x.frames, n_future, self.config.steps_per_day)
+
+    def state(
+        self,
+        x: VideoInput,
+        *,
+        n_future: int | None = None,
+        truth: torch.Tensor | None = None,
+        truth_probability: float = 0.0,
+        mean: bool = False,
+    ) -> torch.Tensor:
+        """Give all that the architecture forecasts; ``truth`` is the future itself, in training.
+
+        Returns
+        -------
+        Tensor (batch, n_out or n_state, n_future, lat, lon)
+        """
+        n_context, wanted = x.frames.shape[2], self.config.n_future if n_future is None else n_future
+        centred = self.anomalies(x)
+        ahead = self.reference(centred, wanted)
+        cycle = None if x.cycle is None else x.cycle[:, :, n_context : n_context + wanted]
+        if self.inner is None:
+            out = ahead
+        else:
+            if truth is not None and cycle is not None:
+                truth = truth - cycle
+            out = self.inner(centred, ahead, truth=truth, truth_probability=truth_probability, mean=mean)
+        return out if cycle is None else out + cycle[:, : out.shape[1]]
+
+    def forward(self, x: VideoInput, *, n_future: int | None = None, mean: bool = False) -> torch.Tensor:
+        """Forecast: ``(batch, n_out, n_future, lat, lon)``."""
+        return self.state(x, n_future=n_future, mean=mean)[:, : self.config.n_out]
+
+    def mean(self, x: VideoInput, *, n_future: int | None = None) -> torch.Tensor:
+        """Forecast without drawing."""
+        return self.state(x, n_future=n_future, mean=True)[:, : self.config.n_out]
+
+
+def build(config: Mapping[str, Any]) -> nn.Module:
+    """Build the network that a saved configuration describes, taking packed inputs."""
+    from xatmo.nn.video.packing import PackedVideo
+
+    return PackedVideo(VideoNetwork(VideoConfig.from_dict(config)))

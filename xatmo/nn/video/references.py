@@ -1,0 +1,37 @@
+"""Simple forecasts, as departures from the cycle: what a network corrects."""
+
+from __future__ import annotations
+
+import torch
+
+
+def reference(kind: str, anomalies: torch.Tensor, n_future: int, steps_per_day: int = 24) -> torch.Tensor:
+    r"""Continue departures :math:`a` from the cycle by a rule.
+
+    ``"persistence"`` (without a cycle) and ``"diurnal"`` (with the mean day): :math:`a_{t_0}` stays.
+    ``"yesterday"``: the same hour of the last day that was seen. ``"climatology"`` and ``"none"``: 0.
+
+    Parameters
+    ----------
+    kind : str
+        Among `xatmo.nn.video.config.BASELINES`.
+    anomalies : Tensor (batch, n_state, n_context, lat, lon)
+    n_future, steps_per_day : int
+
+    Returns
+    -------
+    Tensor (batch, n_state, n_future, lat, lon)
+
+    Examples
+    --------
+    >>> past = torch.arange(4.0).reshape(1, 1, 4, 1, 1)
+    >>> reference("persistence", past, 3).flatten().tolist(), reference("yesterday", past, 5, 4).flatten().tolist()
+    ([3.0, 3.0, 3.0], [0.0, 1.0, 2.0, 3.0, 0.0])
+    """
+    shape = (*anomalies.shape[:2], n_future, *anomalies.shape[3:])
+    if kind in ("persistence", "diurnal"):
+        return anomalies[:, :, -1:].expand(shape)
+    if kind == "yesterday":
+        day = anomalies[:, :, -steps_per_day:]
+        return day[:, :, [k % steps_per_day for k in range(n_future)]]
+    return anomalies.new_zeros(shape)

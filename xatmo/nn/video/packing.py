@@ -49,7 +49,7 @@ def unpack(packed: torch.Tensor, config: VideoConfig) -> VideoInput:
     ]  # fmt: skip
     parts = torch.split(packed, [*(n * k for n, k in wanted), config.n_static], dim=1)
     frames, cycle, known = (
-        part.unflatten(1, sizes) if part.shape[1] else None for part, sizes in zip(parts, wanted, strict=False)
+        torch.unflatten(part, 1, sizes) if part.shape[1] else None for part, sizes in zip(parts, wanted, strict=False)
     )
     assert frames is not None  # there is one variable and one frame at least
     return VideoInput(frames, cycle, known, parts[-1] if config.n_static else None)

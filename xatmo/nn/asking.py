@@ -46,8 +46,9 @@ def manner(network: Any, *, members: bool) -> str:
     """Choose how a network is asked.
 
     ``"plain"``: it gives one answer. ``"mean"``: it can draw, but nobody asked for members, and it has a ``mean``.
-    ``"noise"``: it reads noise (``n_noise > 0``). ``"dropout"``: it draws in dropouts of ours alone. ``"seeded"``: it
-    draws by itself from torch's default generator, one window at a time.
+    ``"noise"``: it reads noise by place (``n_noise > 0``), or numbers for the whole field (``n_latent > 0``).
+    ``"dropout"``: it draws in dropouts of ours alone. ``"seeded"``: it draws by itself from torch's default generator,
+    one window at a time.
 
     Examples
     --------
@@ -60,7 +61,7 @@ def manner(network: Any, *, members: bool) -> str:
         return "plain"
     if not members and callable(getattr(network, "mean", None)):
         return "mean"
-    if getattr(network, "n_noise", 0):
+    if getattr(network, "n_noise", 0) or getattr(network, "n_latent", 0):
         return "noise"
     return "dropout" if is_stochastic(network) else "seeded"
 
@@ -104,7 +105,10 @@ class Asker:
         if self.how == "seeded":
             return self._seeded(given, beside, items)
         if self.how == "noise":
-            beside["noise"] = self._noise(items)
+            if getattr(self.network, "n_noise", 0):
+                beside["noise"] = self._noise(items)
+            if getattr(self.network, "n_latent", 0):
+                beside["latent"] = self._latent(items)
             if not self._drops:
                 return self.network(given, **beside)
         with draws.placed(self._places(items)):
@@ -149,6 +153,14 @@ class Asker:
         out = torch.empty((len(items), self.network.n_noise, *size), dtype=getattr(torch, self.dtype))
         for b, item in enumerate(items):
             positional.normal(self._sample(item), self._keys(item), out[b].numpy())
+        return out.to(self.device)
+
+    def _latent(self, items: Sequence[Item]) -> torch.Tensor:
+        """Numbers of member and frame, without the window: all windows of a field share them."""
+        n = self.network.n_latent
+        out = torch.empty((len(items), n), dtype=getattr(torch, self.dtype))
+        for b, item in enumerate(items):
+            positional.normal(self._sample(item), [positional.keys(np.arange(n), 104)], out[b : b + 1].numpy())
         return out.to(self.device)
 
     def _places(self, items: Sequence[Item]) -> draws.Places:

@@ -24,12 +24,19 @@ class VideoInput(NamedTuple):
         What is known beforehand at each frame, such as the hour of the day.
     static : Tensor (batch, n_static, lat, lon), optional
         What does not change, such as orography.
+    latent : Tensor (batch, n_latent), optional
+        Standard normal numbers of each forecast, that a stochastic architecture takes instead of drawing them from
+        torch's default generator.
+    noise : Tensor (batch, n_noise, lat, lon), optional
+        The same by place.
     """
 
     frames: torch.Tensor
     cycle: torch.Tensor | None = None
     known: torch.Tensor | None = None
     static: torch.Tensor | None = None
+    latent: torch.Tensor | None = None
+    noise: torch.Tensor | None = None
 
 
 class Architecture(nn.Module):
@@ -43,13 +50,21 @@ class Architecture(nn.Module):
         Cells from which an output is reached, where it is known; None: from everywhere.
     stochastic : bool
         Whether it draws from torch's default generator where ``mean`` is False.
+    n_latent, n_noise : int
+        Numbers for each forecast, and fields by place, that it takes in `VideoInput` instead of drawing them itself;
+        what is drawn for a whole forecast is then the same in all windows of a large field.
     whole_state : bool
         Whether it gives all variables of the state, since it reads what it gave; False: those to forecast alone.
+    any_length : bool
+        Whether it continues a record by as many frames as the reference has; False: by ``config.n_future``.
     """
 
     halo: int | None = None
     stochastic: bool = False
+    n_latent: int = 0
+    n_noise: int = 0
     whole_state: ClassVar[bool] = False
+    any_length: ClassVar[bool] = False
 
     def __init__(self, config: VideoConfig) -> None:
         super().__init__()

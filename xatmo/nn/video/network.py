@@ -8,9 +8,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from xatmo.errors import OptionError
 from xatmo.nn.video.architectures import make
 from xatmo.nn.video.base import Architecture, VideoInput
 from xatmo.nn.video.config import BASELINES, VideoConfig
+from xatmo.nn.video.latent import Branches, LatentArchitecture
 from xatmo.nn.video.references import reference
 
 
@@ -51,9 +53,24 @@ class VideoNetwork(nn.Module):
         return self.inner is not None and self.inner.stochastic
 
     @property
+    def n_latent(self) -> int:
+        """Standard normal numbers that each forecast takes."""
+        return 0 if self.inner is None else self.inner.n_latent
+
+    @property
+    def n_noise(self) -> int:
+        """Fields of standard normal numbers that each forecast takes."""
+        return 0 if self.inner is None else self.inner.n_noise
+
+    @property
     def whole_state(self) -> bool:
         """Whether all variables of the state come back in `state`."""
         return self.inner is None or self.inner.whole_state
+
+    @property
+    def any_length(self) -> bool:
+        """Whether one call may give more than ``config.n_future`` frames."""
+        return self.inner is None or self.inner.any_length
 
     def anomalies(self, x: VideoInput) -> VideoInput:
         """Give the past as departures from the cycle."""
@@ -90,6 +107,49 @@ class VideoNetwork(nn.Module):
             out = self.inner(centred, ahead, truth=truth, truth_probability=truth_probability, mean=mean)
         return out if cycle is None else out + cycle[:, : out.shape[1]]
 
+    def branches(
+        self,
+        x: VideoInput,
+        truth: torch.Tensor,
+        *,
+        truth_probability: float = 0.0,
+        prior: bool = True,
+    ) -> Branches:
+        """Forecast with latent variables that saw the future, and without: for training.
+
+        Parameters
+        ----------
+        x : VideoInput
+        truth : Tensor (batch, n_state, n_future, lat, lon)
+            The future itself.
+        truth_probability : float
+        prior : bool
+            Whether the second one is wanted.
+
+        Raises
+        ------
+        OptionError
+            If the architecture has no latent variables.
+        """
+        if not isinstance(self.inner, LatentArchitecture):
+            message = (
+                f"architecture={self.config.architecture!r} has no latent variables to train; wanted one of "
+                "['savp', 'vae'], or another loss"
+            )
+            raise OptionError(message)
+        n_future, centred = truth.shape[2], self.anomalies(x)
+        if x.cycle is not None:
+            truth = truth - x.cycle[:, :, -n_future:]
+        found = self.inner.branches(
+            centred, self.reference(centred, n_future), truth, truth_probability=truth_probability, prior=prior
+        )
+        if x.cycle is None:
+            return found
+        cycle = x.cycle[:, : found.posterior.shape[1], -found.posterior.shape[2] :]
+        return found._replace(
+            posterior=found.posterior + cycle, prior=None if found.prior is None else found.prior + cycle
+        )
+
     def forward(self, x: VideoInput, *, n_future: int | None = None, mean: bool = False) -> torch.Tensor:
         """Forecast: ``(batch, n_out, n_future, lat, lon)``."""
         return self.state(x, n_future=n_future, mean=mean)[:, : self.config.n_out]
@@ -99,8 +159,17 @@ class VideoNetwork(nn.Module):
         return self.state(x, n_future=n_future, mean=True)[:, : self.config.n_out]
 
 
-def build(config: Mapping[str, Any]) -> nn.Module:
-    """Build the network that a saved configuration describes, taking packed inputs."""
+def build(config: Mapping[str, Any], *, module: nn.Module | None = None) -> nn.Module:
+    """Build the network that a saved configuration describes, taking packed inputs.
+
+    Parameters
+    ----------
+    config : mapping
+    module : torch.nn.Module, optional
+        Of the caller's: see `xatmo.nn.video.foreign.Foreign`.
+    """
+    from xatmo.nn.video.foreign import Foreign
     from xatmo.nn.video.packing import PackedVideo
 
-    return PackedVideo(VideoNetwork(VideoConfig.from_dict(config)))
+    described = VideoConfig.from_dict(config)
+    return PackedVideo(VideoNetwork(described, None if module is None else Foreign(described, module)))

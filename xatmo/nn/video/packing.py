@@ -30,7 +30,8 @@ def pack(x: VideoInput) -> torch.Tensor:
     -------
     Tensor (batch, channel, lat, lon)
     """
-    return torch.cat([part.flatten(1, -3) for part in x if part is not None], dim=1)
+    given = (x.frames, x.cycle, x.known, x.static)
+    return torch.cat([part.flatten(1, -3) for part in given if part is not None], dim=1)
 
 
 def unpack(packed: torch.Tensor, config: VideoConfig) -> VideoInput:
@@ -83,9 +84,33 @@ class PackedVideo(nn.Module):
         """Whether the network draws."""
         return self.network.stochastic
 
-    def forward(self, packed: torch.Tensor) -> torch.Tensor:
-        """``(batch, channel, lat, lon)`` -> ``(batch, n_out * n_future, lat, lon)``."""
-        out: torch.Tensor = self.network(unpack(packed, self.network.config))
+    @property
+    def n_latent(self) -> int:
+        """Standard normal numbers that each forecast takes."""
+        return self.network.n_latent
+
+    @property
+    def n_noise(self) -> int:
+        """Fields of standard normal numbers that each forecast takes."""
+        return self.network.n_noise
+
+    def forward(
+        self, packed: torch.Tensor, *, latent: torch.Tensor | None = None, noise: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Forecast, with draws of the caller's where they come.
+
+        Parameters
+        ----------
+        packed : Tensor (batch, channel, lat, lon)
+        latent : Tensor (batch, n_latent), optional
+        noise : Tensor (batch, n_noise, lat, lon), optional
+
+        Returns
+        -------
+        Tensor (batch, n_out * n_future, lat, lon)
+        """
+        x = unpack(packed, self.network.config)._replace(latent=latent, noise=noise)
+        out: torch.Tensor = self.network(x)
         return out.flatten(1, 2)
 
     def mean(self, packed: torch.Tensor) -> torch.Tensor:

@@ -7,9 +7,11 @@ from xatmo.datasets._vorticity import Damping, Forcing
 from xatmo.datasets.atmodist_layout import open_atmodist
 from xatmo.datasets.challenge import write_challenge
 from xatmo.datasets.challenge_files import challenge_fields, open_challenge, open_reference
+from xatmo.datasets.digits import moving_digits
 from xatmo.datasets.flow import barotropic
 from xatmo.datasets.gp import gp_prior, spde_gp, spde_oi
 from xatmo.datasets.jet import jet_latitude
+from xatmo.datasets.moving_mnist import open_moving_mnist
 from xatmo.datasets.observing import observe
 from xatmo.datasets.ocean import sea_level
 from xatmo.datasets.orbits import MISSIONS, Orbit
@@ -34,10 +36,12 @@ __all__ = [
     "gp_prior",
     "grid_tracks",
     "jet_latitude",
+    "moving_digits",
     "nadir_tracks",
     "observe",
     "open_atmodist",
     "open_challenge",
+    "open_moving_mnist",
     "open_reference",
     "sea_level",
     "seasonal",

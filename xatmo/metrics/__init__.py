@@ -5,6 +5,7 @@ Each is a function of labelled fields; `verify` gives several at once, with boun
 
 from __future__ import annotations
 
+from xatmo.climatology import climatology, climatology_at
 from xatmo.metrics import altimetry
 from xatmo.metrics.calibration import rank_histogram, reliability
 from xatmo.metrics.distributions import PERCENTILES, histogram, percentiles, wasserstein
@@ -32,6 +33,8 @@ __all__ = [
     "brier_score",
     "cities",
     "city_table",
+    "climatology",
+    "climatology_at",
     "correlation",
     "crps",
     "earth_movers_distance",

@@ -1,4 +1,4 @@
-"""Settings of networks as JSON keeps them."""
+"""Settings of networks: as JSON keeps them, and whole numbers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from xatmo.errors import ConfigError
+from xatmo.errors import ConfigError, OptionError
 
 
 def from_json(cls: type[Any], config: Mapping[str, Any], what: str, tuples: Sequence[str] = ()) -> dict[str, Any]:
@@ -23,3 +23,42 @@ def from_json(cls: type[Any], config: Mapping[str, Any], what: str, tuples: Sequ
         message = f"unknown settings {unknown} of {what}; known are {sorted(known)}"
         raise ConfigError(message)
     return settings | {n: tuple(settings[n]) for n in tuples if settings.get(n) is not None}
+
+
+def whole(name: str, value: object, least: int = 1) -> int:
+    """Give a whole number of at least ``least``.
+
+    Raises
+    ------
+    OptionError
+        If it is none.
+
+    Examples
+    --------
+    >>> whole("factor", 2)
+    2
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        message = f"{name}={value!r}; wanted a whole number of at least {least}"
+        raise OptionError(message)
+    return value
+
+
+def odd(name: str, value: object) -> int:
+    """Give an odd number.
+
+    Raises
+    ------
+    OptionError
+        If it is none.
+
+    Examples
+    --------
+    >>> odd("size", 5)
+    5
+    """
+    number = whole(name, value)
+    if number % 2 == 0:
+        message = f"{name}={value!r}; wanted an odd number"
+        raise OptionError(message)
+    return number

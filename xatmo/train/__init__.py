@@ -13,6 +13,7 @@ from xatmo.train.fit import FitResult, fit
 from xatmo.train.fourdvar import FourDVar, FourDVarLoss
 from xatmo.train.objectives import Objective, Supervised
 from xatmo.train.settings import OptimizerSettings, TrainSettings, whole
+from xatmo.train.video import Forecast, VideoBatch
 
 __all__ = [
     "GATE",
@@ -22,12 +23,14 @@ __all__ = [
     "Batches",
     "Diffusion",
     "FitResult",
+    "Forecast",
     "FourDVar",
     "FourDVarLoss",
     "Objective",
     "OptimizerSettings",
     "Supervised",
     "TrainSettings",
+    "VideoBatch",
     "fit",
     "whole",
 ]

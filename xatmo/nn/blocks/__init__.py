@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from xatmo.nn.blocks.activation import ACTIVATIONS, make_activation
 from xatmo.nn.blocks.attention import ChannelAttention
-from xatmo.nn.blocks.convlstm import ConvLSTM, RecurrentBlock
+from xatmo.nn.blocks.convlstm import ConvLSTM, Memory, RecurrentBlock
 from xatmo.nn.blocks.convnext import ConvNeXtBlock
 from xatmo.nn.blocks.convolution import ConvolutionBlock
 from xatmo.nn.blocks.dense import DenseLayer, Transition
 from xatmo.nn.blocks.dropout import DROPOUTS, is_stochastic, make_dropout, without_dropout
+from xatmo.nn.blocks.gated import GatedAttention, GatedBlock
 from xatmo.nn.blocks.localised import LocalisedLayer
 from xatmo.nn.blocks.norm import NORMS, ChannelLayerNorm, make_norm
 from xatmo.nn.blocks.residual import ResidualBlock
@@ -25,8 +26,11 @@ __all__ = [
     "ConvNeXtBlock",
     "ConvolutionBlock",
     "DenseLayer",
+    "GatedAttention",
+    "GatedBlock",
     "LayerStyle",
     "LocalisedLayer",
+    "Memory",
     "RecurrentBlock",
     "ResidualBlock",
     "SeparableConvolution",

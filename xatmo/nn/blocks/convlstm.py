@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import nn
 
 from xatmo.nn.blocks.style import LayerStyle
+
+
+class Memory(NamedTuple):
+    """What a `ConvLSTM` keeps from frame to frame: two maps ``(batch, channels, lat, lon)``."""
+
+    hidden: torch.Tensor
+    cell: torch.Tensor
 
 
 class ConvLSTM(nn.Module):
@@ -24,6 +33,9 @@ class ConvLSTM(nn.Module):
         Channels of the frames and of the state.
     size : int
         Odd width of both kernels.
+    squashed : bool
+        Whether a sigmoid precedes the non-linearities of the gates, and 1 is added to :math:`f` after it, as in the
+        ConvLSTM of AMBS: then :math:`0.73 < \sigma(f) < 0.88`, and the state is never negative.
 
     Notes
     -----
@@ -37,31 +49,44 @@ class ConvLSTM(nn.Module):
     torch.Size([5, 1, 4, 6, 7])
     """
 
-    def __init__(self, n_in: int, channels: int, size: int = 3) -> None:
+    def __init__(self, n_in: int, channels: int, size: int = 3, *, squashed: bool = False) -> None:
         super().__init__()
-        self.channels = channels
+        self.channels, self.squashed = channels, squashed
         self.halo = self.state_halo = size // 2
         self.input = nn.Conv2d(n_in, 4 * channels, size, padding=size // 2)
         self.state = nn.Conv2d(channels, 4 * channels, size, padding=size // 2, bias=False)
         if self.input.bias is not None:
             nn.init.zeros_(self.input.bias)
-            nn.init.ones_(self.input.bias.data[channels : 2 * channels])
+            if not squashed:
+                nn.init.ones_(self.input.bias.data[channels : 2 * channels])
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """``(time, batch, n_in, lat, lon)`` -> ``(time, batch, channels, lat, lon)``."""
-        gates = self.input(x.flatten(0, 1)).split(x.shape[1])
-        wide = torch.promote_types(gates[0].dtype, torch.float32)
-        hidden: torch.Tensor | None = None
-        cell: torch.Tensor | None = None
+        return self.read(x)[0]
+
+    def read(self, x: torch.Tensor, memory: Memory | None = None) -> tuple[torch.Tensor, Memory]:
+        """Read frames ``(time, batch, n_in, lat, lon)``: the states after each, and what to go on from."""
         out = []
-        for frame in gates:
-            i, f, o, g = (frame if hidden is None else frame + self.state(hidden)).chunk(4, dim=1)
-            new = torch.sigmoid(i).to(wide) * torch.tanh(g)
-            cell = new if cell is None else torch.sigmoid(f) * cell + new
-            hidden = torch.sigmoid(o) * torch.tanh(cell).to(o.dtype)
-            out.append(hidden)
+        for frame in self.input(x.flatten(0, 1)).split(x.shape[1]):
+            memory = self.remember(frame, memory)
+            out.append(memory.hidden)
+        assert memory is not None  # there is a frame at least
         # Joined as maps, not stacked as sequences: that keeps channels last in memory.
-        return torch.unflatten(torch.cat(out), 0, x.shape[:2])
+        return torch.unflatten(torch.cat(out), 0, x.shape[:2]), memory
+
+    def step(self, x: torch.Tensor, memory: Memory | None = None) -> Memory:
+        """Read one frame ``(batch, n_in, lat, lon)``, where the next one is not known yet."""
+        return self.remember(self.input(x), memory)
+
+    def remember(self, gates: torch.Tensor, memory: Memory | None) -> Memory:
+        """Read the convolution of a frame, ``(batch, 4 * channels, lat, lon)``; without memory the state is zero."""
+        gates = gates if memory is None else gates + self.state(memory.hidden)
+        i, f, o, g = (torch.sigmoid(gates) if self.squashed else gates).chunk(4, dim=1)
+        wide = torch.promote_types(gates.dtype, torch.float32)
+        cell = torch.sigmoid(i).to(wide) * torch.tanh(g)
+        if memory is not None:
+            cell = torch.sigmoid(f + 1 if self.squashed else f) * memory.cell + cell
+        return Memory(torch.sigmoid(o) * torch.tanh(cell).to(o.dtype), cell)
 
 
 class RecurrentBlock(nn.Module):

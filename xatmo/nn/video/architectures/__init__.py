@@ -9,7 +9,10 @@ from xatmo.nn.video.base import Architecture
 from xatmo.nn.video.config import VideoConfig
 
 # Name -> "module:class"; a class is called with the configuration and its own settings.
-ARCHITECTURES: dict[str, str] = {}
+ARCHITECTURES: dict[str, str] = {
+    "convlstm": "xatmo.nn.video.architectures.convlstm:ConvLSTMForecaster",
+    "simvp": "xatmo.nn.video.architectures.simvp:SimVP",
+}
 
 
 def make(config: VideoConfig) -> Architecture:

@@ -12,7 +12,7 @@ from xatmo import accessor as _accessor  # registers .atmo
 from xatmo.grids import Grid
 
 if TYPE_CHECKING:
-    from xatmo import assimilation, datasets, errors, metrics, plot, report, streaming
+    from xatmo import assimilation, datasets, errors, metrics, plot, report, streaming, workflow
     from xatmo.catalog import open_catalog
     from xatmo.normalize import Normalizer
     from xatmo.tasks import AtmoDist, FourDVarNet, Inpainter, SuperResolver, load
@@ -36,6 +36,7 @@ __all__ = [
     "plot",
     "report",
     "streaming",
+    "workflow",
 ]
 
 # Looked up on first use, so that importing xatmo costs next to nothing and loads none of the heavy packages.
@@ -48,7 +49,7 @@ _LAZY = {
     "load": "xatmo.tasks",
     "open_catalog": "xatmo.catalog",
 }
-_LAZY_MODULES = ("assimilation", "datasets", "errors", "metrics", "plot", "report", "streaming")
+_LAZY_MODULES = ("assimilation", "datasets", "errors", "metrics", "plot", "report", "streaming", "workflow")
 
 del _accessor
 

@@ -291,6 +291,12 @@ def _require_fields(model: Model) -> None:
             ".atmo.embed(model) for features, .atmo.distance(other, model) for distances"
         )
         raise OptionError(message)
+    if model.config.get("network", {}).get("kind") == "video":
+        message = (
+            f"the model is of the task {model.config.get('task')}, which continues a record in time; use "
+            ".atmo.forecast(model)"
+        )
+        raise OptionError(message)
 
 
 def _is_count(value: object) -> bool:

@@ -31,9 +31,9 @@ __all__ = ["Channel", "Model"]
 
 FORMAT = "xatmo-model"
 VERSION = 1
-CONFIG, WEIGHTS, NORMALIZER, OUTPUT_NORMALIZER, STATIC, FINE_STATIC, HISTORY, README = (
+CONFIG, WEIGHTS, NORMALIZER, OUTPUT_NORMALIZER, STATIC, FINE_STATIC, CYCLE, HISTORY, README = (
     "config.json", "model.safetensors", "normalizer.nc", "output_normalizer.nc", "static.nc", "fine_static.nc",
-    "history.json", "README.md",
+    "cycle.nc", "history.json", "README.md",
 )  # fmt: skip
 
 # Kind of network, as config["network"]["kind"] names it -> "module:function" that builds it from config["network"].
@@ -83,6 +83,8 @@ class Model:
         statistics that ``normalizer`` has for their names.
     fine_static : Dataset, optional
         These fields, on the training grid, rows north to south.
+    cycle : Dataset, optional
+        Climatology of what a forecasting network reads, by hour or by month and hour, on the training grid.
     """
 
     network: nn.Module
@@ -98,12 +100,13 @@ class Model:
     history: list[dict[str, Any]] = field(default_factory=list, repr=False)
     fine: tuple[Channel, ...] = ()
     fine_static: xr.Dataset | None = None
+    cycle: xr.Dataset | None = None
 
     # ------------------------------------------------------------------ what the network tells about itself
     @property
     def halo(self) -> int:
         """Input cells at an edge that the network needs for a full view; 0 where it does not tell."""
-        return int(getattr(self.network, "halo", 0))
+        return int(getattr(self.network, "halo", 0) or 0)
 
     @property
     def local(self) -> bool:
@@ -150,7 +153,7 @@ class Model:
             if part is not None:
                 digest.update(part.method.encode())
                 _digest_fields(digest, part.to_dataset())
-        for fields in (self.static, self.fine_static):
+        for fields in (self.static, self.fine_static, self.cycle):
             if fields is not None:
                 _digest_fields(digest, fields)
         described = {k: v for k, v in self._described().items() if k != "config"}
@@ -270,6 +273,8 @@ class Model:
                 self.static.to_netcdf(place / STATIC)
             if self.fine_static is not None:
                 self.fine_static.to_netcdf(place / FINE_STATIC)
+            if self.cycle is not None:
+                self.cycle.to_netcdf(place / CYCLE)
             (place / README).write_text(card(self, name=path.name))
             if self.history:
                 (place / HISTORY).write_text(json.dumps(self.history))
@@ -317,14 +322,14 @@ class Model:
             normalizer = Normalizer.load(path / NORMALIZER) if (path / NORMALIZER).exists() else None
             own = path / OUTPUT_NORMALIZER
             output = normalizer if state["shared_normalizer"] else Normalizer.load(own) if own.exists() else None
-            static, fine_static = (
-                xr.load_dataset(path / n) if (path / n).exists() else None for n in (STATIC, FINE_STATIC)
+            static, fine_static, cycle = (
+                xr.load_dataset(path / n) if (path / n).exists() else None for n in (STATIC, FINE_STATIC, CYCLE)
             )
             history = json.loads((path / HISTORY).read_text()) if (path / HISTORY).exists() else []
         except Exception as error:  # netCDF libraries raise many types
             message = (
-                f"{NORMALIZER}, {STATIC} or {FINE_STATIC} in {str(path)!r} cannot be read ({_first_line(error)}); "
-                "save the model again"
+                f"{NORMALIZER}, {STATIC}, {FINE_STATIC} or {CYCLE} in {str(path)!r} cannot be read "
+                f"({_first_line(error)}); save the model again"
             )
             raise CheckpointError(message) from error
         if normalizer is None and config.get("normalized", False):
@@ -334,7 +339,7 @@ class Model:
             network.eval(), config, tuple(Channel(**c) for c in state["inputs"]),
             tuple(Channel(**c) for c in state["outputs"]), normalizer, output, static,
             int(state["factor"]), dict(state["patch_size"]), dict(state["grid"]), history,
-            tuple(Channel(**c) for c in state.get("fine", ())), fine_static,
+            tuple(Channel(**c) for c in state.get("fine", ())), fine_static, cycle,
         )  # fmt: skip
         if model.fingerprint != state["fingerprint"]:
             message = (
@@ -384,6 +389,12 @@ def _network(config: dict[str, Any], module: nn.Module | None, path: Path) -> nn
         from xatmo.nn import assimilation
 
         return assimilation.build(config["network"], module=module)
+    if kind == "video" and config["network"].get("architecture") == "module":
+        from xatmo.nn import video
+
+        if module is not None:
+            return video.build(config["network"], module=module)
+        kind = "module"
     if module is not None:
         return _constrained(module, config)
     builder = BUILDERS.get(kind)

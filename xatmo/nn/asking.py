@@ -63,6 +63,8 @@ def manner(network: Any, *, members: bool) -> str:
         return "mean"
     if getattr(network, "n_noise", 0) or getattr(network, "n_latent", 0):
         return "noise"
+    if getattr(network, "shared_draws", False):
+        return "shared"
     return "dropout" if is_stochastic(network) else "seeded"
 
 
@@ -104,6 +106,8 @@ class Asker:
             return self.network.mean(given, **beside)
         if self.how == "seeded":
             return self._seeded(given, beside, items)
+        if self.how == "shared":
+            return self._shared(given, beside, items)
         if self.how == "noise":
             if getattr(self.network, "n_noise", 0):
                 beside["noise"] = self._noise(items)
@@ -121,7 +125,7 @@ class Asker:
     @property
     def one_by_one(self) -> bool:
         """Whether a batch holds one window, since a draw would depend on what else is in it."""
-        return self.how == "seeded"
+        return self.how in ("seeded", "shared")
 
     def _static(self, fine: Array, items: Sequence[Item]) -> torch.Tensor:
         tiles = self.tiles[-2:]
@@ -182,7 +186,19 @@ class Asker:
         words = [item.member, *item.windows, *item.at]
         entropy = words if self.seed == 0 else [self.seed, 0, *words]
         seed = np.random.SeedSequence(entropy).generate_state(1, np.uint32)[0]
+        return self._drawn(given, beside, int(seed))
+
+    def _shared(self, given: torch.Tensor, beside: dict[str, torch.Tensor], items: Sequence[Item]) -> Any:
+        """One sample, seeded by member and coordinates of the map, and not by the window; dropout goes by place."""
+        (item,) = items
+        seed = int(self._sample(item).reshape(())) >> 1
+        if not self._drops:
+            return self._drawn(given, beside, seed)
+        with draws.placed(self._places(items)):
+            return self._drawn(given, beside, seed)
+
+    def _drawn(self, given: torch.Tensor, beside: dict[str, torch.Tensor], seed: int) -> Any:
         devices = [given.device] if given.device.type == "cuda" else []
         with _random_lock, torch.random.fork_rng(devices=devices):
-            torch.manual_seed(int(seed))
+            torch.manual_seed(seed)
             return self.network(given, **beside)

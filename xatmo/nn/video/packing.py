@@ -85,6 +85,11 @@ class PackedVideo(nn.Module):
         return self.network.stochastic
 
     @property
+    def shared_draws(self) -> bool:
+        """Whether it draws by itself, the same for all windows of a map."""
+        return bool(getattr(self.network.inner, "shared_draws", False))
+
+    @property
     def n_latent(self) -> int:
         """Standard normal numbers that each forecast takes."""
         return self.network.n_latent

@@ -30,6 +30,7 @@ class Recurrent(Architecture):
     """
 
     whole_state = True
+    any_length = True
 
     def __init__(self, config: VideoConfig, dropout: float, *, mc_dropout: bool, wrap: int) -> None:
         super().__init__(config)

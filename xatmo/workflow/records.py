@@ -221,7 +221,7 @@ class Record:
             return False
         for other, word in ((done, "made"), (begun, "begun")):
             if other is not None and not self._same(other) and (output.exists() or word == "begun"):
-                what = "; ".join(self._differences(other)) or "its record was written by another step"
+                what = "; ".join(self.differences(other)) or "its record was written by another step"
                 message = (
                     f"{output} was {word} with other settings: {what}. Choose another output, or pass --overwrite "
                     "(in Python overwrite=True) to replace it"
@@ -248,15 +248,20 @@ class Record:
         before = read(self._begun)
         return before is not None and self._same(before)
 
+    def mark(self) -> None:
+        """Note, in the folder in which a result is being made, what it is made from."""
+        self._write(self.path, {"digest": self.digest, **self._content()})
+
     def finish(self, **about: Any) -> None:
         """Note that the step is done, and what came of it."""
         self._write(self.path, {**self._content(), "finished": now(), **plain(about)})
         self._begun.unlink(missing_ok=True)
 
     def _same(self, other: Mapping[str, Any]) -> bool:
-        return other.get("step") == self.step and not self._differences(other)
+        return other.get("step") == self.step and not self.differences(other)
 
-    def _differences(self, other: Mapping[str, Any]) -> list[str]:
+    def differences(self, other: Mapping[str, Any]) -> list[str]:
+        """Name what another record has otherwise."""
         had = {**other.get("settings", {}), "input": other.get("input", {})}
         return differences(had, {**self.settings, "input": self.input})
 

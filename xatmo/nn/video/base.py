@@ -70,6 +70,10 @@ class Architecture(nn.Module):
         super().__init__()
         self.config = config
 
+    def latent_size(self, n_future: int) -> int:
+        """Give the numbers that a forecast of so many frames takes in one go."""
+        return self.n_latent
+
     def forward(
         self,
         x: VideoInput,

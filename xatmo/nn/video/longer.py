@@ -51,6 +51,8 @@ class LongerVideo(PackedVideo):
     @property
     def n_latent(self) -> int:
         """Standard normal numbers that each forecast takes, those of all blocks."""
+        if self.network.any_length:
+            return self.network.latent_size(self.config.n_future)
         return self.network.n_latent * self._n_blocks
 
     @property

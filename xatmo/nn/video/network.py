@@ -57,6 +57,10 @@ class VideoNetwork(nn.Module):
         """Standard normal numbers that each forecast takes."""
         return 0 if self.inner is None else self.inner.n_latent
 
+    def latent_size(self, n_future: int) -> int:
+        """Give the standard normal numbers that a forecast of so many frames takes in one go."""
+        return 0 if self.inner is None else self.inner.latent_size(n_future)
+
     @property
     def n_noise(self) -> int:
         """Fields of standard normal numbers that each forecast takes."""

@@ -1,0 +1,156 @@
+"""Layers of the recurrent generator: instance normalization, a normalized memory, steps down and up in resolution."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+WEIGHT_STD = 0.02
+"""Of initial weights, drawn from a normal distribution cut off at two deviations."""
+
+
+def start(module: nn.Module) -> None:
+    """Give convolutions and dense layers their first weights, and biases of zero."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.trunc_normal_(layer.weight, std=WEIGHT_STD, a=-2 * WEIGHT_STD, b=2 * WEIGHT_STD)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+
+class InstanceNorm(nn.Module):
+    """Normalization of each map of each sample over its cells, with a scale and a shift by channel.
+
+    Ulyanov et al. 2016, arXiv:1607.08022.
+
+    Parameters
+    ----------
+    channels : int
+
+    Examples
+    --------
+    >>> y = InstanceNorm(2)(torch.randn(3, 2, 8, 9) * 5 + 1)
+    >>> bool(y.mean((-2, -1)).abs().max() < 1e-5), bool((y.std((-2, -1)) - 1).abs().max() < 0.01)
+    (True, True)
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(channels, channels, eps=1e-6)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """``(batch, channels, lat, lon)`` -> the same shape; more than one cell."""
+        y: torch.Tensor = self.norm(x)
+        return y
+
+
+class Conditioned(nn.Module):
+    """A convolution of maps, to which a dense layer of the latent variables is added in every cell.
+
+    That is what a convolution of the maps and of latent variables laid over all cells gives, away from the edges, where
+    it would see zeros in place of them.
+
+    Parameters
+    ----------
+    n_in, n_out, size, n_latent : int
+
+    Examples
+    --------
+    >>> Conditioned(3, 4, 5, 2)(torch.ones(1, 3, 6, 7), torch.ones(1, 2)).shape
+    torch.Size([1, 4, 6, 7])
+    """
+
+    def __init__(self, n_in: int, n_out: int, size: int, n_latent: int) -> None:
+        super().__init__()
+        self.maps = nn.Conv2d(n_in, n_out, size, padding=size // 2)
+        self.latent = nn.Linear(n_latent, n_out, bias=False)
+
+    def forward(self, x: torch.Tensor, latent: torch.Tensor) -> torch.Tensor:
+        """``(batch, n_in, lat, lon)`` and ``(batch, n_latent)`` -> ``(batch, n_out, lat, lon)``."""
+        y: torch.Tensor = self.maps(x) + self.latent(latent)[..., None, None]
+        return y
+
+
+State = tuple[torch.Tensor, torch.Tensor]
+
+
+class NormedConvLSTM(nn.Module):
+    r"""A convolutional memory, whose gates and cell are normalized.
+
+    .. math::
+        (i, g, f, o) &= W * [x, h] + U z \\
+        c' &= N(\sigma(N(f) + 1)\, c + \sigma(N(i)) \tanh(N(g))), \qquad h' = \sigma(N(o)) \tanh(c')
+
+    with instance normalizations :math:`N`, each with weights of its own.
+
+    Parameters
+    ----------
+    channels, n_latent, size : int
+
+    Examples
+    --------
+    >>> y, state = NormedConvLSTM(4, 2)(torch.randn(1, 4, 6, 7), torch.zeros(1, 2), None)
+    >>> y.shape
+    torch.Size([1, 4, 6, 7])
+    """
+
+    def __init__(self, channels: int, n_latent: int, size: int = 5) -> None:
+        super().__init__()
+        self.channels = channels
+        self.gates = Conditioned(2 * channels, 4 * channels, size, n_latent)
+        self.norms = nn.ModuleList(InstanceNorm(channels) for _ in range(4))
+        self.cell_norm = InstanceNorm(channels)
+
+    def forward(self, x: torch.Tensor, latent: torch.Tensor, state: State | None) -> tuple[torch.Tensor, State]:
+        """One frame ``(batch, channels, lat, lon)``; without state it is zero."""
+        if state is None:
+            state = (torch.zeros_like(x), torch.zeros_like(x, dtype=torch.promote_types(x.dtype, torch.float32)))
+        hidden, cell = state
+        gates = self.gates(torch.cat([x, hidden.to(x.dtype)], dim=1), latent).chunk(4, dim=1)
+        i, g, f, o = (norm(gate) for norm, gate in zip(self.norms, gates, strict=True))
+        cell = self.cell_norm(cell * torch.sigmoid(f + 1) + torch.sigmoid(i) * torch.tanh(g))
+        hidden = torch.tanh(cell) * torch.sigmoid(o)
+        return hidden, (hidden, cell)
+
+
+class Level(nn.Module):
+    """One step down or up in resolution: convolution, normalization, activation and, on request, a memory.
+
+    Parameters
+    ----------
+    n_in, channels, size, n_latent : int
+    recurrent : bool
+    up : bool
+        Twice as many cells along each axis, by bilinear interpolation before the convolution; otherwise half as many,
+        by means after it.
+
+    Examples
+    --------
+    >>> down = Level(3, 4, 5, 2, recurrent=True, up=False)
+    >>> down(torch.ones(1, 3, 8, 8), torch.zeros(1, 2), None)[0].shape
+    torch.Size([1, 4, 4, 4])
+    """
+
+    def __init__(self, n_in: int, channels: int, size: int, n_latent: int, *, recurrent: bool, up: bool) -> None:
+        super().__init__()
+        self.up = up
+        self.convolution = Conditioned(n_in, channels, size, n_latent)
+        self.norm = InstanceNorm(channels)
+        self.memory = NormedConvLSTM(channels, n_latent) if recurrent else None
+
+    def forward(self, x: torch.Tensor, latent: torch.Tensor, state: State | None) -> tuple[torch.Tensor, State | None]:
+        """``(batch, n_in, lat, lon)`` -> ``(batch, channels, lat / 2 or lat * 2, ...)``, and the memory's state."""
+        if self.up:
+            x = functional.interpolate(x, scale_factor=2, mode="bilinear")
+        x = self.convolution(x, latent)
+        x = torch.relu(self.norm(x if self.up else functional.avg_pool2d(x, 2)))
+        return (x, None) if self.memory is None else self.memory(x, latent, state)
+
+
+def head(n_in: int, channels: int, n_out: int) -> nn.Sequential:
+    """Two convolutions, the first normalized: what is read off the last features."""
+    return nn.Sequential(
+        nn.Conv2d(n_in, channels, 3, padding=1), InstanceNorm(channels), nn.ReLU(),
+        nn.Conv2d(channels, n_out, 3, padding=1),
+    )  # fmt: skip

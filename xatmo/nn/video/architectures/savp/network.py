@@ -1,0 +1,255 @@
+"""Roll-outs of the recurrent generator, with latent variables that saw the future and without."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch.nn import functional
+
+from xatmo.errors import DimensionError, OptionError
+from xatmo.nn.video.architectures.savp.encoders import PairEncoder
+from xatmo.nn.video.architectures.savp.generator import Generator, default_levels
+from xatmo.nn.video.architectures.savp.layers import start
+from xatmo.nn.video.base import VideoInput
+from xatmo.nn.video.config import VideoConfig
+from xatmo.nn.video.latent import Branches, Gaussian, LatentArchitecture, kl_divergence
+
+_LEAST = 16  # cells along an axis that the pair encoder needs
+
+
+class SAVP(LatentArchitecture):
+    r"""Stochastic adversarial video prediction (Lee et al. 2018, arXiv:1804.01523), for fields of any size.
+
+    A recurrent `Generator` makes each frame from the one before, from the truth up to the initial time and from what it
+    gave afterwards. Latent variables :math:`z_t` say what happens between two frames. In training they are drawn from
+    the posterior :math:`q(z_t | x_t, x_{t+1})`; in a forecast, from the prior where the next frame is not known. It
+    sees what the cycle and known fields are at the frame to come, and static fields.
+
+    Parameters
+    ----------
+    config : VideoConfig
+    channels : int
+        Width of the finest level.
+    n_latent : int
+        Latent variables of each step.
+    transform : {"cdna", "dna", "flow"}
+        See `xatmo.nn.video.architectures.savp.transforms`.
+    n_transforms, kernel_size : int
+    kernels : {"pooled", "dense"}
+        Of ``"cdna"``: from means of the coarsest features, or, as published, from a dense layer of all of them, which
+        fits fields of the size ``grid`` alone.
+    grid : (int, int), optional
+        Rows and columns of the fields: chooses the number of levels; without it there are two.
+    encoder, decoder : sequence of (int, bool), optional
+        Width of each level, and whether it has a memory, instead of those that ``channels`` and ``grid`` choose.
+    posterior_widths : sequence of int
+    scratch : {"linear", "sigmoid"}
+        Sigmoid where the fields lie between 0 and 1.
+    reference : bool
+        Whether the simple forecast to correct is a candidate for each frame.
+    prior : {"standard", "learned"}
+        :math:`N(0, 1)`, or a normal distribution from the last frame and the first one.
+    context_frames : bool
+        Whether training makes the frames of the past, too.
+
+    Raises
+    ------
+    OptionError
+        If a setting has no usable value.
+    """
+
+    whole_state = True
+    any_length = True
+
+    def __init__(
+        self,
+        config: VideoConfig,
+        *,
+        channels: int = 32,
+        n_latent: int = 8,
+        transform: str = "cdna",
+        n_transforms: int = 4,
+        kernel_size: int = 5,
+        kernels: str = "pooled",
+        grid: Sequence[int] | None = None,
+        encoder: Sequence[Sequence[int]] | None = None,
+        decoder: Sequence[Sequence[int]] | None = None,
+        posterior_widths: Sequence[int] = (64, 128, 256),
+        scratch: str = "linear",
+        reference: bool = True,
+        prior: str = "standard",
+        context_frames: bool = True,
+    ) -> None:
+        super().__init__(config)
+        if kernels not in ("pooled", "dense") or (kernels == "dense" and grid is None):
+            message = f"kernels={kernels!r} with grid={grid}; wanted 'pooled', or 'dense' with grid=(rows, columns)"
+            raise OptionError(message)
+        if prior not in ("standard", "learned"):
+            message = f"prior={prior!r}; wanted one of ['standard', 'learned']"
+            raise OptionError(message)
+        usual = default_levels(channels, 32 if grid is None else min(grid))
+        encoder, decoder = encoder or usual[0], decoder or usual[1]
+        n_beside = config.n_known + config.n_static + (config.n_state if config.cycle else 0)
+        self.generator = Generator(
+            config.n_state, n_beside, n_latent, encoder=encoder, decoder=decoder, transform=transform,
+            n_transforms=n_transforms, kernel_size=kernel_size, scratch=scratch,
+            reference=reference and config.baseline != "none", grid=grid if kernels == "dense" else None,
+        )  # fmt: skip
+        self.posterior = PairEncoder(2 * config.n_state, n_latent, tuple(posterior_widths))
+        self.prior = PairEncoder(2 * config.n_state, n_latent, tuple(posterior_widths)) if prior == "learned" else None
+        start(self)
+        self.generator.start()
+        self.n_step_latent, self.context_frames = n_latent, context_frames
+        self.multiple = 2 ** len(encoder)
+
+    @property
+    def n_latent(self) -> int:  # type: ignore[override]
+        """Numbers that a forecast takes: those of all of its steps, one after another."""
+        return self.latent_size(self.config.n_future)
+
+    def latent_size(self, n_future: int) -> int:
+        """Numbers that a forecast of so many frames takes."""
+        return self.n_step_latent * (self.config.n_context + n_future - 1)
+
+    # ------------------------------------------------------------------ what is asked
+    def forward(
+        self,
+        x: VideoInput,
+        reference: torch.Tensor,
+        *,
+        truth: torch.Tensor | None = None,
+        truth_probability: float = 0.0,
+        mean: bool = False,
+    ) -> torch.Tensor:
+        """Continue a record: see `Architecture.forward`. ``mean``: with the means of the latent variables."""
+        n_future, n_context = reference.shape[2], x.frames.shape[2]
+        steps = n_context + n_future - 1
+        noise = self._noise(x, steps, mean=mean)
+        frames = self._padded(x.frames)
+        known = self._posterior(frames)
+        latent = noise
+        if known is not None:
+            latent = torch.cat([known.at(noise[:, : n_context - 1]), noise[:, n_context - 1 :]], dim=1)
+        out, _ = self._roll(
+            frames, self._padded(reference), self._beside(x, steps), latent, from_prior=None, truth=None if truth is None else self._padded(truth),
+            truth_probability=truth_probability, n_wanted=n_future,
+        )  # fmt: skip
+        return out[..., : x.frames.shape[-2], : x.frames.shape[-1]]
+
+    def branches(
+        self,
+        x: VideoInput,
+        reference: torch.Tensor,
+        truth: torch.Tensor,
+        *,
+        truth_probability: float = 0.0,
+        prior: bool = True,
+    ) -> Branches:
+        """Roll out with the latent variables of the posterior and, as one batch with it, with those of the prior."""
+        batch, _, n_context = x.frames.shape[:3]
+        steps = n_context + truth.shape[2] - 1
+        frames, future = self._padded(x.frames), self._padded(truth)
+        posterior = self._posterior(torch.cat([frames, future], dim=2))
+        assert posterior is not None  # there are two frames at least
+        times = 2 if prior else 1
+        noise = torch.randn(times * batch, steps, self.n_step_latent, device=frames.device)
+        latent = posterior.at(noise[:batch])
+        if prior:
+            seen = Gaussian(*(part[:, : n_context - 1] for part in posterior)).at(noise[batch:, : n_context - 1])
+            latent = torch.cat([latent, torch.cat([seen, noise[batch:, n_context - 1 :]], dim=1)])
+
+        def twice(part: torch.Tensor) -> torch.Tensor:
+            return torch.cat([part] * times)
+
+        beside = [[twice(part) for part in step] for step in self._beside(x, steps)]
+        out, priors = self._roll(
+            twice(frames), twice(self._padded(reference)), beside, latent, from_prior=batch, truth=twice(future),
+            truth_probability=truth_probability, n_wanted=steps if self.context_frames else truth.shape[2],
+        )  # fmt: skip
+        learned = Gaussian(*(part[:batch] for part in priors)) if priors is not None else None
+        out = out[..., : x.frames.shape[-2], : x.frames.shape[-1]]
+        return Branches(out[:batch], out[batch:] if prior else None, kl_divergence(posterior, learned))
+
+    # ------------------------------------------------------------------ its parts
+    def _roll(
+        self,
+        frames: torch.Tensor,
+        reference: torch.Tensor,
+        beside: list[list[torch.Tensor]],
+        latent: torch.Tensor,
+        *,
+        from_prior: int | None,
+        truth: torch.Tensor | None,
+        truth_probability: float,
+        n_wanted: int,
+    ) -> tuple[torch.Tensor, Gaussian | None]:
+        """Make frames, one after another.
+
+        ``latent (batch, steps, n)`` are values where the posterior tells them, and standard normal numbers where they
+        come from the prior: in steps into the future, for samples from number ``from_prior`` on; None: for all.
+        """
+        n_context, steps = frames.shape[2], latent.shape[1]
+        first, made, memory, priors = frames[:, :, 0], [], None, []
+        frame = first
+        for t in range(steps):
+            if t < n_context:
+                frame = frames[:, :, t]
+            elif truth is not None and truth_probability > 0:
+                given = torch.rand(len(frame), 1, 1, 1, device=frame.device) < truth_probability
+                frame = torch.where(given, truth[:, :, t - n_context], frame)
+            z = latent[:, t]
+            if self.prior is not None:
+                prior = self.prior(torch.cat([frame, first], dim=1))
+                priors.append(prior)
+                if t >= n_context - 1:
+                    drawn = torch.arange(len(z), device=z.device)[:, None] >= (from_prior or 0)
+                    z = torch.where(drawn, prior.at(z), z)
+            ahead = reference[:, :, t + 1 - n_context] if t + 1 >= n_context else frame
+            out, memory = self.generator(
+                frame, first, beside[t], ahead, z, memory, compose=t >= min(steps - n_wanted, n_context - 1)
+            )
+            if out is not None:
+                frame = out
+                made.append(out)
+        learned = None
+        if priors:
+            learned = Gaussian(*(torch.stack(parts, dim=1) for parts in zip(*priors, strict=True)))
+        return torch.stack(made[-n_wanted:], dim=2), learned
+
+    def _posterior(self, frames: torch.Tensor) -> Gaussian | None:
+        """Distributions of the latent variables between the frames ``(batch, n_state, n_frames, lat, lon)``."""
+        if frames.shape[2] < 2:
+            return None
+        pairs = torch.cat([frames[:, :, :-1], frames[:, :, 1:]], dim=1).transpose(1, 2)
+        found = self.posterior(pairs.flatten(0, 1))
+        return Gaussian(*(torch.unflatten(part, 0, pairs.shape[:2]) for part in found))
+
+    def _noise(self, x: VideoInput, steps: int, *, mean: bool) -> torch.Tensor:
+        shape = (len(x.frames), steps, self.n_step_latent)
+        if mean:
+            return torch.zeros(shape, device=x.frames.device)
+        if x.latent is None:
+            return torch.randn(shape, device=x.frames.device)
+        if x.latent.shape[1] < steps * self.n_step_latent:
+            message = f"{x.latent.shape[1]} latent numbers came for {steps} steps; wanted {steps * self.n_step_latent}"
+            raise DimensionError(message)
+        return x.latent[:, : steps * self.n_step_latent].reshape(shape)
+
+    def _beside(self, x: VideoInput, steps: int) -> list[list[torch.Tensor]]:
+        """For each step what is known of the frame that it makes."""
+        cycle, known, static = (None if part is None else self._padded(part) for part in (x.cycle, x.known, x.static))
+        out = []
+        for t in range(1, steps + 1):
+            timed = [part[:, :, t] for part in (cycle, known) if part is not None]
+            out.append([*timed, *([] if static is None else [static])])
+        return out
+
+    def _padded(self, x: torch.Tensor) -> torch.Tensor:
+        """Repeat the last rows and columns, so that every level has a whole number of cells."""
+        wanted = [max(-(-n // self.multiple) * self.multiple, 2 * self.multiple, _LEAST) for n in x.shape[-2:]]
+        rows, columns = wanted[0] - x.shape[-2], wanted[1] - x.shape[-1]
+        if not rows and not columns:
+            return x
+        flat: torch.Tensor = functional.pad(x.flatten(0, -3)[None], (0, columns, 0, rows), mode="replicate")[0]
+        return torch.unflatten(flat, 0, x.shape[:-2])

@@ -8,6 +8,7 @@ from xatmo.datasets.atmodist_layout import open_atmodist
 from xatmo.datasets.challenge import write_challenge
 from xatmo.datasets.challenge_files import challenge_fields, open_challenge, open_reference
 from xatmo.datasets.digits import moving_digits
+from xatmo.datasets.diurnal import diurnal_temperature
 from xatmo.datasets.flow import barotropic
 from xatmo.datasets.gp import gp_prior, spde_gp, spde_oi
 from xatmo.datasets.jet import jet_latitude
@@ -33,6 +34,7 @@ __all__ = [
     "Seasonal",
     "barotropic",
     "challenge_fields",
+    "diurnal_temperature",
     "gp_prior",
     "grid_tracks",
     "jet_latitude",

@@ -74,8 +74,6 @@ def test_wasserstein_refuses():
         metrics.wasserstein(p.expand_dims(level=[1, 2]), t, dim=["time", "level"], paired=False)
     with pytest.raises(DimensionError, match="weights vary along 'longitude'"):
         metrics.wasserstein(p, t, weights=xr.DataArray(np.ones(24), dims="longitude"))
-    with pytest.raises(OptionError, match="of all values along"):
-        metrics.verify(p, t, metrics="wasserstein", bootstrap={"dim": "time"})
     with pytest.raises(OptionError, match="call it by itself"):
         metrics.verify(p, t, metrics=partial(metrics.wasserstein, paired=False))
 

@@ -126,5 +126,3 @@ def test_clear_errors(pair):
         metrics.verify(p, t, metrics="rmse", bootstrap={"dim": "time", "block": 20})
     with pytest.raises(DimensionError, match="'time' is not averaged over"):
         metrics.verify(p, t, metrics="rmse", dim="latitude", bootstrap={"dim": "time"})
-    with pytest.raises(OptionError, match="is a function of its own"):
-        metrics.verify(p, t, metrics=lambda a, b, dim: abs(a - b).max(dim), bootstrap={"dim": "time"})

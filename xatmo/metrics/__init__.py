@@ -12,6 +12,7 @@ from xatmo.metrics.distributions import PERCENTILES, histogram, percentiles, was
 from xatmo.metrics.embeddings import earth_movers_distance, frechet_distance, project, rv_coefficient
 from xatmo.metrics.error_bars import error_calibration
 from xatmo.metrics.exceedance import high_pass_exceedance
+from xatmo.metrics.forecasts import at_valid_times
 from xatmo.metrics.moments import moments
 from xatmo.metrics.multiscale import ms_ssim
 from xatmo.metrics.places import cities, city_table
@@ -19,6 +20,8 @@ from xatmo.metrics.pointwise import acc, bias, correlation, mae, mse, psnr, rmse
 from xatmo.metrics.power import log_spectral_distance, normalized_spectral_error, power_ratio, semivariogram_ratio
 from xatmo.metrics.probabilistic import brier_score, crps, energy_score, spread_skill
 from xatmo.metrics.relative import normalized_bias, nrmse, spearman
+from xatmo.metrics.resampling import Bootstrap, block_bootstrap
+from xatmo.metrics.significance import compare_models, holm
 from xatmo.metrics.spectral import effective_resolution
 from xatmo.metrics.structural import ssim
 from xatmo.metrics.temporal import temporal_error, total_variation
@@ -27,14 +30,18 @@ from xatmo.metrics.verification import METRICS, verify
 __all__ = [
     "METRICS",
     "PERCENTILES",
+    "Bootstrap",
     "acc",
     "altimetry",
+    "at_valid_times",
     "bias",
+    "block_bootstrap",
     "brier_score",
     "cities",
     "city_table",
     "climatology",
     "climatology_at",
+    "compare_models",
     "correlation",
     "crps",
     "earth_movers_distance",
@@ -44,6 +51,7 @@ __all__ = [
     "frechet_distance",
     "high_pass_exceedance",
     "histogram",
+    "holm",
     "log_spectral_distance",
     "mae",
     "moments",

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, cast
 
-import numpy as np
 import xarray as xr
 
 from xatmo import cf
-from xatmo._labels import restore_order
-from xatmo.errors import DimensionError, OptionError
+from xatmo.errors import OptionError
 from xatmo.metrics import distributions, multiscale, pointwise, power, probabilistic, relative, spectral, structural
-from xatmo.metrics._aggregate import Weights, in_one_chunk
-from xatmo.metrics._metric import Metric, Prepared, prepare
-from xatmo.metrics._pairs import Dims, fields
+from xatmo.metrics._aggregate import Weights
+from xatmo.metrics._metric import Metric, prepare
+from xatmo.metrics._pairs import Dims, fields, reduced_dims
+from xatmo.metrics._resampled import Resampled, lookup, not_averaged, of_fields, of_sums
+from xatmo.metrics.forecasts import at_valid_times, is_forecast_of
+from xatmo.metrics.resampling import Bootstrap
 from xatmo.typing import XarrayObject
 
 Score = Callable[..., xr.DataArray]
@@ -37,58 +37,6 @@ METRICS: dict[str, Metric] = {
 
 _ROOMS = (pointwise, relative, structural, multiscale, spectral, power, distributions, probabilistic)
 _FUNCTIONS = {name: getattr(room, name) for name in METRICS for room in _ROOMS if hasattr(room, name)}
-
-
-@dataclass(frozen=True)
-class Bootstrap:
-    """How to resample: blocks of neighbours along one dimension, drawn with replacement.
-
-    Attributes
-    ----------
-    dim : str
-        Dimension along which scores are sums, usually time.
-    block : int
-        Points to a block: longer than the errors remember.
-    n : int
-        Resamples.
-    seed : int
-    level : float
-        Probability between the bounds.
-    """
-
-    dim: Hashable
-    block: int = 1
-    n: int = 1000
-    seed: int = 0
-    level: float = 0.9
-
-    @classmethod
-    def of(cls, options: Mapping[str, Any]) -> Bootstrap:
-        """Read and check the ``bootstrap=`` keyword."""
-        known = tuple(cls.__dataclass_fields__)
-        if not isinstance(options, Mapping) or "dim" not in options or not set(options) <= set(known):
-            message = f"bootstrap={options!r}; wanted {{'dim': NAME}} and perhaps {known[1:]}"
-            raise OptionError(message)
-        made = cls(**options)
-        if made.block < 1 or made.n < 2 or not 0 < made.level < 1:
-            message = f"{made}; wanted block of at least 1, n of at least 2, level between 0 and 1"
-            raise OptionError(message)
-        return made
-
-    def counts(self, size: int) -> xr.DataArray:
-        """How often each point is drawn, ``(resample, dim)``; the last block takes the remainder."""
-        blocks = size // self.block
-        if blocks < 2:
-            message = (
-                f"bootstrap: {size} points of {self.dim!r} make {blocks} blocks of {self.block}; wanted at least 2. "
-                "Give a smaller block"
-            )
-            raise OptionError(message)
-        drawn = np.random.default_rng(self.seed).integers(blocks, size=(self.n, blocks))
-        per_block = np.zeros((self.n, blocks))
-        np.add.at(per_block, (np.arange(self.n)[:, None], drawn), 1)
-        of_point = np.minimum(np.arange(size) // self.block, blocks - 1)
-        return xr.DataArray(per_block[:, of_point], dims=("resample", self.dim))
 
 
 def verify(
@@ -115,10 +63,13 @@ def verify(
     climatology : Dataset or DataArray, optional
         For ``acc`` (needed) and ``skill`` (its reference).
     bootstrap : mapping, optional
-        ``{"dim": "time", "block": 7, "n": 1000, "seed": 0, "level": 0.9}``: bounds from resampling blocks of neighbours
-        along a dimension that is averaged over. Each resample draws as many blocks as there are and scores their sums:
-        roots and ratios are taken of resampled means, not averaged. A range taken from the target (psnr, ssim) is that
-        of the whole sample.
+        ``{"dim": "time", "block": "7D", "n": 1000, "seed": 0, "level": 0.9}``: bounds from resampling blocks of
+        neighbours along a dimension that is averaged over, with the settings of
+        `xatmo.metrics.resampling.Bootstrap`. Each resample draws as many blocks as there are and scores their sums:
+        roots and ratios are taken of resampled means, not averaged. Of scores that are no sums (``wasserstein``, a
+        function of the caller's) the drawn fields themselves are scored: ``n`` times the work of the score, so give a
+        smaller ``n`` there; a lazy block then holds all that is averaged over. A range taken from the target (psnr,
+        ssim) is that of the whole sample.
     weights : "area", DataArray or None
         As in `rmse`.
 
@@ -137,6 +88,7 @@ def verify(
 
     Examples
     --------
+    >>> import numpy as np
     >>> t = xr.DataArray(np.sin(np.arange(40.0)), dims="time", name="t2m", attrs={"units": "K"})
     >>> p = (t + 0.5).assign_attrs(t.attrs)
     >>> scores = verify(p, t, metrics=["rmse", "bias"], bootstrap={"dim": "time", "block": 5, "n": 50})
@@ -154,29 +106,54 @@ def verify(
     scores: dict[Hashable, xr.DataArray] = {}
     for variable, first, second in pairs:
         for entry in chosen:
-            name, metric, options = _resolve(entry)
-            label = name if len(pairs) == 1 else f"{variable}_{name}"
-            if metric is None:
-                if resampling is not None:
-                    message = (
-                        f"bootstrap needs scores that are sums; {name!r} is a function of its own. Score it without "
-                        f"bootstrap, or use some of {sorted(METRICS)}"
-                    )
-                    raise OptionError(message)
-                scores[label] = cast(Score, entry)(first, second, dim=dim)
-                continue
-            if metric.name == "wasserstein" and not options.pop("paired", True):
-                message = "wasserstein(paired=False) joins no labels; call it by itself, not in verify"
-                raise OptionError(message)
-            settings = {"dim": dim, "weights": weights} | {
-                k: options.pop(k) for k in ("dim", "weights") if k in options
-            }
-            base = options.pop("climatology", climatology)
-            ready = prepare(metric, first, second, climatology=base, options=options, what=name, **settings)
-            scores |= _score(label, metric, ready, resampling)
+            name, found = resampled(
+                entry, first, second, dim=dim, weights=weights, climatology=climatology, resampling=resampling
+            )
+            scores |= found.with_bounds(name if len(pairs) == 1 else f"{variable}_{name}", resampling)
     out = xr.Dataset({name: score.rename(name) for name, score in scores.items()})
     names = [_resolve(entry)[0] for entry in chosen]
     return cf.add_history(out, cf.describe_call("verify", metrics=names, dim=dim, bootstrap=bootstrap))
+
+
+def resampled(
+    entry: MetricLike,
+    first: xr.DataArray,
+    second: xr.DataArray,
+    *,
+    dim: Dims,
+    weights: Weights,
+    climatology: XarrayObject | None,
+    resampling: Bootstrap | None,
+) -> tuple[str, Resampled]:
+    """Name of one score, its value, and its values of resamples."""
+    name, metric, options = _resolve(entry)
+    if metric is None:
+        if is_forecast_of(first, second):  # functions of the caller's know of labels alone
+            second = at_valid_times(second, first)
+        best = cast(Score, entry)(first, second, dim=dim)
+        if resampling is None:
+            return name, Resampled(best)
+        over = reduced_dims(first, second, dim, what=name)
+        return name, of_fields(
+            cast(Score, entry), best, first, second, dim=dim, over=over, resampling=resampling, what=name
+        )
+    if metric.name == "wasserstein" and not options.pop("paired", True):
+        message = "wasserstein(paired=False) joins no labels; call it by itself, not in verify"
+        raise OptionError(message)
+    settings = {"dim": dim, "weights": weights} | {k: options.pop(k) for k in ("dim", "weights") if k in options}
+    base = options.pop("climatology", climatology)
+    ready = prepare(metric, first, second, climatology=base, options=options, what=name, **settings)
+    if resampling is None:
+        return name, Resampled(ready.finish(metric, ready.sums(metric).means()))
+    if resampling.dim not in ready.pair.dims:
+        raise not_averaged(resampling.dim, ready.pair.dims)
+    if not metric.samples:
+        return name, of_sums(metric, ready, resampling)
+    best = ready.finish(metric, ready.sums(metric).means())
+    more = {} if metric.climatology == "none" or base is None else {"climatology": base}
+    function = lookup(_FUNCTIONS, metric.name, {**options, **more}, weights=settings["weights"])
+    dims = ready.pair.dims
+    return name, of_fields(function, best, first, second, dim=dims, over=dims, resampling=resampling, what=name)
 
 
 def _resolve(entry: Any) -> tuple[str, Metric | None, dict[str, Any]]:
@@ -203,32 +180,3 @@ def _resolve(entry: Any) -> tuple[str, Metric | None, dict[str, Any]]:
                 return name, spectral._BY_COHERENCE, options
             return name, METRICS[name], options
     return getattr(function, "__name__", type(function).__name__), None, options
-
-
-def _score(label: str, metric: Metric, ready: Prepared, resampling: Bootstrap | None) -> dict[Hashable, xr.DataArray]:
-    if resampling is None:
-        return {label: ready.finish(metric, ready.sums(metric).means())}
-    along = resampling.dim
-    if along not in ready.pair.dims:
-        message = f"bootstrap: {along!r} is not averaged over; dim has {ready.pair.dims}. Wanted one of these"
-        raise DimensionError(message)
-    if metric.samples:
-        message = (
-            f"bootstrap needs scores that are sums; {metric.name!r} is of all values along {ready.pair.dims} together. "
-            "Score it without bootstrap"
-        )
-        raise OptionError(message)
-    sums = ready.sums(metric, keep=(along,))
-    size = ready.pair.target.sizes[along] if along in ready.pair.target.dims else ready.pair.prediction.sizes[along]
-    whole = sums.resampled(along, xr.DataArray(np.ones((1, size)), dims=("resample", along)))
-    drawn = sums.resampled(along, resampling.counts(size))
-    tail = (1 - resampling.level) / 2
-    samples = in_one_chunk(metric.score(drawn.means(), ready.pair), "resample")
-    bounds = samples.quantile([tail, 1 - tail], dim="resample", skipna=False)
-    best = ready.finish(metric, {n: m.isel(resample=0, drop=True) for n, m in whole.means().items()})
-    out: dict[Hashable, xr.DataArray] = {label: best}
-    for side, word in enumerate(("lower", "upper")):
-        bound = bounds.isel(quantile=side, drop=True).astype(best.dtype)
-        attrs = {**best.attrs, "long_name": f"{word} {resampling.level:g} bound of {best.attrs['long_name']}"}
-        out[f"{label}_{word}"] = restore_order(bound, best).assign_attrs(attrs)
-    return out

@@ -16,7 +16,7 @@ from xatmo.metrics._aggregate import Weights, resolve_weights
 from xatmo.metrics._pairs import _same_units
 from xatmo.metrics.altimetry import _kernels
 from xatmo.metrics.altimetry.areas import moments
-from xatmo.metrics.verification import Bootstrap
+from xatmo.metrics.resampling import Bootstrap
 from xatmo.typing import Floats, XarrayObject
 
 
@@ -244,7 +244,7 @@ def mu_sigma(
     if bootstrap is not None:
         given = {"block": bootstrap} if isinstance(bootstrap, int) else dict(bootstrap)
         settings = Bootstrap.of({"dim": time, **given})
-        counts = settings.counts(errors.sizes[time])
+        counts = settings.counts(errors.sizes[time], errors.indexes.get(time))
         drawn = [x.drop_vars(list(x.coords)) for x in (errors, signals)]
         drawn = [x.chunk({time: -1}) if x.chunks is not None else x for x in drawn]
         scores = _ratio(*(xr.dot(x, counts, dim=[time]) for x in drawn))

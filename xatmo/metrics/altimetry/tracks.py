@@ -12,7 +12,7 @@ from xatmo.errors import CoordinateError, DimensionError, MissingValueError, Opt
 from xatmo.metrics.altimetry import _kernels
 from xatmo.metrics.altimetry.areas import Area, Period, box_of, days_of, inside, moments
 from xatmo.metrics.altimetry.gridded import only_field
-from xatmo.metrics.verification import Bootstrap
+from xatmo.metrics.resampling import Bootstrap
 from xatmo.typing import XarrayObject
 
 SPACING = 0.9434 * 6.77
@@ -231,7 +231,7 @@ def track_scores(pair: xr.Dataset, *, least: int = 10, bootstrap: int | dict[str
     if bootstrap is not None:
         given = {"block": bootstrap} if isinstance(bootstrap, int) else dict(bootstrap)
         settings = Bootstrap.of({"dim": "time", **given})
-        counts = settings.counts(int(good.sum())).values
+        counts = settings.counts(int(good.sum()), out.indexes["time"][good]).values
         tail = (1 - settings.level) / 2
         bounds = np.quantile(counts @ score[good] / counts.sum(1), [tail, 1 - tail])
         for name, value in zip(("mu_lower", "mu_upper"), bounds, strict=True):

@@ -1,0 +1,182 @@
+"""Block bootstrap: blocks in points and in time, coverage on errors that remember, and scores that are no sums."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+from xatmo import metrics
+from xatmo.errors import DimensionError, OptionError
+from xatmo.metrics import Bootstrap
+
+
+def autoregressive(n: int, *, memory: float, repeats: int, seed: int = 0) -> np.ndarray:
+    """AR(1) series of variance 1, ``(repeats, n)``."""
+    rng = np.random.default_rng(seed)
+    out = np.empty((repeats, n))
+    out[:, 0] = rng.normal(size=repeats)
+    for k in range(1, n):
+        out[:, k] = memory * out[:, k - 1] + np.sqrt(1 - memory**2) * rng.normal(size=repeats)
+    return out
+
+
+def covered(block: Any, kind: str = "separate") -> float:
+    """Share of 300 simulated records whose 90 % bounds hold the mean square error, which is 1."""
+    times = pd.date_range("2019-01-01", periods=1200, freq="h")
+    errors = xr.DataArray(autoregressive(1200, memory=0.8, repeats=300), {"time": times}, ("run", "time"))
+    resampling = {"dim": "time", "block": block, "n": 200, "kind": kind}
+    found = metrics.verify(errors, 0 * errors, metrics="mse", dim="time", bootstrap=resampling)
+    return float(((found["mse_lower"] < 1) & (found["mse_upper"] > 1)).mean())
+
+
+@pytest.mark.parametrize("kind", ["separate", "moving", "circular"])
+def test_blocks_longer_than_the_memory_cover_and_single_points_do_not(kind: str) -> None:
+    # Three standard errors of 300 drawings at 0.9 are 0.05; 40 blocks are few, and bounds a little narrow.
+    assert 0.83 < covered("30h", kind) < 0.95
+    assert covered(1, kind) < 0.75  # the squares of this series remember 4 steps and more
+
+
+def test_points_and_time_are_the_same_on_a_whole_axis() -> None:
+    times = pd.date_range("2019-01-01", periods=24 * 20, freq="h")
+    for kind in ("separate", "moving", "circular"):
+        spans = (48, "2D", np.timedelta64(48, "h"), datetime.timedelta(days=2))
+        by = [Bootstrap.of({"dim": "time", "block": b, "n": 5, "kind": kind}) for b in spans]
+        first, *rest = [b.counts(times.size, times) for b in by]
+        for other in rest:
+            xr.testing.assert_identical(first, other)
+        assert (first.sum("time") == times.size).all()
+
+
+def test_blocks_in_time_know_of_gaps_and_of_order() -> None:
+    days = pd.date_range("2019-01-01", periods=40)
+    there = days[(days < "2019-01-11") | (days >= "2019-01-25")]  # ten days, two weeks of nothing, sixteen days
+    blocks = Bootstrap.of({"dim": "time", "block": "5D", "n": 50})
+    windows = blocks.windows(there.size, there)
+    assert (windows.last - windows.first).tolist() == [5, 5, 1, 5, 5, 5]  # none reaches over the gap
+    counts = blocks.counts(there.size, there)
+    assert (counts.isel(time=slice(0, 5)).std("time") == 0).all()
+    mixed = np.random.default_rng(0).permutation(there.size)
+    shuffled = blocks.counts(there.size, there[mixed])
+    np.testing.assert_array_equal(shuffled, counts.isel(time=mixed))
+    in_points = Bootstrap.of({"dim": "time", "block": 5, "n": 50}).counts(there.size)
+    assert not np.array_equal(in_points, counts)
+    twice = days[:20].append(days[:20])  # two forecasts of each day stay in one block
+    both = Bootstrap.of({"dim": "time", "block": "4D", "n": 9}).counts(40, twice)
+    np.testing.assert_array_equal(both[:, :20], both[:, 20:])
+
+
+def test_other_calendars_have_blocks_in_time() -> None:
+    years = xr.date_range("2001-01-01", periods=720, calendar="360_day", use_cftime=True)
+    windows = Bootstrap.of({"dim": "time", "block": "30D"}).windows(720, years)
+    assert (windows.last - windows.first).tolist() == [30] * 24
+
+
+def test_positions_are_those_that_are_counted() -> None:
+    times = pd.date_range("2019-01-01", periods=50, freq="6h").delete(slice(20, 27))
+    for kind in ("separate", "moving", "circular"):
+        blocks = Bootstrap.of({"dim": "time", "block": "2D", "n": 7, "kind": kind})
+        counts = blocks.counts(times.size, times).values
+        for row, at in zip(counts, blocks.positions(times.size, times), strict=True):
+            np.testing.assert_array_equal(row, np.bincount(at, minlength=times.size))
+
+
+def test_ambs_is_reproduced_to_its_draws() -> None:
+    n = 168 * 11 + 30
+    times = pd.date_range("2019-01-01", periods=n, freq="h", name="init_time")
+    mse = xr.DataArray(
+        np.random.default_rng(1).gamma(2.0, size=(n, 2)), {"init_time": times}, ("init_time", "lead_time")
+    )
+    found = metrics.block_bootstrap(mse, dim="init_time", compat="ambs")
+    means = np.stack([mse.values[168 * b : 168 * (b + 1)].mean(0) for b in range(11)])
+    drawn = np.random.RandomState(42).randint(11, size=(1000, 11))
+    low, high = np.quantile(means[drawn].mean(1), [0.05, 0.95], axis=0)
+    np.testing.assert_allclose(found["lower"], low, rtol=1e-12)
+    np.testing.assert_allclose(found["upper"], high, rtol=1e-12)
+    np.testing.assert_allclose(found["mean"], mse.mean("init_time"))
+    with pytest.raises(OptionError, match="make 9 blocks of 168; wanted at least 10"):
+        metrics.block_bootstrap(mse[: 168 * 10 - 1], dim="init_time", compat="ambs")
+    fewer = metrics.block_bootstrap(mse, dim="init_time", compat="ambs", least=2, block="3D")
+    assert (fewer["lower"] < fewer["upper"]).all()
+
+
+def test_missing_values_of_given_scores_are_left_out() -> None:
+    values = xr.DataArray([1.0, np.nan, *6 * [3.0]], dims="time", attrs={"units": "K2"})
+    found = metrics.block_bootstrap(values, dim="time", n=400)
+    assert found["mean"].item() == pytest.approx(19 / 7)
+    assert 1.0 < found["lower"].item() < found["upper"].item() == 3.0
+    assert found["upper"].attrs["units"] == "K2"
+
+
+def pair() -> tuple[xr.DataArray, xr.DataArray]:
+    rng = np.random.default_rng(0)
+    times = pd.date_range("2019-01-01", periods=30)
+    coords = {"time": times, "lead_time": [1, 2, 3], "latitude": [10.0, 20.0], "longitude": [0.0, 10.0, 20.0]}
+    t = xr.DataArray(rng.normal(size=(30, 3, 2, 3)), coords, list(coords), name="t", attrs={"units": "K"})
+    return (t + 0.5 * rng.normal(size=t.shape)).assign_attrs(t.attrs), t
+
+
+def largest(prediction: xr.DataArray, target: xr.DataArray, *, dim: Any = None) -> xr.DataArray:
+    return abs(prediction - target).max(dim)
+
+
+@pytest.mark.parametrize("metric", ["wasserstein", largest])
+def test_scores_that_are_no_sums_are_those_of_drawn_fields(metric: Any, no_compute: Any) -> None:
+    p, t = pair()
+    dim, options = ("time", "latitude", "longitude"), {"dim": "time", "block": "5D", "n": 12, "seed": 3}
+    name = metric if isinstance(metric, str) else "largest"
+    function = metrics.wasserstein if name == "wasserstein" else largest
+    found = metrics.verify(p, t, metrics=metric, dim=dim, bootstrap=options)
+    drawn = np.random.default_rng(3).integers(6, size=(12, 6))
+    samples = []
+    for row in drawn:
+        at = np.concatenate([np.arange(5 * b, 5 * b + 5) for b in row])
+        samples.append(function(p.isel(time=at), t.isel(time=at), dim=dim).values)
+    low, high = np.quantile(samples, [0.05, 0.95], axis=0)
+    np.testing.assert_allclose(found[f"{name}_lower"], low, rtol=1e-6)
+    np.testing.assert_allclose(found[f"{name}_upper"], high, rtol=1e-6)
+    assert found[f"{name}_lower"].dims == ("lead_time",)
+    with no_compute():
+        lazy = metrics.verify(p.chunk(time=7, lead_time=1), t.chunk(time=9), metrics=metric, dim=dim, bootstrap=options)
+    assert all(v.chunks is not None for v in lazy.values())
+    xr.testing.assert_allclose(lazy, found, rtol=1e-6)
+
+
+def test_partial_functions_keep_their_keywords_when_resampled() -> None:
+    p, t = pair()
+    halves = functools.partial(metrics.wasserstein, weights=None)
+    found = metrics.verify(p, t, metrics=halves, dim=None, bootstrap={"dim": "time", "n": 8})
+    assert found["wasserstein"].item() == metrics.wasserstein(p, t, dim=None, weights=None).item()
+    assert found["wasserstein_lower"] <= found["wasserstein_upper"]
+
+
+def test_what_is_wrong_with_blocks_is_said() -> None:
+    p, t = pair()
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({"block": 0}, "block=0; wanted block of at least 1: a number of points, or a time such as '7D'"),
+        ({"block": "week"}, "block='week'; wanted block of at least 1"),
+        ({"block": "-1D"}, "wanted block of at least 1"),
+        ({"block": None}, "block=None; wanted"),
+        ({"kind": "stationary"}, "kind='stationary', remainder='keep'; wanted"),
+        ({"compat": "wb2"}, "compat='wb2'; wanted 'ambs' or None"),
+        ({"least": 1}, "least of at least 2"),
+        ({"block": "20D"}, "30 points of 'time' make 1 blocks of 20D; wanted at least 2"),
+        ({"compat": "ambs"}, "make 0 blocks of 168; wanted at least 10"),
+    ]
+    for options, text in wrong:
+        with pytest.raises(OptionError, match=text):
+            metrics.verify(p, t, metrics="mse", bootstrap={"dim": "time", **options})
+    with pytest.raises(OptionError, match="'lead_time' has labels of type int64; wanted dates along it, or a block in"):
+        metrics.verify(p, t, metrics="mse", bootstrap={"dim": "lead_time", "block": "1D"})
+    far = pd.DatetimeIndex(["2019-01-01T00", "2019-01-01T01", "2019-01-25T00"])
+    with pytest.raises(OptionError, match="3 points of 'time' lie in 2 blocks of 10D; wanted at least 3"):
+        Bootstrap.of({"dim": "time", "block": "10D", "least": 3}).windows(3, far)
+    with pytest.raises(DimensionError, match="'init' is not in"):
+        metrics.block_bootstrap(p, dim="init")
+    with pytest.raises(DimensionError, match="'time' is not averaged over"):
+        metrics.verify(p, t, metrics=largest, dim="latitude", bootstrap={"dim": "time"})

@@ -1,0 +1,306 @@
+"""Block bootstrap: which points are drawn, and bounds of means. Blocks keep neighbours, of like errors, together.
+
+Blocks are counted in points, or in time along a coordinate of dates. In time, a gap is a gap: the block that it lies in
+holds fewer points, and initial times whose forecasts overlap stay together.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from xatmo import cf
+from xatmo.errors import DimensionError, OptionError
+from xatmo.metrics._aggregate import in_one_chunk
+
+Ints = np.ndarray[Any, np.dtype[np.intp]]
+Block = int | str | np.timedelta64 | pd.Timedelta
+KINDS = ("separate", "moving", "circular")
+# As AMBS, the video-prediction workflow of the GMD paper of 2022, resamples its scores of hourly initial times.
+AMBS: Mapping[str, Any] = {"block": 168, "n": 1000, "seed": 42, "level": 0.9, "remainder": "drop", "least": 10}
+_ENOUGH = 200_000  # starts of moving blocks in time: beyond, they are spread evenly
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Blocks that can be drawn, as spans of the points in their order along the axis.
+
+    Attributes
+    ----------
+    first, last : int array (candidate,)
+        ``first`` belongs to the block, ``last`` no more; beyond the number of points they count from the beginning.
+    order : int array (point,)
+        Positions of the points in the order of the axis.
+    drawn : int
+        Blocks to a resample.
+    """
+
+    first: Ints
+    last: Ints
+    order: Ints
+    drawn: int
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """How to resample: blocks of neighbours along one dimension, drawn with replacement.
+
+    Attributes
+    ----------
+    dim : str
+        Dimension that is averaged over, usually time or initial time.
+    block : int, str or timedelta
+        Length of a block: points, or a span of time (``"7D"``, ``"168h"``) along a coordinate of dates. It should be
+        longer than errors remember; of forecasts that start often, at least as long as the longest lead time.
+    n : int
+        Resamples.
+    seed : int
+    level : float
+        Probability between the bounds.
+    kind : {"separate", "moving", "circular"}
+        Blocks that follow one another without overlap [1]_; those that begin anywhere [2]_; or the same around the
+        end, so that points near the ends are drawn as often as others [3]_.
+    remainder : {"keep", "drop"}
+        Whether, of separate blocks, the last one takes the points that make up no whole block.
+    least : int
+        Fewest whole blocks that have to fit.
+    compat : "ambs" or None
+        ``"ambs"``: blocks of 168 points, at least ten, the remainder left out, 1000 resamples, seed 42 of NumPy's older
+        generator, 5 to 95 %, unless set otherwise.
+
+    References
+    ----------
+    .. [1] E. Carlstein, 1986: The use of subseries values for estimating the variance of a general statistic from a
+       stationary sequence. Annals of Statistics 14, 1171-1179.
+    .. [2] H. Künsch, 1989: The jackknife and the bootstrap for general stationary observations. Annals of Statistics
+       17, 1217-1241.
+    .. [3] D. Politis and J. Romano, 1992: A circular block-resampling procedure for stationary data. In: Exploring the
+       limits of bootstrap, Wiley, 263-270.
+    """
+
+    dim: Hashable
+    block: Block = 1
+    n: int = 1000
+    seed: int = 0
+    level: float = 0.9
+    kind: Literal["separate", "moving", "circular"] = "separate"
+    remainder: Literal["keep", "drop"] = "keep"
+    least: int = 2
+    compat: Literal["ambs"] | None = None
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any] | Bootstrap) -> Bootstrap:
+        """Read and check the ``bootstrap=`` keyword.
+
+        Raises
+        ------
+        OptionError
+            If a setting is unknown or has no usable value.
+        """
+        if isinstance(options, Bootstrap):
+            return options
+        known = tuple(cls.__dataclass_fields__)
+        if not isinstance(options, Mapping) or "dim" not in options or not set(options) <= set(known):
+            message = f"bootstrap={options!r}; wanted {{'dim': NAME}} and perhaps {known[1:]}"
+            raise OptionError(message)
+        compat = options.get("compat")
+        if compat not in (None, "ambs"):
+            message = f"bootstrap: compat={compat!r}; wanted 'ambs' or None"
+            raise OptionError(message)
+        made = cls(**({**AMBS, **options} if compat == "ambs" else options))
+        if made.n < 2 or not 0 < made.level < 1 or made.least < 2:
+            message = f"{made}; wanted n of at least 2, level between 0 and 1, least of at least 2"
+            raise OptionError(message)
+        if made.kind not in KINDS or made.remainder not in ("keep", "drop"):
+            message = f"bootstrap: kind={made.kind!r}, remainder={made.remainder!r}; wanted {KINDS}, 'keep' or 'drop'"
+            raise OptionError(message)
+        _length(made.block)
+        return made
+
+    def windows(self, size: int, labels: pd.Index | None = None) -> Windows:
+        """Blocks to draw from.
+
+        Parameters
+        ----------
+        size : int
+            Points along the dimension.
+        labels : Index, optional
+            Its coordinate, which blocks in time need.
+
+        Raises
+        ------
+        OptionError
+            If too few blocks fit, or blocks are in time and the labels are no dates.
+        """
+        length = _length(self.block)
+        if isinstance(length, int):
+            at, step, whole = np.arange(size, dtype=np.int64), 1, size
+            span = length
+            order = np.arange(size)
+        else:
+            times = _dates(labels, self)
+            order = np.argsort(times, kind="stable")
+            at = times[order] - times[order[0]] if size else times
+            steps = np.diff(at)
+            steps = steps[steps > 0]
+            # One step beyond the last date, so that ten weeks of hours are ten weeks.
+            step, span = int(np.median(steps)) if steps.size else 1, int(length)
+            whole = int(at[-1]) + step if size else 0
+        blocks = whole // span
+        if blocks < self.least:
+            message = (
+                f"bootstrap: {size} points of {self.dim!r} make {blocks} blocks of {self.block}; wanted at least "
+                f"{self.least}. Give a smaller block"
+            )
+            raise OptionError(message)
+        if self.kind == "separate":
+            edges = span * np.arange(blocks + 1)
+            if self.remainder == "keep":
+                edges[-1] = max(whole, edges[-1])
+            cuts = np.searchsorted(at, edges)
+            first, last = cuts[:-1], cuts[1:]
+            there = last > first
+            first, last = first[there], last[there]
+            if first.size < self.least:
+                message = (
+                    f"bootstrap: {size} points of {self.dim!r} lie in {first.size} blocks of {self.block}; wanted at "
+                    f"least {self.least}. Give a smaller block"
+                )
+                raise OptionError(message)
+            return Windows(first, last, order, int(first.size))
+        end = whole if self.kind == "circular" else whole - span + 1
+        starts = (
+            np.arange(0, end, step) if end // step <= _ENOUGH else np.linspace(0, end - 1, _ENOUGH).astype(np.int64)
+        )
+        axis = np.concatenate([at, at + whole])
+        first, last = np.searchsorted(axis, starts), np.searchsorted(axis, starts + span)
+        return Windows(first, last, order, max(self.least, round(whole / span)))
+
+    def draws(self, windows: Windows) -> Ints:
+        """Which blocks each resample is made of, ``(resample, block)``."""
+        candidates, shape = windows.first.size, (self.n, windows.drawn)
+        if self.compat == "ambs":  # the older generator is part of what is reproduced
+            return np.asarray(np.random.RandomState(self.seed).randint(candidates, size=shape))
+        return np.asarray(np.random.default_rng(self.seed).integers(candidates, size=shape))
+
+    def counts(self, size: int, labels: pd.Index | None = None) -> xr.DataArray:
+        """How often each point is drawn, ``(resample, dim)``; 8 bytes for each of ``n`` times the points."""
+        windows = self.windows(size, labels)
+        drawn = self.draws(windows)
+        # Each block adds one from its first point to its last: the running sum of what begins less what ends.
+        change = np.zeros((self.n, 2 * size + 1))
+        rows = np.arange(self.n)[:, None]
+        np.add.at(change, (rows, windows.first[drawn]), 1)
+        np.add.at(change, (rows, windows.last[drawn]), -1)
+        of_point = np.cumsum(change, axis=1)[:, :-1]
+        of_point = of_point[:, :size] + of_point[:, size:]
+        out = np.empty_like(of_point)
+        out[:, windows.order] = of_point
+        return xr.DataArray(out, dims=("resample", self.dim))
+
+    def positions(self, size: int, labels: pd.Index | None = None) -> Iterator[Ints]:
+        """Positions of the points of each resample, block after block as they are drawn."""
+        windows = self.windows(size, labels)
+        for blocks in self.draws(windows):
+            spans = [np.arange(windows.first[b], windows.last[b]) % size for b in blocks]
+            yield windows.order[np.concatenate(spans)]
+
+    def bounds(self, samples: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
+        """Quantiles of the resampled scores; NaN where one of them is."""
+        tail = (1 - self.level) / 2
+        found = in_one_chunk(samples, "resample").quantile([tail, 1 - tail], dim="resample", skipna=False)
+        lower, upper = (found.isel(quantile=side, drop=True) for side in (0, 1))
+        return lower, upper
+
+
+def block_bootstrap(values: xr.DataArray, **settings: Any) -> xr.Dataset:
+    """Mean of scores that are there already, one for each time, with bounds from resampling blocks of times.
+
+    Scores that `xatmo.metrics.verify` can resample itself should be left to it: it takes roots and ratios of resampled
+    sums, where this averages scores, as AMBS does.
+
+    Parameters
+    ----------
+    values : DataArray
+        With the dimension to resample; missing values are left out.
+    **settings
+        ``dim`` and what else `xatmo.metrics.verify` takes as ``bootstrap``.
+
+    Returns
+    -------
+    Dataset
+        ``mean`` of all values, ``lower``, ``upper``, without the dimension; lazy where the input is.
+
+    Raises
+    ------
+    OptionError
+        If a setting has no usable value, or too few blocks fit.
+    DimensionError
+        If the dimension is not there.
+
+    Examples
+    --------
+    >>> times = xr.date_range("2019-01-01", periods=24 * 70, freq="h", use_cftime=False)
+    >>> mse = xr.DataArray(np.sin(np.arange(times.size)) ** 2, {"init_time": times}, "init_time")
+    >>> found = block_bootstrap(mse, dim="init_time", compat="ambs")
+    >>> [round(float(found[name]), 3) for name in ("lower", "mean", "upper")]
+    [0.498, 0.5, 0.502]
+    """
+    resampling = Bootstrap.of(settings)
+    along = resampling.dim
+    if along not in values.dims:
+        message = f"block_bootstrap: {along!r} is not in {values.dims}; wanted one of these as dim"
+        raise DimensionError(message)
+    counts = resampling.counts(values.sizes[along], values.indexes.get(along))
+    series = in_one_chunk(values, along)
+    known = series.notnull()
+    weight = xr.dot(known.astype(np.float64), counts, dim=[along])
+    samples = xr.dot(series.fillna(0).astype(np.float64), counts, dim=[along]) / weight.where(weight > 0)
+    lower, upper = (bound.assign_attrs(values.attrs) for bound in resampling.bounds(samples))
+    best = values.mean([along], keep_attrs=True)
+    out = xr.Dataset({"mean": best, "lower": lower, "upper": upper})
+    return cf.add_history(out, cf.describe_call("metrics.block_bootstrap", **settings))
+
+
+def number_of_blocks(resampling: Bootstrap, size: int, labels: pd.Index | None) -> int:
+    """Blocks that a resample is made of: with fewer than ten, bounds are rough."""
+    return resampling.windows(size, labels).drawn
+
+
+# ---------------------------------------------------------------------- pieces
+def _length(block: Any) -> int | np.int64:
+    """Length of a block: points as an int, or nanoseconds as np.int64."""
+    # NumPy counts timedelta64 among its whole numbers.
+    if isinstance(block, int | np.integer) and not isinstance(block, bool | np.timedelta64):
+        if block >= 1:
+            return int(block)
+    elif isinstance(block, str | np.timedelta64 | datetime.timedelta):
+        try:
+            found = pd.Timedelta(block)
+        except ValueError:
+            found = pd.Timedelta(0)
+        if found > pd.Timedelta(0):
+            return np.int64(found.as_unit("ns").value)
+    message = f"bootstrap: block={block!r}; wanted block of at least 1: a number of points, or a time such as '7D'"
+    raise OptionError(message)
+
+
+def _dates(labels: pd.Index | None, resampling: Bootstrap) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Nanoseconds since the first label, of dates of any calendar or of spans of time."""
+    if labels is not None and len(labels) and not labels.hasnans:
+        if isinstance(labels, pd.DatetimeIndex | pd.TimedeltaIndex):
+            return np.asarray(labels.as_unit("ns").asi8)
+        if isinstance(labels, xr.CFTimeIndex):
+            return np.asarray([pd.Timedelta(t - labels[0]).as_unit("ns").value for t in labels], dtype=np.int64)
+    came = "has no coordinate" if labels is None else f"has labels of type {labels.dtype}"
+    message = (
+        f"bootstrap: block={resampling.block!r} is a span of time, but {resampling.dim!r} {came}; wanted dates along "
+        "it, or a block in points"
+    )
+    raise OptionError(message)

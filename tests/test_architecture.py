@@ -28,6 +28,7 @@ BRIDGES = ("data", "model", "inference")  # tensors and labels
 XARRAY_ROOMS = (
     "cf", "grids", "units", "typing", "_labels", "spectral", "regrid", "normalize", "patches", "metrics",
     "assimilation", "datasets", "catalog", "streaming", "_regions", "_store", "_journal",
+    "climatology",
 )  # fmt: skip
 OUTER_ROOMS = ("cli", "report", "plot", "demo", "benchmarks", "workflow")  # they see what users see
 

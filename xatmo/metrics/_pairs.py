@@ -11,8 +11,10 @@ import xarray as xr
 
 from xatmo import cf
 from xatmo._labels import drop_cyclic
+from xatmo.climatology import GROUPS, climatology_at
 from xatmo.errors import CoordinateError, DimensionError, GridError, OptionError, UnitsError, VariableError
 from xatmo.grids import Grid, coordinate_values
+from xatmo.metrics.forecasts import at_valid_times, is_forecast_of
 from xatmo.rings import RingGrid
 from xatmo.typing import XarrayObject
 from xatmo.units import convert
@@ -21,7 +23,6 @@ Dims = Hashable | Sequence[Hashable] | None
 
 # Labels that differ by less than this part of the spacing are the same: float32 files against float64 ones.
 _SAME_LABEL = 1e-3
-_CLIMATOLOGY_GROUPS = ("dayofyear", "month", "season", "hour")
 
 
 def axes_of(obj: XarrayObject) -> cf.Horizontal | None:
@@ -129,7 +130,7 @@ def match(
     """Give the prediction and the target on the prediction's labels, in the target's units.
 
     Rows, columns and other labels are matched by value, in whichever order and longitude range they come. A repeated
-    cyclic column is dropped from both.
+    cyclic column is dropped from both. A target along time is laid at the valid times of forecasts.
 
     Returns
     -------
@@ -146,6 +147,8 @@ def match(
     UnitsError
         If units cannot be converted, or only one of the two has any.
     """
+    if is_forecast_of(prediction, target):
+        target = at_valid_times(target, prediction)
     if units:
         prediction = _same_units(prediction, target, what=what)
     ours, theirs = axes_of(prediction), axes_of(target)
@@ -281,18 +284,9 @@ def climatology_for(climatology: XarrayObject, prediction: xr.DataArray, target:
         If labels differ, or a time of the prediction has no entry.
     """
     field = _only(climatology, target.name, what="the climatology", of="climatology")
-    for group in _CLIMATOLOGY_GROUPS:
-        if group in field.dims and group not in prediction.dims:
-            time = prediction["valid_time"] if "valid_time" in prediction.coords else prediction[cf.time(prediction)]
-            try:
-                field = field.sel({group: getattr(time.dt, group)})
-            except KeyError as error:
-                message = (
-                    f"the climatology has no {group} {error.args[0]}; wanted an entry for every {group} "
-                    f"of {time.name!r}"
-                )
-                raise CoordinateError(message) from error
-            field = field.drop_vars([c for c in field.coords if c not in field.dims])
+    if any(group in field.dims and group not in prediction.dims for group in GROUPS):
+        field = climatology_at(field, prediction)
+        field = field.drop_vars([c for c in field.coords if c not in field.dims])
     field, _, _ = match(field, target, what="the climatology") if set(field.dims) & set(target.dims) else (field, 0, 0)
     _, onto, _ = match(prediction, field, what="the climatology", units=False)
     return onto

@@ -1,4 +1,4 @@
-"""xatmo: spherical harmonics, patches, super-resolution and variational interpolation for fields on the sphere.
+"""xatmo: spherical harmonics, patches, super-resolution, variational interpolation and forecasts on the sphere.
 
 ``import xatmo`` gives every xarray Dataset and DataArray the accessor ``.atmo``.
 """
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from xatmo import assimilation, datasets, errors, metrics, plot, report, streaming, workflow
     from xatmo.catalog import open_catalog
     from xatmo.normalize import Normalizer
-    from xatmo.tasks import AtmoDist, FourDVarNet, Inpainter, SuperResolver, load
+    from xatmo.tasks import AtmoDist, FourDVarNet, Inpainter, SuperResolver, VideoForecaster, load
 
 __version__ = "0.1.0"
 
@@ -26,6 +26,7 @@ __all__ = [
     "Inpainter",
     "Normalizer",
     "SuperResolver",
+    "VideoForecaster",
     "__version__",
     "assimilation",
     "datasets",
@@ -46,6 +47,7 @@ _LAZY = {
     "Inpainter": "xatmo.tasks",
     "Normalizer": "xatmo.normalize",
     "SuperResolver": "xatmo.tasks",
+    "VideoForecaster": "xatmo.tasks",
     "load": "xatmo.tasks",
     "open_catalog": "xatmo.catalog",
 }

@@ -319,6 +319,29 @@ class _Accessor(Generic[T]):
         )  # fmt: skip
 
     # ------------------------------------------------------------------ scores and plots
+    def forecast(
+        self,
+        model: ModelLike,
+        *,
+        init_time: Any = None,
+        members: int | None = None,
+        n_future: int | None = None,
+        seed: int = 0,
+        patch_size: Mapping[Hashable, int] | None = None,
+        overlap: Mapping[Hashable, int] | None = None,
+        window: str = "hann",
+        batch_size: int | None = None,
+        device: str = "auto",
+        nan: str = "raise",
+    ) -> T:
+        """Forecasts from every initial time, or from those given. See `xatmo.tasks.forecast.forecast`."""
+        from xatmo.tasks.forecast import forecast
+
+        return forecast(
+            self._obj, model, init_time=init_time, members=members, n_future=n_future, seed=seed,
+            patch_size=patch_size, overlap=overlap, window=window, batch_size=batch_size, device=device, nan=nan,
+        )  # fmt: skip
+
     def embed(
         self,
         model: ModelLike,

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xatmo.tasks.base import Task
+from xatmo.tasks.forecast.forecaster import VideoForecaster
 from xatmo.tasks.fourdvar.fourdvarnet import FourDVarNet
 from xatmo.tasks.representation.atmodist import AtmoDist
 from xatmo.tasks.representation.inpainter import Inpainter
@@ -16,10 +17,21 @@ if TYPE_CHECKING:
 
     from xatmo.model import Model
 
-__all__ = ["AtmoDist", "FourDVarNet", "Inpainter", "Model", "SuperResolver", "Task", "as_model", "load"]
+__all__ = [
+    "AtmoDist",
+    "FourDVarNet",
+    "Inpainter",
+    "Model",
+    "SuperResolver",
+    "Task",
+    "VideoForecaster",
+    "as_model",
+    "load",
+]
 
 _TASKS: dict[str, type[Task]] = {
-    "AtmoDist": AtmoDist, "FourDVarNet": FourDVarNet, "Inpainter": Inpainter, "SuperResolver": SuperResolver
+    "AtmoDist": AtmoDist, "FourDVarNet": FourDVarNet, "Inpainter": Inpainter, "SuperResolver": SuperResolver,
+    "VideoForecaster": VideoForecaster,
 }  # fmt: skip
 
 

@@ -1,0 +1,163 @@
+"""Settings of a forecaster: one check of all of them before data are read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from xatmo.errors import OptionError
+from xatmo.tasks.fourdvar._settings import optimizer, plain
+
+NETWORK: tuple[str, ...] = ("architecture", "network_settings")
+"""Settings that describe a network of ours, and mean nothing for a module of the caller's."""
+
+SIMPLE = ("persistence", "yesterday", "diurnal", "climatology")
+"""Forecasts without a network."""
+
+BASELINES = ("auto", None, "none", *SIMPLE)
+ADVERSARIAL = ("savp", "vae")
+"""Architectures with latent variables, and an objective of their own."""
+
+NORMALIZATION = ("standard", "minmax", "robust", "log1p")
+OPTIMIZER: tuple[str, ...] = (
+    "betas", "momentum", "warmup", "drops", "drop_factor", "plateau_patience", "plateau_delta", "lowest_rate",
+)  # fmt: skip
+
+# Fewer days tell little of the mean day.
+_DAYS = 3
+
+
+def resolve(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Give plain values that JSON can hold, and check everything.
+
+    Raises
+    ------
+    OptionError
+        If a value, or a combination, is not available.
+    """
+    from xatmo.covariates import check_names
+    from xatmo.nn.video.architectures import ARCHITECTURES
+    from xatmo.train import whole
+    from xatmo.train.settings import real
+
+    config = {name: plain(value) for name, value in given.items()}
+    known = [*sorted(ARCHITECTURES), *SIMPLE]
+    if config["architecture"] not in known:
+        message = f"architecture={config['architecture']!r}; wanted one of {known}"
+        raise OptionError(message)
+    for name in ("n_context", "n_future"):
+        config[name] = whole(name, config[name])
+    if config["baseline"] not in BASELINES:
+        message = f"baseline={config['baseline']!r}; wanted 'auto', None, or one of {list(SIMPLE)}"
+        raise OptionError(message)
+    config["covariates"] = list(check_names(config["covariates"] or ()))
+    for name in ("network_settings", "objective_settings", "optimizer_settings"):
+        if config[name] is not None and not isinstance(config[name], dict):
+            message = f"{name}={config[name]!r}; wanted a mapping from setting to value"
+            raise OptionError(message)
+    if config["normalization"] not in NORMALIZATION:
+        message = f"normalization={config['normalization']!r}; wanted one of {list(NORMALIZATION)}"
+        raise OptionError(message)
+    if config["augmentation"] not in ("none", "mirror", "symmetries"):
+        message = f"augmentation={config['augmentation']!r}; wanted one of ['none', 'mirror', 'symmetries']"
+        raise OptionError(message)
+    if not isinstance(config["scale_learning_rate"], bool):
+        message = f"scale_learning_rate={config['scale_learning_rate']!r}; wanted True or False"
+        raise OptionError(message)
+    config["auxiliary"] = real("auxiliary", config["auxiliary"])
+    if unknown := sorted(set(config["optimizer_settings"] or ()) - set(OPTIMIZER)):
+        message = f"optimizer_settings has {unknown}; possible are {sorted(OPTIMIZER)}"
+        raise OptionError(message)
+    if config["architecture"] not in SIMPLE:
+        _probe(config)
+    elif config["network_settings"]:
+        message = (
+            f"network_settings={config['network_settings']!r} with architecture={config['architecture']!r}, which has "
+            "none; leave it out"
+        )
+        raise OptionError(message)
+    return config
+
+
+def _probe(config: Mapping[str, Any]) -> None:
+    """Let network and objective look at their settings, before there are data."""
+    import torch
+
+    from xatmo.nn.video import VideoConfig, VideoNetwork
+
+    described = VideoConfig(
+        config["architecture"], n_context=config["n_context"], n_future=config["n_future"],
+        settings=config["network_settings"] or {},
+    )  # fmt: skip
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        network = VideoNetwork(described)
+    objective(config, network)
+
+
+def objective(config: Mapping[str, Any], network: Any, *, devices: int = 1, seed: int = 0) -> Any:
+    """Make the objective that trains a network."""
+    own = dict(config["objective_settings"] or {})
+    if config["architecture"] in ADVERSARIAL:
+        from xatmo.train.video_adversarial import AdversarialForecast as Chosen
+    else:
+        from xatmo.train.video import Forecast as Chosen
+    common = {
+        "optimizer": optimizer(config, devices), "auxiliary": config["auxiliary"],
+        "scheduled_sampling": config["scheduled_sampling"], "augmentation": config["augmentation"],
+        "scale": config["scale"], "seed": seed,
+    }  # fmt: skip
+    try:
+        return Chosen(network, config["loss"], **{**common, **own})
+    except TypeError as error:
+        message = f"objective_settings={own!r} do not fit {Chosen.__name__}: {error}"
+        raise OptionError(message) from error
+
+
+def baseline(config: Mapping[str, Any], step: float | None, n_times: int, *, dated: bool) -> str:
+    """Choose the simple forecast: what was asked for, or by the record.
+
+    Parameters
+    ----------
+    config : mapping
+    step : float, optional
+        Seconds between frames.
+    n_times : int
+    dated : bool
+        Whether times are dates.
+
+    Raises
+    ------
+    OptionError
+        If the record has no hours to learn from.
+    """
+    simple = config["architecture"] in SIMPLE
+    asked = config["architecture"] if simple else config["baseline"]
+    if asked in (None, "none"):
+        return "none"
+    if asked == "auto":
+        if not dated:
+            return "none"
+        days = n_times * step / 86400 if step else 0.0
+        return "diurnal" if step and step < 86400 and divides_day(step) and days >= _DAYS else "persistence"
+    if asked in ("diurnal", "climatology", "yesterday") and not dated:
+        message = f"{asked!r} needs dates, and the times of the record are numbers; wanted 'persistence' or None"
+        raise OptionError(message)
+    if asked in ("diurnal", "yesterday") and not (step and step <= 86400 and divides_day(step)):
+        told = "unknown" if step is None else f"{step:g} s"
+        message = (
+            f"{asked!r} needs frames that come back at the same hours of each day, and their step is {told}; wanted a "
+            "part of a day, or another of 'persistence' and 'climatology'"
+        )
+        raise OptionError(message)
+    return str(asked)
+
+
+def divides_day(step: float) -> bool:
+    """Tell whether a day is a whole number of steps.
+
+    Examples
+    --------
+    >>> divides_day(3600.0), divides_day(5 * 3600.0)
+    (True, False)
+    """
+    return abs(86400 / step - round(86400 / step)) < 1e-6

@@ -11,6 +11,7 @@ from xatmo.nn.video.config import VideoConfig
 # Name -> "module:class"; a class is called with the configuration and its own settings.
 ARCHITECTURES: dict[str, str] = {
     "savp": "xatmo.nn.video.architectures.savp:SAVP",
+    "vae": "xatmo.nn.video.architectures.vae:VAE",
     "convlstm": "xatmo.nn.video.architectures.convlstm:ConvLSTMForecaster",
     "simvp": "xatmo.nn.video.architectures.simvp:SimVP",
 }

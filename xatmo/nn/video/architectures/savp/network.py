@@ -131,8 +131,9 @@ class SAVP(LatentArchitecture):
         latent = noise
         if known is not None:
             latent = torch.cat([known.at(noise[:, : n_context - 1]), noise[:, n_context - 1 :]], dim=1)
+        future = None if truth is None else self._padded(truth)
         out, _ = self._roll(
-            frames, self._padded(reference), self._beside(x, steps), latent, from_prior=None, truth=None if truth is None else self._padded(truth),
+            frames, self._padded(reference), self._beside(x, steps), latent, from_prior=None, truth=future,
             truth_probability=truth_probability, n_wanted=n_future,
         )  # fmt: skip
         return out[..., : x.frames.shape[-2], : x.frames.shape[-1]]

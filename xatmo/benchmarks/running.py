@@ -26,6 +26,7 @@ Note = Callable[[str], Any]
 
 _BASELINE_DAYS, _BASELINE_MOST = 28, 1000
 _WINDOWS = 8
+_MATERN_MOST = 4500  # observations in a window of a dense system: about 2 GB
 _SCORES = ("mu", "sigma", "lambda_x", "lambda_t", "rmse")
 
 
@@ -259,6 +260,7 @@ def _interpolated(case: Case, row: Row) -> xr.DataArray:
         test = test.assign(obs=_thinned(test["obs"]))
         return assimilation.optimal_interp(test, "obs", **settings, **domain)["obs"]
     settings |= _scales(case, settings)
+    settings["window"] = {"time": f"{_width(test['obs'], settings.pop('days'))}D"}
     mean = settings.pop("mean")
     first = xr.full_like(test["obs"], mean)
     return assimilation.optimal_interp(test, "obs", background=first, **settings, **case.roles())["obs"]
@@ -289,8 +291,27 @@ def _scales(case: Case, settings: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "metric": metric, "length_scale": found.length_scale, "time_scale": pd.Timedelta(days, "D").to_timedelta64(),
         "noise_std": found.noise_std, "signal_std": found.signal_std, "mean": mean,
-        "drift": tuple(unit * v for v in found.drift or (0.0, 0.0)), "window": {"time": f"{round(4 * days) + 4}D"},
+        "drift": tuple(unit * v for v in found.drift or (0.0, 0.0)), "days": days,
     }  # fmt: skip
+
+
+def _width(obs: xr.DataArray, days: float) -> int:
+    """Give the days of a window: four time scales and a bit more, fewer where they hold too many observations.
+
+    With a swath the days around say nearly all: on generated sea level with a swath and four nadirs, whose time scale
+    is 5.3 days, windows of 10 and of 14 days have the same error to half a percent.
+    """
+    times = (obs["time"].values - obs["time"].values[0]) / np.timedelta64(1, "D")
+    so_far = np.concatenate([[0], np.isfinite(obs).sum([d for d in obs.dims if d != "time"]).values.cumsum()])
+
+    def together(width: int) -> int:
+        first, last = np.searchsorted(times, times - width / 2), np.searchsorted(times, times + width / 2, side="right")
+        return int((so_far[last] - so_far[first]).max())
+
+    width = round(4 * days) + 4
+    while width > 2 and together(width) > _MATERN_MOST:
+        width -= 1
+    return width
 
 
 def _trained(case: Case, row: Row, place: Path, options: Options) -> Any:

@@ -14,6 +14,7 @@ from xatmo.nn.blocks.localised import LocalisedLayer
 from xatmo.nn.blocks.norm import NORMS, ChannelLayerNorm, make_norm
 from xatmo.nn.blocks.residual import ResidualBlock
 from xatmo.nn.blocks.separable import SeparableConvolution
+from xatmo.nn.blocks.strided import StridedLayer, doubling, halving
 from xatmo.nn.blocks.style import LayerStyle, start_at_zero
 
 __all__ = [
@@ -34,7 +35,10 @@ __all__ = [
     "RecurrentBlock",
     "ResidualBlock",
     "SeparableConvolution",
+    "StridedLayer",
     "Transition",
+    "doubling",
+    "halving",
     "is_stochastic",
     "make_activation",
     "make_dropout",

@@ -14,6 +14,7 @@ ARCHITECTURES: dict[str, str] = {
     "vae": "xatmo.nn.video.architectures.vae:VAE",
     "convlstm": "xatmo.nn.video.architectures.convlstm:ConvLSTMForecaster",
     "simvp": "xatmo.nn.video.architectures.simvp:SimVP",
+    "stacked_convlstm": "xatmo.nn.video.architectures.stacked_convlstm:StackedConvLSTM",
 }
 
 

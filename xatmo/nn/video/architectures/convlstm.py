@@ -24,7 +24,8 @@ class Recurrent(Architecture):
     .. math::
         x_{t+1} = r_{t+1} + \mathrm{decode}(h_t), \qquad h_t = \mathrm{cells}(\mathrm{encode}(x_t, k_{t+1}, s), h_{t-1})
 
-    where :math:`k` is known beforehand and :math:`s` does not change. The last layer of the decoder starts at zero: an
+    where :math:`k` is known beforehand and :math:`s` does not change. Cells of the future are those of the past, or
+    others, ``ahead``, that take over their memory. The last layer of the decoder starts at zero: an
     untrained network gives the reference. In training, each sample of each frame is the truth instead of
     :math:`x_t` with a given probability (scheduled sampling, Bengio et al. 2015, arXiv:1506.03099).
     """
@@ -35,7 +36,7 @@ class Recurrent(Architecture):
     def __init__(self, config: VideoConfig, dropout: float, *, mc_dropout: bool, wrap: int) -> None:
         super().__init__(config)
         self.n_in = config.n_state + sum(n_conditions(config))
-        self.cells = nn.ModuleList()
+        self.cells, self.ahead = nn.ModuleList(), nn.ModuleList()
         self.dropout = make_dropout("spatial", dropout, mc=mc_dropout)
         self.stochastic = is_stochastic(self.dropout)
         self.factor, self.wrap = 1, wrap
@@ -88,7 +89,7 @@ class Recurrent(Architecture):
                 given = self._given(out[-1], truth, k - 1, probability)
                 given = torch.cat([given, moving[:, :, n_context + k], fixed], 1)
                 *aside, top = self.encode(enlarge(given, self.factor, self.wrap))
-                for which, cell in enumerate(self.cells):
+                for which, cell in enumerate(self.ahead or self.cells):
                     assert isinstance(cell, ConvLSTM)
                     memories[which] = cell.step(top, memories[which])
                     top = memories[which].hidden

@@ -9,7 +9,16 @@ import torch
 from torch import nn
 
 from xatmo.errors import DimensionError, OptionError
-from xatmo.nn.blocks import GatedBlock, LayerStyle, is_stochastic, make_norm, start_at_zero, without_dropout
+from xatmo.nn.blocks import (
+    GatedBlock,
+    LayerStyle,
+    StridedLayer,
+    doubling,
+    halving,
+    is_stochastic,
+    start_at_zero,
+    without_dropout,
+)
 from xatmo.nn.settings import whole
 from xatmo.nn.video.base import Architecture, VideoInput
 from xatmo.nn.video.conditions import conditions, n_conditions
@@ -112,9 +121,9 @@ class SimVP(Architecture):
             n_in, n_out, seen, made = config.n_state * n_context + n_moving * both + n_fixed, n_future, 1, 1
         else:
             n_in, n_out, seen, made = config.n_state + n_moving + n_fixed, 1, n_context, n_future
-        strides = [1, 2] * sizes["n_levels"] if sizes["n_levels"] else [1]
         self.encoder = nn.ModuleList(
-            Layer(n_in if k == 0 else width, width, stride, norm) for k, stride in enumerate(strides)
+            StridedLayer(n_in if k == 0 else width, width, stride, norm)
+            for k, stride in enumerate(halving(sizes["n_levels"]))
         )
         wide = [width * seen + n_moving * n_future, *[sizes["hidden"]] * (sizes["n_blocks"] - 1), width * made]
         self.translator = nn.Sequential(
@@ -125,7 +134,7 @@ class SimVP(Architecture):
         )
         self.skip = nn.Parameter(torch.zeros(made, seen))
         nn.init.ones_(self.skip.data[:, -1])
-        self.decoder = nn.ModuleList(Layer(width, width, -stride, norm) for stride in reversed(strides))
+        self.decoder = nn.ModuleList(StridedLayer(width, width, k, norm) for k in doubling(sizes["n_levels"]))
         self.head = nn.Conv2d(width, config.n_out * n_out, 1)
         start_at_zero(self.head)
         self.stochastic = is_stochastic(self)
@@ -190,19 +199,3 @@ class SimVP(Architecture):
         if self.joint:
             return torch.unflatten(z, 1, (self.config.n_out, n_future))
         return torch.unflatten(z, 0, (batch, n_future)).transpose(1, 2)
-
-
-class Layer(nn.Module):
-    """Convolution of 3 x 3, normalization, activation; ``stride`` 2 halves maps, -2 doubles them by pixel shuffle."""
-
-    def __init__(self, n_in: int, channels: int, stride: int, norm: str | None) -> None:
-        super().__init__()
-        up = stride == -2
-        self.convolution = nn.Conv2d(n_in, channels * (4 if up else 1), 3, stride=max(1, stride), padding=1)
-        self.shuffle = nn.PixelShuffle(2) if up else nn.Identity()
-        self.norm, self.activation = make_norm(norm, channels), nn.SiLU()
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """``(batch, n_in, lat, lon)`` -> ``(batch, channels, ...)``."""
-        out: torch.Tensor = self.activation(self.norm(self.shuffle(self.convolution(x))))
-        return out

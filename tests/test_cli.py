@@ -428,6 +428,12 @@ def test_evaluate_prints_and_writes_scores(run: Run, trained: Path) -> None:
     assert "rmse" in (trained / "scores.csv").read_text()
     status, out, _ = run("evaluate", *pair, "--metrics", "rmse", "--dim", "latitude,longitude", "--variable", "t2m")
     assert out.count("0.5") == 8
+    bounded = "--metrics", "rmse,correlation", "--bootstrap", "time:2"
+    status, out, _ = run("evaluate", *pair, *bounded, "--output", trained / "bounded.csv")
+    assert status == 0
+    assert "0.5 (0.5 to 0.5)" in out
+    assert {"rmse_lower", "correlation_upper"} <= set(pd.read_csv(trained / "bounded.csv").columns)
+    assert run("evaluate", *pair, "--bootstrap", ":3")[2].count("names no dimension; wanted DIM or DIM:BLOCK") == 1
     status, _, err = run("evaluate", *pair, "--metrics", "beauty")
     assert status == 1
     assert "unknown metric 'beauty'" in err

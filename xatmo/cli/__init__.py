@@ -1,4 +1,4 @@
-"""The command line: ``xatmo demo``, ``config``, ``train``, ``apply``, ``evaluate``, ``compare`` and others.
+"""The command line: ``xatmo demo``, ``config``, ``train``, ``apply``, ``evaluate``, ``compare``, ``extract`` and more.
 
 Each command says what it did, and shows progress on long work. What is wrong with the input ends it with one line and
 an exit status that is not zero; ``--debug`` shows the traceback instead.
@@ -21,6 +21,13 @@ app = typer.Typer(
 
 Input = Annotated[Path, typer.Argument(help="netCDF, Zarr or GRIB", show_default=False)]
 Variable = Annotated[str | None, typer.Option("--variable", "-v", help="only this variable")]
+StepFile = Annotated[
+    Path,
+    typer.Argument(help="YAML, as `xatmo config STEP` prints it, or of a whole experiment", show_default=False),
+]
+Replace = Annotated[
+    bool, typer.Option("--overwrite", help="replace a result of other settings, once the new one is complete")
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace what is at OUTPUT")]
 
 
@@ -103,13 +110,15 @@ def demo(
 
 @app.command()
 def config(
-    task: Annotated[str, typer.Argument(help="for instance SuperResolver", show_default=False)],
+    task: Annotated[
+        str, typer.Argument(help="for instance SuperResolver; or extract, preprocess, postprocess", show_default=False)
+    ],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="write to this file")] = None,
 ) -> None:
-    """Print a commented YAML file with every setting of a task and its default."""
-    from xatmo.cli import configuration
+    """Print a commented YAML file with every setting of a task, or of a step of an experiment, and its default."""
+    from xatmo.cli import configuration, experiments
 
-    text = configuration.template(task)
+    text = experiments.template(task) if task in experiments.STEPS else configuration.template(task)
     if output is None:
         typer.echo(text, nl=False)
         return
@@ -121,16 +130,47 @@ def config(
 
 
 @app.command()
+def extract(config: StepFile, overwrite: Replace = False) -> None:
+    """Write the region, variables and times of an experiment from an archive to one Zarr store."""
+    from xatmo.cli import experiments
+
+    typer.echo(f"extracted {experiments.run('extract', config, overwrite=overwrite, note=typer.echo)}")
+
+
+@app.command()
+def preprocess(config: StepFile, overwrite: Replace = False) -> None:
+    """Divide data into training, validation and test; work out statistics and climatology of the training part."""
+    from xatmo.cli import experiments
+
+    path = experiments.run("preprocess", config, overwrite=overwrite, note=typer.echo)
+    experiments.show_splits(path, typer.echo)
+    typer.echo(f"prepared {path}")
+
+
+@app.command()
+def postprocess(config: StepFile, overwrite: Replace = False) -> None:
+    """Forecast the test part with a trained model and simple ones beside it; score by lead time, with intervals."""
+    from xatmo.cli import experiments
+
+    path = experiments.run("postprocess", config, overwrite=overwrite, note=typer.echo)
+    experiments.show_scores(path)
+    typer.echo(f"wrote {path}; compare it: xatmo compare {path} --html report.html")
+
+
+@app.command()
 def train(
     task: Annotated[str, typer.Argument(help="for instance SuperResolver", show_default=False)],
     config: Annotated[Path, typer.Argument(help="YAML, as `xatmo config TASK` prints it", show_default=False)],
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="begin anew, where a training on prepared data has other settings")
+    ] = False,
 ) -> None:
     """Train a task from a configuration, and save it; the same command continues an interrupted training."""
     from xatmo.cli import configuration
 
     wanted = configuration.read(task, config)
     typer.echo(f"training {wanted.task_name} on {wanted.input}")
-    trained = configuration.train(wanted)
+    trained = configuration.train(wanted, overwrite=overwrite, note=typer.echo)
     trained.save(wanted.output)
     last = trained.history.iloc[-1]
     typer.echo("last step: " + ", ".join(f"{k} {v:.4g}" for k, v in last.dropna().items()))
@@ -246,6 +286,10 @@ def evaluate(
     dim: Annotated[
         str | None, typer.Option(help="dimensions to average over, joined by commas; all unless given")
     ] = None,
+    bootstrap: Annotated[
+        str | None,
+        typer.Option(help="bounds from resampling blocks along a dimension, DIM or DIM:BLOCK: init_time:7D, time:168"),
+    ] = None,
     variable: Variable = None,
     challenge: Annotated[str | None, typer.Option(help="score sea level as osse2020a or ose2021a does")] = None,
     reference: Annotated[
@@ -288,7 +332,7 @@ def evaluate(
     scoring.refuse([name for name, value in only.items() if value], maps, output or [])
     for path in scoring.evaluate(
         Path(maps[0]), Path(maps[1]), metrics=metrics, dim=dim, variable=variable, output=output or [],
-        overwrite=overwrite,
+        overwrite=overwrite, bootstrap=bootstrap,
     ):  # fmt: skip
         typer.echo(f"wrote {path}")
 

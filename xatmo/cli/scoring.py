@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from xatmo.cli import files, tables
 from xatmo.errors import OptionError
@@ -32,6 +33,26 @@ def refuse(challenge_options: Sequence[str], words: Sequence[str], output: Seque
         raise OptionError(message)
 
 
+def read_bootstrap(text: str) -> dict[str, Any]:
+    """Read ``DIM`` or ``DIM:BLOCK``, the block in points or as a span of time.
+
+    Raises
+    ------
+    OptionError
+        If there is no dimension.
+
+    Examples
+    --------
+    >>> read_bootstrap("init_time:7D"), read_bootstrap("time:168"), read_bootstrap("time")
+    ({'dim': 'init_time', 'block': '7D'}, {'dim': 'time', 'block': 168}, {'dim': 'time'})
+    """
+    dim, _, block = (part.strip() for part in text.partition(":"))
+    if not dim:
+        message = f"--bootstrap {text!r} names no dimension; wanted DIM or DIM:BLOCK, as init_time:7D or time:168"
+        raise OptionError(message)
+    return {"dim": dim, **({} if not block else {"block": int(block) if block.isdigit() else block})}
+
+
 def evaluate(
     prediction: Path,
     target: Path,
@@ -41,8 +62,10 @@ def evaluate(
     variable: str | None,
     output: Sequence[Path],
     overwrite: bool,
+    bootstrap: str | None = None,
 ) -> list[Path]:
     """Score, print, and write the scores; give what was written."""
+    resampling = None if bootstrap is None else read_bootstrap(bootstrap)
     pair = [files.open_fields(path) for path in (prediction, target)]
     if variable is not None:
         pair = [
@@ -51,7 +74,7 @@ def evaluate(
         ]
     names = [name.strip() for name in metrics.split(",") if name.strip()]
     dims = [name.strip() for name in dim.split(",")] if dim else None
-    scores = pair[0].atmo.verify(pair[1], metrics=names, dim=dims).compute()
+    scores = pair[0].atmo.verify(pair[1], metrics=names, dim=dims, bootstrap=resampling).compute()
     tables.scores(scores)
     for path in output:
         files.write_scores(scores, path, overwrite=overwrite)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 import xarray as xr
 from rich import box
@@ -14,22 +16,44 @@ from xatmo.metrics import altimetry
 
 
 def scores(ds: xr.Dataset) -> None:
-    """Print scores: one row for each variable or coordinate, one column for each score.
+    """Print scores: one row for each variable or coordinate, one column for each score, with its bounds.
 
     Examples
     --------
     >>> scores(xr.Dataset({"rmse": 0.5}))  # doctest: +SKIP
     """
-    frame = ds.reset_coords(drop=True).to_dataframe() if ds.dims else ds.to_array("score").to_dataframe("value")
+    names = [str(n) for n in ds.data_vars if not _is_bound(ds, str(n))]
     console = Console()
-    table = Table(*[str(n or "") for n in frame.index.names], *[str(column) for column in frame.columns])
-    for index, row in frame.iterrows():
-        labels = index if isinstance(index, tuple) else (index,)
-        table.add_row(*[str(label) for label in labels], *[f"{value:.5g}" for value in row])
+    if ds.dims:
+        frame = ds.reset_coords(drop=True).to_dataframe()
+        table = Table(*[str(n or "") for n in frame.index.names], *names)
+        for index, row in frame.iterrows():
+            labels = index if isinstance(index, tuple) else (index,)
+            table.add_row(*[_label(label) for label in labels], *[_with_bounds(row, n) for n in names])
+    else:
+        numbers = {str(n): float(v) for n, v in ds.data_vars.items()}
+        table = Table("score", "value")
+        for name in names:
+            table.add_row(name, _with_bounds(numbers, name))
     console.print(table)
-    units = {str(n): str(v.attrs["units"]) for n, v in ds.data_vars.items() if v.attrs.get("units") not in (None, "1")}
+    units = {n: str(ds[n].attrs["units"]) for n in names if ds[n].attrs.get("units") not in (None, "1")}
     if units:
         console.print("units: " + ", ".join(f"{n} {u}" for n, u in units.items()), markup=False, highlight=False)
+
+
+def _is_bound(ds: xr.Dataset, name: str) -> bool:
+    return any(name.endswith(end) and name.removesuffix(end) in ds for end in ("_lower", "_upper"))
+
+
+def _with_bounds(row: Any, name: str) -> str:
+    text = f"{row[name]:.5g}"
+    ends = [f"{name}_{end}" for end in ("lower", "upper")]
+    return f"{text} ({row[ends[0]]:.4g} to {row[ends[1]]:.4g})" if all(e in row for e in ends) else text
+
+
+def _label(value: Any) -> str:
+    """Write a coordinate: lead times in hours."""
+    return f"{value / pd.Timedelta('1h'):g} h" if isinstance(value, pd.Timedelta) else str(value)
 
 
 def catalog(name: str | None, entry: str | None) -> None:

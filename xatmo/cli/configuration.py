@@ -7,7 +7,7 @@ import inspect
 import pydoc
 import re
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -20,11 +20,13 @@ import xatmo
 from xatmo.catalog import open_catalog
 from xatmo.cli import files, mapping
 from xatmo.errors import ConfigError, OptionError, VariableError
+from xatmo.workflow import is_prepared
 
 # Keywords of `fit` that take fields: in a configuration they are files, under `data`.
 _FIELDS: Final = ("validation", "target", "predictors", "static")
 _DATA: Final = {
-    "input": "netCDF, Zarr or GRIB file; or a catalog entry: {catalog: era5, entry: weatherbench2, resolution: 64x32}",
+    "input": "netCDF, Zarr or GRIB file; what xatmo preprocess wrote; or a catalog entry: {catalog: era5, entry: "
+    "weatherbench2, resolution: 64x32}",
     "variables": "names of the variables to train on; null takes every field on the horizontal grid",
     "select": "part of the input to train on, by coordinate: {time: ['2001', '2009'], level: 500}",
     "validation": "what to watch during the training: a selection of the input as above, a file, a catalog entry, or "
@@ -33,6 +35,7 @@ _DATA: Final = {
     "predictors": "further coarse fields that the network reads, as a file or catalog entry",
     "static": "fine fields without time that the network reads, as a file or catalog entry",
 }
+_STEPS: Final = ("extract", "preprocess", "train", "postprocess")
 
 
 class _Loader(yaml.SafeLoader):
@@ -119,14 +122,14 @@ def template(task: str) -> str:
     maps = _maps(fit)
     for key in _data_keys(fit):
         about = mapping.DATA[key] if maps else _DATA[key]
-        lines += _entry(key, "both" if key == "scenario" else None, about, required=key == "input" and not maps)
+        lines += entry(key, "both" if key == "scenario" else None, about, required=key == "input" and not maps)
     lines += ["", f"task:  # settings of {name}"]
     for key, (default, about) in _settings(cls).items():
-        lines += _entry(key, default, about, required=default is inspect.Parameter.empty)
+        lines += entry(key, default, about, required=default is inspect.Parameter.empty)
     lines += ["", "training:"]
     for key, (default, about) in fit.items():
         if key not in _data_keys(fit):
-            lines += _entry(key, default, about, required=default is inspect.Parameter.empty)
+            lines += entry(key, default, about, required=default is inspect.Parameter.empty)
     lines += ["", "# Folder in which the trained task is saved.", f"output: models/{name.lower()}", ""]
     return "\n".join(lines)
 
@@ -142,16 +145,10 @@ def read(task: str, path: Path) -> Training:
         If the file is no YAML mapping, has unknown names, or lacks what has to be given.
     """
     name, cls = _find(task)
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        message = f"{path} is not YAML: {' '.join(str(error).split())}"
-        raise ConfigError(message) from error
-    if not isinstance(content, dict):
-        message = f"{path} holds {type(content).__name__}; wanted a mapping as `xatmo config {name}` prints it"
-        raise ConfigError(message)
+    whole = load(path, f"xatmo config {name}")
+    content = _of_training(whole, path)
     fit, settings = _settings(cls.fit), _settings(cls)
-    _check_names(content, ("data", "task", "training", "output"), str(path))
+    check_names(content, ("data", "task", "training", "output"), str(path))
     sections: dict[str, dict[str, Any]] = {}
     fields = _data_keys(fit)
     known = {"data": fields, "task": list(settings), "training": [k for k in fit if k not in fields]}
@@ -161,7 +158,7 @@ def read(task: str, path: Path) -> Training:
             message = f"{path}: {section} is {type(given).__name__}; wanted a mapping"
             raise ConfigError(message)
         sections[section] = given or {}
-        _check_names(sections[section], names, f"{path}: {section}")
+        check_names(sections[section], names, f"{path}: {section}")
     if _maps(fit):
         mapping.check(sections["data"], str(path))
     needed = [] if _maps(fit) else [("data", "input")]
@@ -174,7 +171,43 @@ def read(task: str, path: Path) -> Training:
     return Training(name, sections["task"], sections["training"], sections["data"], output)
 
 
-def train(wanted: Training) -> Any:
+def load(path: Path, printed_by: str) -> dict[str, Any]:
+    """Read a YAML file that holds a mapping.
+
+    Raises
+    ------
+    ConfigError
+        If it does not.
+    """
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        message = f"{path} is not YAML: {' '.join(str(error).split())}"
+        raise ConfigError(message) from error
+    if not isinstance(content, dict):
+        message = f"{path} holds {type(content).__name__}; wanted a mapping as `{printed_by}` prints it"
+        raise ConfigError(message)
+    return content
+
+
+def _of_training(whole: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Take the section of the training out of a file that holds a whole experiment."""
+    if not set(whole) & set(_STEPS):
+        return whole
+    check_names(whole, list(_STEPS), str(path))
+    content = whole.get("train")
+    if not isinstance(content, dict):
+        came = "no section 'train'" if content is None else f"train: {type(content).__name__}"
+        message = f"{path} has {came}; wanted a mapping with data, task, training and output under train"
+        raise ConfigError(message)
+    prepared = (whole.get("preprocess") or {}).get("output")
+    data = content.get("data") or {}
+    if isinstance(data, dict) and data.get("input") is None and prepared is not None:
+        content = {**content, "data": {**data, "input": prepared}}
+    return content
+
+
+def train(wanted: Training, *, overwrite: bool = False, note: Callable[[str], Any] | None = None) -> Any:
     """Open the data, make the task and fit it; an interrupted run in the same ``run_dir`` is continued."""
     _, cls = _find(wanted.task_name)
     task = cls(**wanted.settings)
@@ -185,6 +218,8 @@ def train(wanted: Training) -> Any:
         chosen, given = mapping.training_data(wanted.data, _open, _select, objective=task.config.get("objective"))
         return task.fit(chosen, **given, **fit)
     data = dict(wanted.data)
+    if is_prepared(data["input"]):
+        return _train_prepared(task, wanted, fit, overwrite=overwrite, note=note)
     whole = _open(data.pop("input"), "data.input")
     names = data.pop("variables", None)
     fields = _take(whole, names)
@@ -203,6 +238,29 @@ def train(wanted: Training) -> Any:
             if key in ("validation", "target"):
                 given[key] = _take(given[key], names)
     return task.fit(chosen, **given, **fit)
+
+
+def _train_prepared(
+    task: Any, wanted: Training, fit: dict[str, Any], *, overwrite: bool, note: Callable[[str], Any] | None
+) -> Any:
+    """Train on the parts that ``xatmo preprocess`` made."""
+    from xatmo import workflow
+
+    data = {k: v for k, v in wanted.data.items() if v is not None}
+    path = data.pop("input")
+    for key in [k for k in data if k not in ("variables", "static", "validation", "target")]:
+        message = f"data.{key} goes with fields in files; {path} is prepared, with parts and variables of its own"
+        raise ConfigError(message)
+    for key in ("variables", "static", "target"):
+        if isinstance(data.get(key), str):
+            data[key] = [data[key]]
+        if key in data and not isinstance(data[key], list):
+            message = f"data.{key} is {data[key]!r}; wanted names of variables of {path}"
+            raise ConfigError(message)
+    if not isinstance(data.get("validation", True), bool):
+        message = f"data.validation is {data['validation']!r}; {path} has parts of its own: wanted true or false"
+        raise ConfigError(message)
+    return workflow.train(task, path, wanted.output, overwrite=overwrite, note=note, **data, **fit)
 
 
 # ---------------------------------------------------------------------- data
@@ -326,7 +384,8 @@ def _data_keys(fit: Mapping[str, Any]) -> list[str]:
     return ["input", "variables", "select", *[key for key in _FIELDS if key in fit]]
 
 
-def _entry(key: str, default: Any, about: str, *, required: bool) -> list[str]:
+def entry(key: str, default: Any, about: str, *, required: bool) -> list[str]:
+    """Give the lines of one setting: what it means, and its default."""
     text = f"{about} HAS TO BE GIVEN." if required else about
     lines = [f"  # {line}" for line in textwrap.wrap(text, 110)]
     value = None if required else _plain(default)
@@ -343,7 +402,14 @@ def _plain(value: Any) -> Any:
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
 
-def _check_names(given: Mapping[str, Any], known: tuple[str, ...] | list[str], where: str) -> None:
+def check_names(given: Mapping[str, Any], known: tuple[str, ...] | list[str], where: str) -> None:
+    """Refuse names that are not known.
+
+    Raises
+    ------
+    ConfigError
+        If there is one; it proposes the nearest.
+    """
     for name in given:
         if name not in known:
             near = difflib.get_close_matches(str(name), known, n=1)

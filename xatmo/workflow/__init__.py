@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from xatmo.workflow.extraction import Extracted, extract
+from xatmo.workflow.evaluation import Postprocessed, initial_times, postprocess
+from xatmo.workflow.extraction import Extracted, extract, find_extracted
 from xatmo.workflow.naming import Period, RunName, periods_of
-from xatmo.workflow.preparation import Prepared, Preprocessed, open_prepared, preprocess
+from xatmo.workflow.preparation import Prepared, Preprocessed, is_prepared, open_prepared, preprocess
 from xatmo.workflow.splits import Splits
+from xatmo.workflow.training import train
 
 __all__ = [
     "Extracted",
     "Period",
+    "Postprocessed",
     "Prepared",
     "Preprocessed",
     "RunName",
     "Splits",
     "extract",
+    "find_extracted",
+    "initial_times",
+    "is_prepared",
     "open_prepared",
     "periods_of",
+    "postprocess",
     "preprocess",
+    "train",
 ]

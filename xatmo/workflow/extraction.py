@@ -12,10 +12,10 @@ import numpy as np
 import xarray as xr
 
 from xatmo import cf, streaming
-from xatmo.errors import CoordinateError, OptionError
+from xatmo.errors import ConfigError, CoordinateError, OptionError
 from xatmo.workflow import selection
 from xatmo.workflow.naming import RunName
-from xatmo.workflow.records import Record, fingerprint
+from xatmo.workflow.records import Record, fingerprint, plain, read
 from xatmo.workflow.selection import Numbers
 from xatmo.workflow.sources import Source, open_source
 
@@ -155,6 +155,49 @@ def extract(
         missing=missing[:_KEPT],
     )
     return Extracted(path, missing, continued=continued)
+
+
+def find_extracted(output: str | Path, settings: Mapping[str, Any]) -> Path:
+    """Find the store that `extract` wrote, where its name was left to what the data are.
+
+    Parameters
+    ----------
+    output : path
+        As it was given to `extract`, perhaps with ``{name}`` in it.
+    settings : mapping
+        Keywords that were given to `extract`.
+
+    Returns
+    -------
+    path
+
+    Raises
+    ------
+    ConfigError
+        If there is none, or several.
+
+    Examples
+    --------
+    >>> find_extracted("data/europe.zarr", {})
+    PosixPath('data/europe.zarr')
+    """
+    if "{name}" not in str(output):
+        return Path(output)
+    pattern = Path(str(output).replace("{name}", "Y*M*-*_*-*-*"))
+    known = ("region", "variables", "years", "months", "hours", "dates")
+    wanted = {k: plain(settings.get(k)) for k in known}
+    found = []
+    for store in sorted(pattern.parent.glob(pattern.name)):
+        record = read(store.with_suffix(".json")) if store.suffix == ".zarr" else None
+        if record is not None and record.get("step") == "extract" and record.get("settings") == wanted:
+            found.append(store)
+    if len(found) != 1:
+        message = (
+            f"{output}: {len(found)} stores there were extracted with these settings; run xatmo extract first, or name "
+            "the store that is meant"
+        )
+        raise ConfigError(message)
+    return found[0]
 
 
 def _chosen(

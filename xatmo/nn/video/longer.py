@@ -42,8 +42,8 @@ class LongerVideo(PackedVideo):
         if not network.any_length and not network.whole_state and config.n_out < config.n_state:
             message = (
                 f"n_future={n_future} and a network trained for {config.n_future} frames that forecasts {config.n_out} "
-                f"of the {config.n_state} variables that it reads, so that it cannot go on from what it gave; wanted at "
-                f"most {config.n_future}, or a network that forecasts all that it reads"
+                f"of the {config.n_state} variables that it reads, so that it cannot go on from what it gave; wanted "
+                f"at most {config.n_future}, or a network that forecasts all that it reads"
             )
             raise OptionError(message)
         self.config = replace(config, n_future=n_future)

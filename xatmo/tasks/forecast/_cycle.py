@@ -60,9 +60,25 @@ def on_points(cycle: xr.Dataset, fields: xr.Dataset, axes: cf.Horizontal) -> xr.
             "points. Train on this region, or without a cycle: baseline='persistence'"
         )
         raise GridError(message)
-    at = cycle.isel({have.lat_dim: rows, have.lon_dim: columns})
+    at = _labelled(cycle, fields).isel({have.lat_dim: rows, have.lon_dim: columns})
     at = at.drop_vars([n for n in (have.lat, have.lon) if n in at.coords])
     return at.rename({a: b for a, b in zip(have.dims, axes.dims, strict=True) if a != b})
+
+
+def _labelled(cycle: xr.Dataset, fields: xr.Dataset) -> xr.Dataset:
+    """Select levels and the like, of which each has a cycle of its own."""
+    groups = {g for by in BY.values() for g in by}
+    for dim in [d for d in cycle.dims if d not in (*cf.horizontal(cycle).dims, *groups) and d in cycle.coords]:
+        if dim not in fields.coords or not set(fields[dim].values.tolist()) <= set(cycle[dim].values.tolist()):
+            came = "none" if dim not in fields.coords else ", ".join(map(str, fields[dim].values[:5]))
+            message = (
+                f"the model keeps a cycle for each {dim!r}, {', '.join(map(str, cycle[dim].values[:5]))} ..., and the "
+                f"data have {came}; wanted some of those. Independent samples carry no labels: obj.drop_vars({dim!r}) "
+                "before training gives them one cycle"
+            )
+            raise CoordinateError(message)
+        cycle = cycle.sel({dim: fields[dim].values})
+    return cycle
 
 
 def at_times(

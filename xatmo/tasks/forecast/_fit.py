@@ -71,7 +71,7 @@ def train(
     from xatmo.model import Channel, Model
     from xatmo.train import whole
 
-    seed, devices = whole("seed", options.seed, 0), whole("devices", options.devices)
+    seed = whole("seed", options.seed, 0)
     found = data.gathered()
     record, step = found.whole, found.whole.step
     baseline = _settings.baseline(config, step, len(record.times), dated=record.dated)

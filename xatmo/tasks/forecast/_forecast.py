@@ -15,7 +15,8 @@ from xatmo import _channels, _labels, _statics, cf
 from xatmo._channels import Channel
 from xatmo.errors import OptionError
 from xatmo.tasks.forecast import _cycle, _data, _starts
-from xatmo.tasks.forecast._record import Record, later, record
+from xatmo.tasks.forecast._record import Record, later, record, require_dims
+from xatmo.tasks.fourdvar._data import require_step
 from xatmo.typing import T
 
 if TYPE_CHECKING:
@@ -138,8 +139,8 @@ def forecast(
     if isinstance(obj, xr.DataArray):
         field = next(iter(done.values())).rename(obj.name)
         history = {"history": obj.attrs["history"]} if "history" in obj.attrs else {}
-        return cast(T, cf.add_history(field.assign_attrs(history), call))
-    return cast(T, cf.add_history(xr.Dataset(done, attrs=obj.attrs), call))
+        return cf.add_history(field.assign_attrs(history), call)
+    return cf.add_history(xr.Dataset(done, attrs=obj.attrs), call)
 
 
 # ---------------------------------------------------------------------- before anything runs
@@ -159,8 +160,8 @@ def _config(model: Model) -> VideoConfig:
 def _check(obj: object, model: Model, n_future: int | None, nan: str) -> None:
     if isinstance(obj, xr.DataArray) and len(model.outputs) + len(model.inputs) > 2 + len(model.static or ()):
         message = (
-            f"the forecaster reads {[c.name for c in model.inputs]} and gives {[c.name for c in model.outputs]}; pass a "
-            "Dataset, so that a Dataset can come back"
+            f"the forecaster reads {[c.name for c in model.inputs]} and gives {[c.name for c in model.outputs]}; pass "
+            "a Dataset, so that a Dataset can come back"
         )
         raise OptionError(message)
     if n_future is not None and (isinstance(n_future, bool) or not isinstance(n_future, int | np.integer)
@@ -218,12 +219,12 @@ class _Job:
         _data.same_plane(bool(training.get("plane")), whole, "the record")
         state = model.inputs[: config.n_state]
         sources = tuple(s.variable for s in _channels.match(whole.fields, state, what="the forecast"))
-        _data.require_dims(sources, whole.fields, whole.core, "the record")
+        require_dims(sources, whole.fields, whole.core, "the record")
         _data.require_time_step(whole, training.get("time_step"), "the record")
         if not whole.plane:
             from xatmo.grids import Grid
 
-            _data.require_step(whole.grid, Grid.from_dict(model.grid["coarse"]), "the record")
+            require_step(whole.grid, Grid.from_dict(model.grid["coarse"]), "the record")
         cycle = None if model.cycle is None else _cycle.on_points(model.cycle, whole.fields, whole.axes)
         static = None
         if config.n_static and model.static is not None:
@@ -345,11 +346,10 @@ class _Job:
         ds = xr.Dataset(coords={n: whole.fields[n].variable for n in (axes.lat, axes.lon)})
         ds = ds.assign_coords({whole.time_dim: (whole.time_dim, both, {"standard_name": "time"})})
         if chunks is not None:
-            import dask.array
-
-            shape = [ds.sizes[d] for d in whole.core]
-            zeros = dask.array.zeros(shape, chunks=[chunks[d] for d in whole.core])
-            ds = ds.assign(_laid=(whole.core, zeros))
+            # Small lazy fields along each dimension, of which only the chunks are looked at.
+            lines = {f"_{d}": xr.Variable((d,), np.zeros(ds.sizes[d], np.float32)).chunk({d: chunks[d]})
+                     for d in whole.core}  # fmt: skip
+            ds = ds.assign(lines)
         return _data.known(ds, covariates, whole)
 
     # ------------------------------------------------------------------ labels

@@ -163,7 +163,7 @@ def _timed(ds: xr.Dataset, what: str) -> tuple[xr.Dataset, Hashable, NDArray[Any
 
 
 def _on_plane(ds: xr.Dataset, time_dim: Hashable, error: XatmoError) -> tuple[xr.Dataset, dict[Hashable, Any]]:
-    """Number rows and columns in the place of latitude and longitude, where there is a plane."""
+    """Give numbers of rows and columns in the place of latitude and longitude, where there is a plane."""
     fields = [v for v in ds.data_vars.values() if time_dim in v.dims and v.dtype.kind in "fiu"]
     widest = max(fields, key=lambda v: v.ndim, default=None)
     across = [] if widest is None else [d for d in widest.dims if d != time_dim]
@@ -220,7 +220,7 @@ def seconds_between(a: Any, b: Any) -> float:
 
 
 def later(first: Any, step: float, numbers: Sequence[int] | NDArray[Any]) -> NDArray[Any]:
-    """Times so many steps after the first one.
+    """Give times so many steps after the first one.
 
     Examples
     --------

@@ -180,6 +180,7 @@ class Schedule(Callback):
         step = trainer.global_step - begin
         time_left = max(self._time(end) - self._phase_seconds, 1e-9)
         progress = max(step / (end - begin), (seconds - self._phase_seconds) / time_left)
+        objective.progress = max(trainer.global_step / self.max_steps, seconds / self.budget)
         for optimizer, settings in zip(trainer.optimizers, objective.all_optimizer_settings, strict=True):
             n = n_plateaus(self._epochs, settings.plateau_patience, settings.plateau_delta) if self.plateau else 0
             for group in optimizer.param_groups:

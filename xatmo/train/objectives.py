@@ -36,6 +36,8 @@ class Objective(LightningModule):
         without improvement. False: the last weights are.
     stepping : bool
         Whether weights are being changed now: then they belong to no step, and no checkpoint is written.
+    progress : float
+        Part of the run that is over, of its steps or of its time, whichever is more; set before each step.
     """
 
     def __init__(self, network: nn.Module, *optimizers: OptimizerSettings) -> None:
@@ -44,6 +46,7 @@ class Objective(LightningModule):
         self.all_optimizer_settings: tuple[OptimizerSettings, ...] = optimizers
         self.keeps_best = True
         self.stepping = False
+        self.progress = 0.0
 
     @property
     def optimizer_settings(self) -> OptimizerSettings:

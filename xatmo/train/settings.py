@@ -19,7 +19,7 @@ OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
     "sgd": torch.optim.SGD,
 }
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
-SCHEDULES = ("one-cycle", "cosine", "constant", "step", "plateau")
+SCHEDULES = ("one-cycle", "cosine", "constant", "linear", "step", "plateau")
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,10 @@ class OptimizerSettings:
         Highest learning rate.
     weight_decay : float
         Of ``adamw`` and ``sgd``.
-    schedule : {"one-cycle", "cosine", "constant", "step", "plateau"}
+    schedule : {"one-cycle", "cosine", "constant", "linear", "step", "plateau"}
         ``"one-cycle"`` rises linearly over ``warmup`` of the run, then falls along a cosine to 0; ``"cosine"`` only
-        falls. ``"step"`` is multiplied by ``drop_factor`` at each of ``drops``. ``"plateau"`` is multiplied by it when
+        falls. ``"linear"`` falls on a line to 0 from the first of ``drops`` to the second, or to the end. ``"step"`` is
+        multiplied by ``drop_factor`` at each of ``drops``. ``"plateau"`` is multiplied by it when
         the mean training loss of an epoch has not fallen by more than ``plateau_delta`` below the least one for
         ``plateau_patience`` epochs.
     warmup : float
@@ -90,6 +91,12 @@ class OptimizerSettings:
             message = f"drops={self.drops!r}; wanted parts of the run or steps, in a tuple, such as (0.5, 0.75)"
             raise OptionError(message)
         object.__setattr__(self, "drops", tuple(real("drops", d, positive=True) for d in drops))
+        ends = (*self.drops, 1.0)[:2]
+        if self.schedule == "linear" and not (
+            1 <= len(self.drops) <= 2 and ends[0] < ends[1] and (ends[0] < 1) == (ends[1] <= 1)
+        ):
+            message = f"drops={self.drops} with schedule='linear'; wanted two parts of the run or two steps, in order"
+            raise OptionError(message)
         if not _part(self.drop_factor) or self.drop_factor == 0:
             message = f"drop_factor={self.drop_factor!r}; wanted a number above 0 and below 1"
             raise OptionError(message)
@@ -157,6 +164,10 @@ class OptimizerSettings:
             return max(lowered, min(self.lowest_rate, self.learning_rate))
         if self.schedule == "constant":
             return self.learning_rate
+        if self.schedule == "linear":
+            first, last = (*self.drops, 1.0)[:2]
+            part = ((progress if first < 1 else step) - first) / (last - first)
+            return self.learning_rate * (1 - min(max(part, 0.0), 1.0))
         warmup = self.warmup if self.schedule == "one-cycle" else 0.0
         progress = min(max(progress, 0.0), 1.0)
         if progress < warmup:

@@ -182,19 +182,20 @@ class Forecast(Objective):
         x, n_future = batch.input(config.n_context), truth.shape[2]
         ahead = batch.complete()[:, :, config.n_context :] if training and chance > 0 else None
         made = self.network.state(x, n_future=n_future, truth=ahead, truth_probability=chance, mean=not training)
-        counted = [
-            k
-            for k, weight in enumerate(self.channel_weights)
-            if weight > 0 and k < (made.shape[1] if training else config.n_out)
-        ]
-        weight = made.new_ones(1, 1, 1, 1, 1, dtype=torch.float32)
+        counted, weight = self.counted(batch, made.shape[1] if training else config.n_out, n_future)
+        return self.loss.values(made[:, counted], truth[:, counted], weight)
+
+    def counted(self, batch: VideoBatch, n_given: int, n_future: int) -> tuple[list[int], torch.Tensor]:
+        """Give the variables that count among the first ``n_given``, and the weight of their leads and cells."""
+        counted = [k for k, weight in enumerate(self.channel_weights[:n_given]) if weight > 0]
+        weight = torch.ones(1, 1, 1, 1, 1, device=batch.frames.device)
         if len({self.channel_weights[k] for k in counted}) > 1:
             weight = weight * weight.new_tensor([self.channel_weights[k] for k in counted]).reshape(1, -1, 1, 1, 1)
         if len(set(self.lead_weights)) > 1:
             weight = weight * weight.new_tensor(self.lead_weights[:n_future]).reshape(1, 1, -1, 1, 1)
         if batch.weight is not None:
             weight = weight * (batch.weight[:, counted] if batch.weight.shape[1] > 1 else batch.weight)
-        return self.loss.values(made[:, counted], truth[:, counted], weight)
+        return counted, weight
 
 
 def scaled(batch: VideoBatch, scale: tuple[float, float] | None, random: np.random.Generator) -> VideoBatch:

@@ -77,14 +77,14 @@ class Branches(NamedTuple):
     ----------
     posterior : Tensor (batch, n, n_frames, lat, lon)
         The last ``n_frames`` frames of the record, made with latent variables that saw the future.
-    prior : Tensor (batch, n, n_frames, lat, lon), optional
-        The same frames, made with latent variables drawn without it.
+    prior : Tensor (n_prior, batch, n, n_frames, lat, lon)
+        The same frames, made as often as was asked with latent variables drawn without it.
     kl : Tensor (batch, n_draws, n_latent)
         Divergence of each variable of each draw from its prior, in nats.
     """
 
     posterior: torch.Tensor
-    prior: torch.Tensor | None
+    prior: torch.Tensor
     kl: torch.Tensor
 
 
@@ -100,16 +100,16 @@ class LatentArchitecture(Architecture):
         truth: torch.Tensor,
         *,
         truth_probability: float = 0.0,
-        prior: bool = True,
+        n_prior: int = 1,
     ) -> Branches:
-        """Forecast twice with the same weights, with latent variables that saw the future and without.
+        """Forecast with the same weights with latent variables that saw the future, and without.
 
         Parameters
         ----------
         x, reference, truth, truth_probability
             As in `Architecture.forward`.
-        prior : bool
-            Whether the second forecast is wanted.
+        n_prior : int
+            Forecasts without; 0: none.
 
         Returns
         -------

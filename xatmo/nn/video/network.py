@@ -117,7 +117,7 @@ class VideoNetwork(nn.Module):
         truth: torch.Tensor,
         *,
         truth_probability: float = 0.0,
-        prior: bool = True,
+        n_prior: int = 1,
     ) -> Branches:
         """Forecast with latent variables that saw the future, and without: for training.
 
@@ -127,8 +127,8 @@ class VideoNetwork(nn.Module):
         truth : Tensor (batch, n_state, n_future, lat, lon)
             The future itself.
         truth_probability : float
-        prior : bool
-            Whether the second one is wanted.
+        n_prior : int
+            Forecasts of the second kind; 0: none.
 
         Raises
         ------
@@ -145,14 +145,12 @@ class VideoNetwork(nn.Module):
         if x.cycle is not None:
             truth = truth - x.cycle[:, :, -n_future:]
         found = self.inner.branches(
-            centred, self.reference(centred, n_future), truth, truth_probability=truth_probability, prior=prior
+            centred, self.reference(centred, n_future), truth, truth_probability=truth_probability, n_prior=n_prior
         )
         if x.cycle is None:
             return found
         cycle = x.cycle[:, : found.posterior.shape[1], -found.posterior.shape[2] :]
-        return found._replace(
-            posterior=found.posterior + cycle, prior=None if found.prior is None else found.prior + cycle
-        )
+        return found._replace(posterior=found.posterior + cycle, prior=found.prior + cycle)
 
     def forward(self, x: VideoInput, *, n_future: int | None = None, mean: bool = False) -> torch.Tensor:
         """Forecast: ``(batch, n_out, n_future, lat, lon)``."""

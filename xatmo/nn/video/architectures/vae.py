@@ -193,7 +193,7 @@ class VAE(LatentArchitecture):
         truth: torch.Tensor,
         *,
         truth_probability: float = 0.0,
-        prior: bool = True,
+        n_prior: int = 1,
     ) -> Branches:
         """Forecast with latent variables of the posterior and, on the same features, with those of the prior."""
         features = self._features(x, reference)
@@ -206,11 +206,10 @@ class VAE(LatentArchitecture):
             found = found.mean((-2, -1), keepdim=True)
         posterior = Gaussian.of(found, dim=1)
         seen = core + self.departures(posterior.at(torch.randn_like(posterior.mean)), features)
-        blind = None
-        if prior:
-            blind = core + self.departures(self._drawn(x, features[-1]), features)
+        blind = [core + self.departures(self._drawn(x, features[-1]), features) for _ in range(n_prior)]
+        made = [self._leads(one, reference) for one in (seen, *blind)]
         kl = kl_divergence(posterior).flatten(2).transpose(1, 2)
-        return Branches(self._leads(seen, reference), None if blind is None else self._leads(blind, reference), kl)
+        return Branches(made[0], torch.stack(made[1:]) if blind else made[0].new_zeros(0, *made[0].shape), kl)
 
     # ------------------------------------------------------------------ its parts
     def _features(self, x: VideoInput, reference: torch.Tensor) -> list[torch.Tensor]:

@@ -145,7 +145,7 @@ class SAVP(LatentArchitecture):
         truth: torch.Tensor,
         *,
         truth_probability: float = 0.0,
-        prior: bool = True,
+        n_prior: int = 1,
     ) -> Branches:
         """Roll out with the latent variables of the posterior and, as one batch with it, with those of the prior."""
         batch, _, n_context = x.frames.shape[:3]
@@ -153,11 +153,12 @@ class SAVP(LatentArchitecture):
         frames, future = self._padded(x.frames), self._padded(truth)
         posterior = self._posterior(torch.cat([frames, future], dim=2))
         assert posterior is not None  # there are two frames at least
-        times = 2 if prior else 1
+        times = 1 + n_prior
         noise = torch.randn(times * batch, steps, self.n_step_latent, device=frames.device)
         latent = posterior.at(noise[:batch])
-        if prior:
-            seen = Gaussian(*(part[:, : n_context - 1] for part in posterior)).at(noise[batch:, : n_context - 1])
+        if n_prior:
+            past = Gaussian(*(part[:, : n_context - 1].repeat(n_prior, 1, 1) for part in posterior))
+            seen = past.at(noise[batch:, : n_context - 1])
             latent = torch.cat([latent, torch.cat([seen, noise[batch:, n_context - 1 :]], dim=1)])
 
         def twice(part: torch.Tensor) -> torch.Tensor:
@@ -170,7 +171,9 @@ class SAVP(LatentArchitecture):
         )  # fmt: skip
         learned = Gaussian(*(part[:batch] for part in priors)) if priors is not None else None
         out = out[..., : x.frames.shape[-2], : x.frames.shape[-1]]
-        return Branches(out[:batch], out[batch:] if prior else None, kl_divergence(posterior, learned))
+        return Branches(
+            out[:batch], torch.unflatten(out[batch:], 0, (n_prior, batch)), kl_divergence(posterior, learned)
+        )
 
     # ------------------------------------------------------------------ its parts
     def _roll(

@@ -132,8 +132,11 @@ class SimVP(Architecture):
                 for k, (a, b) in enumerate(itertools.pairwise(wide))
             )
         )
-        self.skip = nn.Parameter(torch.zeros(made, seen))
-        nn.init.ones_(self.skip.data[:, -1])
+        self.n_maps = made
+        self.skip: nn.Parameter | None = None
+        if not self.joint:
+            self.skip = nn.Parameter(torch.zeros(made, seen))
+            nn.init.ones_(self.skip.data[:, -1])
         self.decoder = nn.ModuleList(StridedLayer(width, width, k, norm) for k in doubling(sizes["n_levels"]))
         self.head = nn.Conv2d(width, config.n_out * n_out, 1)
         start_at_zero(self.head)
@@ -189,12 +192,13 @@ class SimVP(Architecture):
             ahead = enlarge(moving[:, :, n_context:].flatten(1, 2), self.factor, self.wrap)
             z = torch.cat([z, nn.functional.avg_pool2d(ahead, self.factor).to(z.dtype)], 1)
         z = self.translator(z)
-        z = z.reshape(batch * len(self.skip), -1, *z.shape[2:])
+        z = z.reshape(batch * self.n_maps, -1, *z.shape[2:])
         for layer in self.decoder[:-1]:
             z = layer(z)
-        kept = torch.unflatten(kept, 0, (batch, -1))
-        kept = kept if self.joint else torch.einsum("kt,btchw->bkchw", self.skip.to(kept.dtype), kept)
-        z = self.head(self.decoder[-1](z + kept.flatten(0, 1)))
+        if self.skip is not None:
+            past = torch.unflatten(kept, 0, (batch, -1))
+            kept = torch.einsum("kt,btchw->bkchw", self.skip.to(kept.dtype), past).flatten(0, 1)
+        z = self.head(self.decoder[-1](z + kept))
         z = reduced(z, lat, lon, self.wrap)
         if self.joint:
             return torch.unflatten(z, 1, (self.config.n_out, n_future))

@@ -111,6 +111,22 @@ class VideoNetwork(nn.Module):
             out = self.inner(centred, ahead, truth=truth, truth_probability=truth_probability, mean=mean)
         return out if cycle is None else out + cycle[:, : out.shape[1]]
 
+    def require_latent(self) -> LatentArchitecture:
+        """Give the architecture where it has latent variables.
+
+        Raises
+        ------
+        OptionError
+            If it has none.
+        """
+        if isinstance(self.inner, LatentArchitecture):
+            return self.inner
+        message = (
+            f"architecture={self.config.architecture!r} has no latent variables to train; wanted one of "
+            "['savp', 'vae'], or xatmo.train.video.Forecast"
+        )
+        raise OptionError(message)
+
     def branches(
         self,
         x: VideoInput,
@@ -135,16 +151,11 @@ class VideoNetwork(nn.Module):
         OptionError
             If the architecture has no latent variables.
         """
-        if not isinstance(self.inner, LatentArchitecture):
-            message = (
-                f"architecture={self.config.architecture!r} has no latent variables to train; wanted one of "
-                "['savp', 'vae'], or another loss"
-            )
-            raise OptionError(message)
+        inner = self.require_latent()
         n_future, centred = truth.shape[2], self.anomalies(x)
         if x.cycle is not None:
             truth = truth - x.cycle[:, :, -n_future:]
-        found = self.inner.branches(
+        found = inner.branches(
             centred, self.reference(centred, n_future), truth, truth_probability=truth_probability, n_prior=n_prior
         )
         if x.cycle is None:

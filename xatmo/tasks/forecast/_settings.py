@@ -15,8 +15,8 @@ SIMPLE = ("persistence", "yesterday", "diurnal", "climatology")
 """Forecasts without a network."""
 
 BASELINES = ("auto", None, "none", *SIMPLE)
-ADVERSARIAL = ("savp", "vae")
-"""Architectures with latent variables, and an objective of their own."""
+LATENT = {"savp": True, "vae": False}
+"""Architectures with latent variables, and whether discriminators train them where nothing else is said."""
 
 NORMALIZATION = ("standard", "minmax", "robust", "log1p")
 OPTIMIZER: tuple[str, ...] = (
@@ -97,20 +97,32 @@ def _probe(config: Mapping[str, Any]) -> None:
 def objective(config: Mapping[str, Any], network: Any, *, devices: int = 1, seed: int = 0) -> Any:
     """Make the objective that trains a network."""
     own = dict(config["objective_settings"] or {})
-    if config["architecture"] in ADVERSARIAL:
-        from xatmo.train.video_adversarial import AdversarialForecast as Chosen
-    else:
-        from xatmo.train.video import Forecast as Chosen
+    chosen = _objective_class(config["architecture"], own)
     common = {
         "optimizer": optimizer(config, devices), "auxiliary": config["auxiliary"],
         "scheduled_sampling": config["scheduled_sampling"], "augmentation": config["augmentation"],
         "scale": config["scale"], "seed": seed,
     }  # fmt: skip
     try:
-        return Chosen(network, config["loss"], **{**common, **own})
+        return chosen(network, config["loss"], **{**common, **own})
     except TypeError as error:
-        message = f"objective_settings={own!r} do not fit {Chosen.__name__}: {error}"
+        message = f"objective_settings={own!r} do not fit {chosen.__name__}: {error}"
         raise OptionError(message) from error
+
+
+def _objective_class(architecture: str, own: dict[str, Any]) -> Any:
+    """Choose the objective, and take what chooses it out of its settings."""
+    if architecture in LATENT:
+        if own.pop("adversarial", LATENT[architecture]):
+            from xatmo.train.video_adversarial import AdversarialForecast
+
+            return AdversarialForecast
+        from xatmo.train.video_latent import LatentForecast
+
+        return LatentForecast
+    from xatmo.train.video import Forecast
+
+    return Forecast
 
 
 def baseline(config: Mapping[str, Any], step: float | None, n_times: int, *, dated: bool) -> str:

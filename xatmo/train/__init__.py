@@ -14,10 +14,13 @@ from xatmo.train.fourdvar import FourDVar, FourDVarLoss
 from xatmo.train.objectives import Objective, Supervised
 from xatmo.train.settings import OptimizerSettings, TrainSettings, whole
 from xatmo.train.video import Forecast, VideoBatch
+from xatmo.train.video_adversarial import AdversarialForecast
+from xatmo.train.video_latent import LatentForecast
 
 __all__ = [
     "GATE",
     "Adversarial",
+    "AdversarialForecast",
     "AdversarialFourDVar",
     "Batch",
     "Batches",
@@ -26,6 +29,7 @@ __all__ = [
     "Forecast",
     "FourDVar",
     "FourDVarLoss",
+    "LatentForecast",
     "Objective",
     "OptimizerSettings",
     "Supervised",

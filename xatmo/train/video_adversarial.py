@@ -32,8 +32,8 @@ class AdversarialForecast(Phased):
         L_D &= \sum_b (D_b(y) - 1)^2 + D_b(y_b)^2
 
     One discriminator sees clips made with latent variables of the posterior q, another those of the prior p; clips of a
-    real record, of the same frames, are compared with each (Lee et al. 2018, arXiv:1804.01523). Each step is one update of the discriminators, then one of
-    the network against the updated ones.
+    real record, of the same frames, are compared with each (Lee et al. 2018, arXiv:1804.01523). Each step is one update
+    of the discriminators, then one of the network against the updated ones.
 
     Parameters
     ----------

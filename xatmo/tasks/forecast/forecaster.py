@@ -64,6 +64,7 @@ class VideoForecaster(Task):
         Of the architecture: widths, depths, ``dropout`` ...
     objective_settings : mapping, optional
         Of the objective that trains it: see `xatmo.train.video.Forecast`; of ``"savp"`` and ``"vae"``
+        `xatmo.train.video_latent.LatentForecast`, and with ``"adversarial": True``, the default of ``"savp"``,
         `xatmo.train.video_adversarial.AdversarialForecast`.
     optimizer, learning_rate, weight_decay, schedule
         See `xatmo.train.OptimizerSettings`.

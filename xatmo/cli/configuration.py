@@ -18,7 +18,7 @@ import yaml
 
 import xatmo
 from xatmo.catalog import open_catalog
-from xatmo.cli import files, mapping
+from xatmo.cli import files, forecasting, mapping
 from xatmo.errors import ConfigError, OptionError, VariableError
 from xatmo.workflow import is_prepared
 
@@ -120,8 +120,11 @@ def template(task: str) -> str:
         "data:",
     ]
     maps = _maps(fit)
+    words = {**_DATA, **(forecasting.ROLES if forecasting.forecasts(_settings(cls)) else {})}
     for key in _data_keys(fit):
-        about = mapping.DATA[key] if maps else _DATA[key]
+        about = mapping.DATA[key] if maps else words[key]
+        if not maps and key in ("target", "predictors", "static") and _takes_names(cls):
+            about = fit[key][1]
         lines += entry(key, "both" if key == "scenario" else None, about, required=key == "input" and not maps)
     lines += ["", f"task:  # settings of {name}"]
     for key, (default, about) in _settings(cls).items():
@@ -224,12 +227,15 @@ def train(wanted: Training, *, overwrite: bool = False, note: Callable[[str], An
     names = data.pop("variables", None)
     fields = _take(whole, names)
     chosen = _select(fields, data.pop("select", None), "data.select")
-    given = {}
+    given: dict[str, Any] = {}
+    wanted_names = _settings(cls)
     for key, value in data.items():
         if value is None:
             continue
         what = f"data.{key}"
-        if isinstance(value, dict) and "catalog" not in value:
+        if _are_names(value, whole, cls):
+            given[key] = value
+        elif isinstance(value, dict) and "catalog" not in value:
             given[key] = _select(fields, value, what)
         elif isinstance(value, list):
             given[key] = tuple(_take(_open(where, what), names) for where in value)
@@ -274,6 +280,18 @@ def _open(where: Any, what: str) -> xr.Dataset:
             raise ConfigError(message) from error
         return open_catalog(name).open(entry, **parameters)
     return files.open_fields(Path(str(where)))
+
+
+def _are_names(value: Any, ds: xr.Dataset, task: Any) -> bool:
+    """Tell names of variables of the input, where the task takes them, from files."""
+    words = [value] if isinstance(value, str) else value
+    return _takes_names(task) and isinstance(words, list) and all(word in ds.data_vars for word in words)
+
+
+def _takes_names(task: Any) -> bool:
+    """Whether targets, predictors and static fields may be named, as variables of the input."""
+    target = inspect.signature(task.fit).parameters.get("target")
+    return target is not None and str(target.annotation) == "Names"
 
 
 def _take(ds: xr.Dataset, names: Any) -> xr.Dataset:

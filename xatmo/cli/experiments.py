@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+import typer
 import xarray as xr
 
 from xatmo import workflow
@@ -59,7 +60,8 @@ def template(step: str) -> str:
         if taken is not None:
             text = f"{text} Not given: {taken}, in a file that holds both."
         required = default is inspect.Parameter.empty
-        lines += configuration.entry(name, default, text, required=required and taken is None)
+        shown = None if required else default
+        lines += configuration.entry(name, shown, text, required=required and taken is None)
     return "\n".join([*lines, ""])
 
 
@@ -148,8 +150,14 @@ def show_splits(path: Path, note: Callable[[str], Any]) -> None:
 
 
 def show_scores(path: Path) -> None:
-    """Print the scores of a run by lead time."""
-    tables.scores(xr.load_dataset(path / "scores.nc"))
+    """Print the scores of a run by lead time, a column for each forecast."""
+    scores = xr.load_dataset(path / "scores.nc")
+    for name in scores.data_vars:
+        if not str(name).endswith(("_lower", "_upper")) and scores[name].dims == ("forecast", "lead_time"):
+            unit = scores[name].attrs.get("units", "1")
+            by_forecast = {str(f): scores[name].sel(forecast=f, drop=True) for f in scores["forecast"].values}
+            typer.echo(f"{name}" + ("" if unit == "1" else f" in {unit}"))
+            tables.scores(xr.Dataset({k: da.drop_attrs() for k, da in by_forecast.items()}))
 
 
 def _settings(step: str) -> dict[str, Any]:

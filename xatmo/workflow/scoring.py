@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from xatmo import metrics as scores_of
-from xatmo.errors import OptionError
+from xatmo.errors import CoordinateError, OptionError
 
 BOOTSTRAP: Final = {"block": "7D", "n": 1000, "level": 0.9, "seed": 0}
 _BY_CLIMATOLOGY: Final = ("acc", "skill")
@@ -52,10 +52,7 @@ def score(
     OptionError
         If a metric is unknown, or needs a climatology that is not there.
     """
-    lacking = [name for name in metrics if name in _BY_CLIMATOLOGY]
-    if lacking and climatology is None:
-        message = f"metric {lacking[0]!r} needs a climatology; prepare the data with climatology: [month, hour]"
-        raise OptionError(message)
+    require_climatology(climatology, truth, metrics)
     found = []
     for forecast in forecasts.values():
         names = list(forecast.data_vars)
@@ -71,6 +68,31 @@ def score(
         found.append(made)
     out = xr.concat(found, "forecast", combine_attrs="drop_conflicts", join="exact")
     return out.assign_coords(forecast=list(forecasts))
+
+
+def require_climatology(climatology: xr.Dataset | None, truth: xr.Dataset, metrics: Sequence[str]) -> None:
+    """Check that the scores that need a climatology can be had at all times of the truth.
+
+    Raises
+    ------
+    OptionError
+        If there is none, or it has no entry for some time.
+    """
+    needing = [name for name in metrics if name in _BY_CLIMATOLOGY]
+    if not needing:
+        return
+    if climatology is None:
+        message = f"metric {needing[0]!r} needs a climatology; prepare the data with climatology: [month, hour]"
+        raise OptionError(message)
+    one = climatology.isel({d: 0 for d in climatology.dims if d not in ("month", "season", "dayofyear", "hour")})
+    try:
+        scores_of.climatology_at(one, truth["time"])
+    except CoordinateError as error:
+        message = (
+            f"metric {needing[0]!r} needs a climatology of every time ({error}); leave it out, or prepare the data "
+            "with a longer training part or with climatology: [hour]"
+        )
+        raise OptionError(message) from error
 
 
 def _block(bootstrap: Mapping[str, Any], inits: xr.DataArray) -> dict[str, Any]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from xatmo.datasets._shallow_water import LayerDamping, Relaxation
 from xatmo.datasets._vorticity import Damping, Forcing
+from xatmo.datasets.ambs_files import write_ambs_tree
+from xatmo.datasets.ambs_tree import open_ambs_tree
 from xatmo.datasets.atmodist_layout import open_atmodist
 from xatmo.datasets.challenge import write_challenge
 from xatmo.datasets.challenge_files import challenge_fields, open_challenge, open_reference
@@ -41,6 +43,7 @@ __all__ = [
     "moving_digits",
     "nadir_tracks",
     "observe",
+    "open_ambs_tree",
     "open_atmodist",
     "open_challenge",
     "open_moving_mnist",
@@ -52,5 +55,6 @@ __all__ = [
     "spde_oi",
     "swath_errors",
     "swot_swath",
+    "write_ambs_tree",
     "write_challenge",
 ]

@@ -227,14 +227,13 @@ def train(wanted: Training, *, overwrite: bool = False, note: Callable[[str], An
     names = data.pop("variables", None)
     fields = _take(whole, names)
     chosen = _select(fields, data.pop("select", None), "data.select")
-    given: dict[str, Any] = {}
-    wanted_names = _settings(cls)
+    given = {}
     for key, value in data.items():
         if value is None:
             continue
         what = f"data.{key}"
-        if _are_names(value, whole, cls):
-            given[key] = value
+        if key in forecasting.ROLES and _are_names(value, whole, cls):
+            given[key] = forecasting.given(key, value, whole)
         elif isinstance(value, dict) and "catalog" not in value:
             given[key] = _select(fields, value, what)
         elif isinstance(value, list):
@@ -291,7 +290,7 @@ def _are_names(value: Any, ds: xr.Dataset, task: Any) -> bool:
 def _takes_names(task: Any) -> bool:
     """Whether targets, predictors and static fields may be named, as variables of the input."""
     target = inspect.signature(task.fit).parameters.get("target")
-    return target is not None and str(target.annotation) == "Names"
+    return bool(target is not None and str(target.annotation) == "Names")
 
 
 def _take(ds: xr.Dataset, names: Any) -> xr.Dataset:

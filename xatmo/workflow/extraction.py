@@ -120,7 +120,8 @@ def extract(
     ('Y2001M01-2_2-40.00N10.00W-2t.zarr', [['2001-01-01T05:00', '2001-01-01T05:00']])
     """
     say = note if note is not None else _silent
-    whole, told = open_source(input)
+    names = list(variables.values()) if isinstance(variables, Mapping) else variables
+    whole, told = open_source(input, names)
     chosen = {"years": years, "months": months, "hours": hours, "dates": dates}
     ds, missing = _chosen(whole, region, variables, chosen)
     if static is not None:

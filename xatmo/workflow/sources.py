@@ -20,7 +20,7 @@ Source = str | Path | Sequence[str | Path] | Mapping[str, Any]
 _TREE: Final = ("[0-9][0-9][0-9][0-9]/[01][0-9]/*_sf.grb", "[0-9][0-9][0-9][0-9]/[01][0-9]/*_ml.grb")
 
 
-def open_source(source: Source) -> tuple[xr.Dataset, dict[str, Any]]:
+def open_source(source: Source, variables: Sequence[str] | None = None) -> tuple[xr.Dataset, dict[str, Any]]:
     """Open an archive lazily.
 
     Parameters
@@ -29,6 +29,8 @@ def open_source(source: Source) -> tuple[xr.Dataset, dict[str, Any]]:
         The folder of a tree of GRIB files as AMBS keeps them, ``YEAR/MONTH/*_ml.grb`` and ``*_sf.grb``; a Zarr store; a
         netCDF or GRIB file; a glob or a list of files, which follow each other in time or hold different variables; or
         an entry of a catalog, ``{"catalog": "era5", "entry": "arco"}`` with its parameters.
+    variables : sequence of str, optional
+        Of a GRIB tree: only these are read, as ``"2t"`` or ``"t@850"``.
 
     Returns
     -------
@@ -53,7 +55,9 @@ def open_source(source: Source) -> tuple[xr.Dataset, dict[str, Any]]:
         if tree:
             from xatmo import datasets
 
-            return datasets.open_ambs_tree(folder), {"ambs_tree": folder.name, "files": files_fingerprint(tree)}
+            names = None if variables is None else [name.replace("@", "") for name in variables]
+            ds = datasets.open_ambs_tree(folder, variables=names, missing="skip")
+            return ds, {"ambs_tree": folder.name, "files": files_fingerprint(tree)}
         ds = open_fields(folder)
         return ds, {"zarr": folder.name, "values": fingerprint(ds)}
     paths = _paths(source)

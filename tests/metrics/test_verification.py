@@ -22,8 +22,9 @@ def pair() -> tuple[xr.DataArray, xr.DataArray]:
 
 def test_each_score_is_that_of_its_function(pair):
     p, t = pair
-    # Those that need a climatology, whole spectra, an ensemble, or larger images have tests of their own.
+    # Those that need a climatology, a threshold, whole spectra, an ensemble, or larger images have tests of their own.
     others = ("acc", "effective_resolution", "ms_ssim", "crps", "energy_score", "brier_score", "spread_skill")
+    others += ("fss", "pod", "far", "csi", "frequency_bias")
     names = [n for n in metrics.METRICS if n not in others]
     scores = metrics.verify(p, t, metrics=names, dim=("latitude", "longitude"))
     assert list(scores) == names

@@ -7,24 +7,29 @@ from __future__ import annotations
 
 from xatmo.climatology import climatology, climatology_at
 from xatmo.metrics import altimetry
+from xatmo.metrics.ambs import ambs
 from xatmo.metrics.calibration import rank_histogram, reliability
 from xatmo.metrics.distributions import PERCENTILES, histogram, percentiles, wasserstein
 from xatmo.metrics.embeddings import earth_movers_distance, frechet_distance, project, rv_coefficient
 from xatmo.metrics.error_bars import error_calibration
+from xatmo.metrics.events import csi, far, frequency_bias, pod
 from xatmo.metrics.exceedance import high_pass_exceedance
 from xatmo.metrics.forecasts import at_valid_times
 from xatmo.metrics.moments import moments
 from xatmo.metrics.multiscale import ms_ssim
+from xatmo.metrics.neighbourhoods import fss
 from xatmo.metrics.places import cities, city_table
 from xatmo.metrics.pointwise import acc, bias, correlation, mae, mse, psnr, rmse, skill, std_ratio
 from xatmo.metrics.power import log_spectral_distance, normalized_spectral_error, power_ratio, semivariogram_ratio
 from xatmo.metrics.probabilistic import brier_score, crps, energy_score, spread_skill
+from xatmo.metrics.reference import skill_score
 from xatmo.metrics.relative import normalized_bias, nrmse, spearman
 from xatmo.metrics.resampling import Bootstrap, block_bootstrap
 from xatmo.metrics.significance import compare_models, holm
 from xatmo.metrics.spectral import effective_resolution
 from xatmo.metrics.structural import ssim
 from xatmo.metrics.temporal import temporal_error, total_variation
+from xatmo.metrics.texture import gradient_ratio
 from xatmo.metrics.verification import METRICS, verify
 
 __all__ = [
@@ -33,6 +38,7 @@ __all__ = [
     "Bootstrap",
     "acc",
     "altimetry",
+    "ambs",
     "at_valid_times",
     "bias",
     "block_bootstrap",
@@ -44,11 +50,16 @@ __all__ = [
     "compare_models",
     "correlation",
     "crps",
+    "csi",
     "earth_movers_distance",
     "effective_resolution",
     "energy_score",
     "error_calibration",
+    "far",
     "frechet_distance",
+    "frequency_bias",
+    "fss",
+    "gradient_ratio",
     "high_pass_exceedance",
     "histogram",
     "holm",
@@ -61,6 +72,7 @@ __all__ = [
     "normalized_spectral_error",
     "nrmse",
     "percentiles",
+    "pod",
     "power_ratio",
     "project",
     "psnr",
@@ -70,6 +82,7 @@ __all__ = [
     "rv_coefficient",
     "semivariogram_ratio",
     "skill",
+    "skill_score",
     "spearman",
     "spread_skill",
     "ssim",

@@ -88,10 +88,10 @@ def fields(
         yield prediction.name, prediction, target
         return
     if isinstance(prediction, xr.DataArray):
-        yield prediction.name, prediction, _only(target, prediction.name, what=what, of="target")
+        yield prediction.name, prediction, only(target, prediction.name, what=what, of="target")
         return
     if isinstance(target, xr.DataArray):
-        chosen = _only(prediction, target.name, what=what, of="prediction")
+        chosen = only(prediction, target.name, what=what, of="prediction")
         yield chosen.name, chosen, target
         return
     others = cf.auxiliary(prediction)
@@ -110,7 +110,8 @@ def fields(
         yield name, prediction[name], target[name]
 
 
-def _only(obj: XarrayObject, name: Hashable, *, what: str, of: str) -> xr.DataArray:
+def only(obj: XarrayObject, name: Hashable, *, what: str, of: str) -> xr.DataArray:
+    """Give the variable of a name, or the only one there is."""
     if isinstance(obj, xr.DataArray):
         return obj
     if name in obj.data_vars:
@@ -283,7 +284,7 @@ def climatology_for(climatology: XarrayObject, prediction: xr.DataArray, target:
     CoordinateError
         If labels differ, or a time of the prediction has no entry.
     """
-    field = _only(climatology, target.name, what="the climatology", of="climatology")
+    field = only(climatology, target.name, what="the climatology", of="climatology")
     if any(group in field.dims and group not in prediction.dims for group in GROUPS):
         field = climatology_at(field, prediction)
         field = field.drop_vars([c for c in field.coords if c not in field.dims])

@@ -144,10 +144,8 @@ def _positions(time: xr.DataArray, when: xr.DataArray) -> np.ndarray[Any, Any]:
 def _lacks(time: xr.DataArray, when: xr.DataArray, at: Any, valid: _valid_times.Valid) -> str:
     absent = (at < 0).sum()
     first = str(when.values.reshape(-1)[np.flatnonzero(at.reshape(-1) < 0)[0]])[:19]
-    text = (
-        f"the truth ({str(time.values[0])[:19]} to {str(time.values[-1])[:19]}) has no field at {absent} of {at.size} valid times, such as "
-        f"{first}; "
-    )
+    begin, end = (str(time.values[k])[:19] for k in (0, -1))
+    text = f"the truth ({begin} to {end}) has no field at {absent} of {at.size} valid times, such as {first}; "
     start = valid.start
     if start is not None and start in when.dims:
         axis = when.get_axis_num(start)

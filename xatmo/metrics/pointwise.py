@@ -111,7 +111,9 @@ def _std_ratio(m: Means, _: Pair) -> xr.DataArray:
     return _sqrt(variance / _variance(m["tt"], m["t"]))
 
 
-def _anomaly_correlation(m: Means, _: Pair) -> xr.DataArray:
+def _anomaly_correlation(m: Means, pair: Pair) -> xr.DataArray:
+    if pair.options.get("centred", False):
+        return _correlation(m, pair)
     both = m["pp"] * m["tt"]
     return m["pt"] / _sqrt(both.where(both > 0))
 
@@ -242,17 +244,28 @@ def std_ratio(prediction: T, target: XarrayObject, *, dim: Dims = None, weights:
 
 
 def acc(
-    prediction: T, target: XarrayObject, *, climatology: XarrayObject, dim: Dims = None, weights: Weights = "area"
+    prediction: T,
+    target: XarrayObject,
+    *,
+    climatology: XarrayObject,
+    centred: bool = False,
+    dim: Dims = None,
+    weights: Weights = "area",
 ) -> T:
-    """Anomaly correlation, uncentred: sum(p' t') / sqrt(sum(p'^2) sum(t'^2)) with anomalies from the climatology.
+    """Anomaly correlation: sum(p' t') / sqrt(sum(p'^2) sum(t'^2)) with anomalies from the climatology.
+
+    Uncentred unless told otherwise, as WMO's and WeatherBench's: a forecast that is everywhere too warm loses. Centred,
+    the means of both anomalies over ``dim`` are taken off before (the correlation of anomalies), and it does not.
 
     Examples
     --------
     >>> p, t = xr.DataArray([11.0, 9.0], dims="x"), xr.DataArray([12.0, 8.0], dims="x")
-    >>> acc(p, t, climatology=xr.DataArray([10.0, 10.0], dims="x")).item()
-    1.0
+    >>> c = xr.DataArray([10.0, 10.0], dims="x")
+    >>> acc(p, t, climatology=c).item(), acc(p + 5, t, climatology=c, centred=True).item()
+    (1.0, 1.0)
     """
-    return evaluate(ACC, prediction, target, dim=dim, weights=weights, climatology=climatology)
+    options = {"centred": bool(centred)} if centred else None
+    return evaluate(ACC, prediction, target, dim=dim, weights=weights, climatology=climatology, options=options)
 
 
 def skill(
@@ -297,11 +310,15 @@ def psnr(
 
 _CLIMATOLOGY = """
     climatology : Dataset or DataArray
-        On the target's grid; where it has the dimension ``dayofyear``, ``month``, ``season`` or ``hour``, the entry for
-        each time of the prediction is taken."""
+        On the target's grid; where it has the dimension ``dayofyear``, ``month``, ``season`` or ``hour``, as
+        `xatmo.metrics.climatology` gives it, the entry for each (valid) time of the prediction is taken."""
+_CENTRED = """
+    centred : bool
+        Whether to take off the means of the anomalies."""
 _RANGE = """
     data_range : float or "target"
-        Peak value, in the units of the field; or the largest minus the smallest value of the target over ``dim``."""
+        Peak value, in the units of the field; or the largest minus the smallest value of the target over ``dim``. AMBS
+        publishes that of 1 K."""
 
 
 def _document(*functions: Any, extra: str = "") -> None:
@@ -313,5 +330,6 @@ def _document(*functions: Any, extra: str = "") -> None:
 
 
 _document(mse, rmse, mae, bias, correlation, std_ratio)
-_document(acc, skill, extra=_CLIMATOLOGY)
+_document(acc, extra=_CLIMATOLOGY + _CENTRED)
+_document(skill, extra=_CLIMATOLOGY)
 _document(psnr, extra=_RANGE)

@@ -4,18 +4,33 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import xarray as xr
 
 from xatmo import cf
 from xatmo.errors import OptionError
-from xatmo.metrics import distributions, multiscale, pointwise, power, probabilistic, relative, spectral, structural
+from xatmo.metrics import (
+    distributions,
+    events,
+    multiscale,
+    neighbourhoods,
+    pointwise,
+    power,
+    probabilistic,
+    reference,
+    relative,
+    spectral,
+    structural,
+    texture,
+)  # fmt: skip
 from xatmo.metrics._aggregate import Weights
 from xatmo.metrics._metric import Metric, prepare
 from xatmo.metrics._pairs import Dims, fields, reduced_dims
 from xatmo.metrics._resampled import Resampled, lookup, not_averaged, of_fields, of_sums
+from xatmo.metrics.ambs import verify_as
 from xatmo.metrics.forecasts import at_valid_times, is_forecast_of
+from xatmo.metrics.regions import Regions, by_region
 from xatmo.metrics.resampling import Bootstrap
 from xatmo.typing import XarrayObject
 
@@ -30,12 +45,16 @@ METRICS: dict[str, Metric] = {
         relative.SPEARMAN, structural.SSIM, multiscale.MS_SSIM, spectral.EFFECTIVE_RESOLUTION, power.POWER_RATIO,
         power.NORMALIZED_SPECTRAL_ERROR, power.LOG_SPECTRAL_DISTANCE, power.SEMIVARIOGRAM_RATIO,
         distributions.WASSERSTEIN, probabilistic.CRPS, probabilistic.ENERGY_SCORE, probabilistic.BRIER_SCORE,
-        probabilistic.SPREAD_SKILL,
+        probabilistic.SPREAD_SKILL, texture.GRADIENT_RATIO, neighbourhoods.FSS, events.POD, events.FAR, events.CSI,
+        events.FREQUENCY_BIAS,
     )
 }  # fmt: skip
 """Scores that `verify` knows by name."""
 
-_ROOMS = (pointwise, relative, structural, multiscale, spectral, power, distributions, probabilistic)
+_ROOMS = (
+    pointwise, relative, structural, multiscale, spectral, power, distributions, probabilistic, texture,
+    neighbourhoods, events,
+)  # fmt: skip
 _FUNCTIONS = {name: getattr(room, name) for name in METRICS for room in _ROOMS if hasattr(room, name)}
 
 
@@ -48,6 +67,8 @@ def verify(
     climatology: XarrayObject | None = None,
     bootstrap: Mapping[str, Any] | None = None,
     weights: Weights = "area",
+    regions: Regions | None = None,
+    compat: Literal["ambs"] | None = None,
 ) -> xr.Dataset:
     """Score a prediction against a target.
 
@@ -72,6 +93,14 @@ def verify(
         ssim) is that of the whole sample.
     weights : "area", DataArray or None
         As in `rmse`.
+    regions : mapping, DataArray or str, optional
+        Scores get a dimension ``region``: names to boxes (``{"alps": {"latitude": (44, 48), "longitude": (5, 16)}}``,
+        west to east) or to masks on the fields' points; a map of numbers, words or CF flags; or the name of such a
+        coordinate. Structure (ssim, fss) is worked out on whole images and averaged inside; a range taken from the
+        target is that of all.
+    compat : "ambs", optional
+        Scores ``mse``, ``psnr``, ``ssim``, ``acc``, ``texture`` of forecasts by their definitions in AMBS instead: see
+        `xatmo.metrics.ambs`. ``dim`` is averaged over then, of ``init_time`` and ``lead_time``.
 
     Returns
     -------
@@ -101,6 +130,15 @@ def verify(
     if not chosen:
         message = f"no metrics given; wanted some of {sorted(METRICS)}"
         raise OptionError(message)
+    if compat is not None:
+        return verify_as(compat, prediction, target, chosen, dim, climatology, bootstrap)
+    if regions is not None:
+
+        def one(by: xr.DataArray) -> xr.Dataset:
+            some: dict[str, Any] = {"metrics": chosen, "dim": dim, "climatology": climatology, "bootstrap": bootstrap}
+            return verify(prediction, target, weights=by, **some)
+
+        return by_region(one, prediction, regions, weights)
     resampling = None if bootstrap is None else Bootstrap.of(bootstrap)
     pairs = list(fields(prediction, target, what="verify"))
     scores: dict[Hashable, xr.DataArray] = {}
@@ -111,7 +149,7 @@ def verify(
             )
             scores |= found.with_bounds(name if len(pairs) == 1 else f"{variable}_{name}", resampling)
     out = xr.Dataset({name: score.rename(name) for name, score in scores.items()})
-    names = [_resolve(entry)[0] for entry in chosen]
+    names = [resolve(entry)[0] for entry in chosen]
     return cf.add_history(out, cf.describe_call("verify", metrics=names, dim=dim, bootstrap=bootstrap))
 
 
@@ -126,7 +164,7 @@ def resampled(
     resampling: Bootstrap | None,
 ) -> tuple[str, Resampled]:
     """Name of one score, its value, and its values of resamples."""
-    name, metric, options = _resolve(entry)
+    name, metric, options = resolve(entry)
     if metric is None:
         if is_forecast_of(first, second):  # functions of the caller's know of labels alone
             second = at_valid_times(second, first)
@@ -156,7 +194,7 @@ def resampled(
     return name, of_fields(function, best, first, second, dim=dims, over=dims, resampling=resampling, what=name)
 
 
-def _resolve(entry: Any) -> tuple[str, Metric | None, dict[str, Any]]:
+def resolve(entry: Any, more: Mapping[str, Any] | None = None) -> tuple[str, Metric | None, dict[str, Any]]:
     """Name of a score, how it is made up if that is known, and its own options."""
     if isinstance(entry, str):
         if entry not in METRICS:
@@ -171,6 +209,13 @@ def _resolve(entry: Any) -> tuple[str, Metric | None, dict[str, Any]]:
     while isinstance(function, functools.partial):
         options = {**function.keywords, **options}
         function = function.func
+    options |= more or {}
+    if function is reference.skill_score:
+        _, base, inner = resolve(options.pop("metric", "mse"))
+        if base is None:
+            message = f"skill_score(metric={base!r}): wanted some of {sorted(METRICS)}, or such a function"
+            raise OptionError(message)
+        return "skill_score", reference.of(base, options.pop("best", None)), {**inner, **options}
     for name, known in _FUNCTIONS.items():
         if function is known:
             if name == "ssim" and options.get("gaussian"):

@@ -178,7 +178,7 @@ def test_corrupt_files_are_named(tree: Path) -> None:
     assert ds.t2m.isel(time=0).load().notnull().all()  # other chunks do not read it
     with pytest.raises(CatalogError, match="2020022905_sf.grb is corrupt after 1 good messages"):
         ds.t2m.load()
-    broken.write_bytes(b"no GRIB here at all")
+    broken.write_bytes(b"nothing of the kind")
     with pytest.raises(CatalogError, match="2020022905_sf.grb holds no GRIB message"):
         open_ambs_tree(tree).t2m.load()
     broken.write_bytes(b"")

@@ -333,6 +333,7 @@ class _Accessor(Generic[T]):
         batch_size: int | None = None,
         device: str = "auto",
         nan: str = "raise",
+        output_chunks: Mapping[Hashable, int] | None = None,
     ) -> T:
         """Forecasts from every initial time, or from those given. See `xatmo.tasks.forecast.forecast`."""
         from xatmo.tasks.forecast import forecast
@@ -340,6 +341,7 @@ class _Accessor(Generic[T]):
         return forecast(
             self._obj, model, init_time=init_time, members=members, n_future=n_future, seed=seed,
             patch_size=patch_size, overlap=overlap, window=window, batch_size=batch_size, device=device, nan=nan,
+            output_chunks=output_chunks,
         )  # fmt: skip
 
     def embed(

@@ -172,8 +172,10 @@ def train(
     typer.echo(f"training {wanted.task_name} on {wanted.input}")
     trained = configuration.train(wanted, overwrite=overwrite, note=typer.echo)
     trained.save(wanted.output)
-    last = trained.history.iloc[-1]
-    typer.echo("last step: " + ", ".join(f"{k} {v:.4g}" for k, v in last.dropna().items()))
+    history = trained.history
+    if len(history):  # simple forecasts are not trained
+        last = history.iloc[-1]
+        typer.echo("last step: " + ", ".join(f"{k} {v:.4g}" for k, v in last.dropna().items()))
     typer.echo(f"saved {wanted.output}; use it: xatmo apply {wanted.output} INPUT OUTPUT")
 
 
@@ -196,10 +198,14 @@ def apply(
     lag: Annotated[str | None, typer.Option(help="FourDVarNet: variable, true time minus that of the map")] = None,
     period: Annotated[str | None, typer.Option(help="FourDVarNet: map these days, FIRST,LAST")] = None,
     uncertainty: Annotated[bool, typer.Option("--uncertainty", help="FourDVarNet: the standard error too")] = False,
+    init_time: Annotated[
+        str | None, typer.Option(help="VideoForecaster: from these times, FIRST,LAST, or from one; all unless given")
+    ] = None,
+    n_future: Annotated[int | None, typer.Option(help="VideoForecaster: so many leads; as in training if not")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
     overwrite: Overwrite = False,
 ) -> None:
-    """Apply a saved task to fields of any size, or map observations with one, piece by piece."""
+    """Apply a saved task to fields of any size, map observations with one, or forecast, piece by piece."""
     from xatmo.cli import applying, files
     from xatmo.tasks import as_model
 
@@ -213,7 +219,15 @@ def apply(
         applying.interpolate(loaded, asked, note=typer.echo)
         typer.echo(f"wrote {output}")
         return
-    applying.refuse({**roles, "uncertainty": uncertainty or None})
+    applying.refuse({**roles, "uncertainty": uncertainty or None}, "FourDVarNet")
+    if applying.forecasts(loaded):
+        asked = applying.Wanted(input, output, members=members, seed=seed, batch_size=batch_size, device=device,
+                                overwrite=overwrite)  # fmt: skip
+        applying.forecast(loaded, asked, init_time=init_time, n_future=n_future, variable=variable, nan=nan,
+                          note=typer.echo)  # fmt: skip
+        typer.echo(f"wrote {output}")
+        return
+    applying.refuse({"init-time": init_time, "n-future": n_future}, "VideoForecaster")
     wanted = [channel.name for channel in loaded.inputs]
     ds = files.open_fields(input)
     if variable is not None:

@@ -1,4 +1,4 @@
-"""``xatmo apply`` of a network that maps observations."""
+"""``xatmo apply`` of networks that map observations, and of those that forecast."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import xarray as xr
 
 from xatmo.cli import files, mapping
 from xatmo.errors import OptionError
+
+_REGION_BYTES = 64e6
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,79 @@ def maps(model: Any) -> bool:
     return model.config.get("observed") is not None
 
 
-def refuse(options: Mapping[str, Any]) -> None:
-    """Refuse what goes with a network that maps observations only.
+def forecasts(model: Any) -> bool:
+    """Whether a saved task continues records."""
+    kind: Any = model.config.get("network", {}).get("kind")
+    return bool(kind == "video")
+
+
+def forecast(
+    model: Any, wanted: Wanted, *, init_time: str | None, n_future: int | None, variable: str | None, nan: str,
+    note: Callable[[str], Any],
+) -> None:  # fmt: skip
+    """Continue the record of a file from each initial time, and write the forecasts.
+
+    Parameters
+    ----------
+    model : Model
+    wanted : Wanted
+    init_time : str, optional
+        ``FIRST,LAST``, either of which may be left out; or one time.
+    n_future : int, optional
+    variable : str, optional
+        The one to forecast, under whatever name.
+    nan : str
+    note : callable
+
+    Raises
+    ------
+    FileNotFoundError, FileExistsError
+        If something is not there, or is and may not be replaced.
+    XatmoError
+        If the fields do not fit the forecaster.
+    """
+    ds = files.open_fields(wanted.input)
+    first = [c.name for c in model.inputs]
+    if variable is not None:
+        field = files.one_variable(ds, variable, wanted.input)
+        ds = field.to_dataset(name=first[0] if len(first) == 1 else variable)
+    made = ds.atmo.forecast(
+        model, init_time=_times(init_time), members=wanted.members, n_future=n_future, seed=wanted.seed,
+        batch_size=wanted.batch_size, device=wanted.device, nan=nan, output_chunks=_together(ds, model, wanted.members),
+    )  # fmt: skip
+    key = {
+        "model": model.fingerprint, "input": files.identity(wanted.input), "init_time": init_time,
+        "n_future": n_future, "variable": variable, "members": wanted.members, "seed": wanted.seed, "nan": nan,
+    }  # fmt: skip
+    note(f"{made.sizes['init_time']} initial times, {made.sizes['lead_time']} leads of {', '.join(map(str, made))}")
+    files.write(made, wanted.output, key=key, overwrite=wanted.overwrite, note=note)
+
+
+def _times(words: str | None) -> Any:
+    """Read ``FIRST,LAST``, or one time.
+
+    Examples
+    --------
+    >>> _times("2019-03-01,2019-03-05"), _times("2019-03-01,"), _times("2019-03-01T12"), _times(None)
+    (slice('2019-03-01', '2019-03-05', None), slice('2019-03-01', None, None), '2019-03-01T12', None)
+    """
+    if words is None or "," not in words:
+        return words
+    first, last = words.split(",", 1)
+    return slice(first.strip() or None, last.strip() or None)
+
+
+def _together(ds: xr.Dataset, model: Any, members: int | None) -> dict[Any, int]:
+    """Count the initial times of a region: what is read for one, and what is written, stays small."""
+    cells = max((v.size for v in ds.data_vars.values()), default=1) // max(ds.sizes.values(), default=1)
+    config = model.config["network"]
+    frames = config["n_context"] + config["n_future"]
+    channels = max(2 * config["n_state"] * frames, config["n_out"] * config["n_future"] * (members or 1))
+    return {"init_time": max(1, int(_REGION_BYTES // (4 * max(1, cells) * channels)))}
+
+
+def refuse(options: Mapping[str, Any], task: str) -> None:
+    """Refuse what goes with one task only.
 
     Raises
     ------
@@ -63,11 +136,11 @@ def refuse(options: Mapping[str, Any]) -> None:
 
     Examples
     --------
-    >>> refuse({"obs": None})
+    >>> refuse({"obs": None}, "FourDVarNet")
     """
     for name, value in options.items():
         if value is not None:
-            message = f"--{name} goes with a FourDVarNet, and this model is none; leave it out"
+            message = f"--{name} goes with a {task}, and this model is none; leave it out"
             raise OptionError(message)
 
 

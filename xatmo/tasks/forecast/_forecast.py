@@ -48,6 +48,7 @@ def forecast(
     batch_size: int | None = None,
     device: str = "auto",
     nan: str = "raise",
+    output_chunks: Mapping[Hashable, int] | None = None,
 ) -> T:
     r"""Forecasts from a record, one for each initial time.
 
@@ -77,6 +78,9 @@ def forecast(
         See `xatmo.inference.predict`.
     nan : {"raise", "mask"}
         Missing values in a context raise at compute; or they count as the mean, and the forecast is missing there.
+    output_chunks : mapping, optional
+        Dimension (``"init_time"``, of samples, of latitude ...) to chunk size of the output, which then is lazy. By
+        default chunks of the input hold the initial times that they hold.
 
     Returns
     -------
@@ -121,7 +125,7 @@ def forecast(
     ordered, place = np.unique(frames, return_inverse=True)
     options: dict[str, Any] = {
         "members": members, "seed": seed, "patch_size": patch_size, "overlap": overlap, "window": window,
-        "batch_size": batch_size, "device": device, "nan": nan,
+        "batch_size": batch_size, "device": device, "nan": nan, "output_chunks": output_chunks,
     }  # fmt: skip
     parts = [job.predicted(part, options) for _, part in _starts.stretched(ordered, job.whole.runs, job.together)]
     fields = {
@@ -131,6 +135,8 @@ def forecast(
     }  # fmt: skip
     if not np.array_equal(place, np.arange(place.size)):
         fields = {n: v.isel({START: place}) for n, v in fields.items()}
+    if output_chunks and (len(parts) > 1 or ordered.size < place.size):
+        fields = {n: v.chunk({d: c for d, c in output_chunks.items() if d in v.dims}) for n, v in fields.items()}
     call = cf.describe_call(
         "forecast", model=made.config.get("task"), fingerprint=made.fingerprint, members=members,
         n_future=n_future, seed=seed if members else None, patch_size=patch_size, overlap=overlap, window=window,
@@ -275,6 +281,8 @@ class _Job:
         for channel, source in zip(self.model.outputs, self.sources, strict=False):
             leads = [found[outputs[channel.name, k].name] for k in range(self.n_future)]
             made[source] = xr.concat(leads, LEAD, coords="minimal", compat="override", join="override").rename(source)
+            if made[source].chunks is not None:  # all leads come out of one task: together they are one chunk
+                made[source] = made[source].chunk({LEAD: -1})
         return made
 
     def _network(self) -> Any:

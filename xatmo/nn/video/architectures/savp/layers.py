@@ -9,6 +9,9 @@ from torch.nn import functional
 WEIGHT_STD = 0.02
 """Of initial weights, drawn from a normal distribution cut off at two deviations."""
 
+LATENT_STD = 0.1
+"""Of those of latent variables, so that draws differ from the start."""
+
 
 def start(module: nn.Module) -> None:
     """Give convolutions and dense layers their first weights, and biases of zero."""
@@ -17,6 +20,9 @@ def start(module: nn.Module) -> None:
             nn.init.trunc_normal_(layer.weight, std=WEIGHT_STD, a=-2 * WEIGHT_STD, b=2 * WEIGHT_STD)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
+    for layer in module.modules():
+        if isinstance(layer, Modulated):
+            nn.init.normal_(layer.latent.weight, std=LATENT_STD)
 
 
 class InstanceNorm(nn.Module):
@@ -45,30 +51,34 @@ class InstanceNorm(nn.Module):
         return y
 
 
-class Conditioned(nn.Module):
-    """A convolution of maps, to which a dense layer of the latent variables is added in every cell.
+class Modulated(nn.Module):
+    r"""Instance normalization whose scale and shift depend on the latent variables z.
 
-    That is what a convolution of the maps and of latent variables laid over all cells gives, away from the edges, where
-    it would see zeros in place of them.
+    .. math::
+        y = (1 + \gamma(z))\, N(x) + \beta(z)
+
+    Latent variables that were laid over all cells before a convolution would be taken off again by the normalization
+    after it, as every constant is, but for the cells near the edges.
 
     Parameters
     ----------
-    n_in, n_out, size, n_latent : int
+    channels, n_latent : int
 
     Examples
     --------
-    >>> Conditioned(3, 4, 5, 2)(torch.ones(1, 3, 6, 7), torch.ones(1, 2)).shape
+    >>> Modulated(4, 2)(torch.randn(1, 4, 6, 7), torch.ones(1, 2)).shape
     torch.Size([1, 4, 6, 7])
     """
 
-    def __init__(self, n_in: int, n_out: int, size: int, n_latent: int) -> None:
+    def __init__(self, channels: int, n_latent: int) -> None:
         super().__init__()
-        self.maps = nn.Conv2d(n_in, n_out, size, padding=size // 2)
-        self.latent = nn.Linear(n_latent, n_out, bias=False)
+        self.norm = InstanceNorm(channels)
+        self.latent = nn.Linear(n_latent, 2 * channels, bias=False)
 
     def forward(self, x: torch.Tensor, latent: torch.Tensor) -> torch.Tensor:
-        """``(batch, n_in, lat, lon)`` and ``(batch, n_latent)`` -> ``(batch, n_out, lat, lon)``."""
-        y: torch.Tensor = self.maps(x) + self.latent(latent)[..., None, None]
+        """``(batch, channels, lat, lon)`` and ``(batch, n_latent)`` -> ``(batch, channels, lat, lon)``."""
+        scale, shift = self.latent(latent)[..., None, None].chunk(2, dim=1)
+        y: torch.Tensor = self.norm(x) * (1 + scale) + shift
         return y
 
 
@@ -79,10 +89,10 @@ class NormedConvLSTM(nn.Module):
     r"""A convolutional memory, whose gates and cell are normalized.
 
     .. math::
-        (i, g, f, o) &= W * [x, h] + U z \\
-        c' &= N(\sigma(N(f) + 1)\, c + \sigma(N(i)) \tanh(N(g))), \qquad h' = \sigma(N(o)) \tanh(c')
+        (i, g, f, o) &= W * [x, h] \\
+        c' &= N(\sigma(M(f) + 1)\, c + \sigma(M(i)) \tanh(M(g))), \qquad h' = \sigma(M(o)) \tanh(c')
 
-    with instance normalizations :math:`N`, each with weights of its own.
+    with instance normalizations :math:`N` and `Modulated` ones :math:`M`, each with weights of its own.
 
     Parameters
     ----------
@@ -98,8 +108,8 @@ class NormedConvLSTM(nn.Module):
     def __init__(self, channels: int, n_latent: int, size: int = 5) -> None:
         super().__init__()
         self.channels = channels
-        self.gates = Conditioned(2 * channels, 4 * channels, size, n_latent)
-        self.norms = nn.ModuleList(InstanceNorm(channels) for _ in range(4))
+        self.gates = nn.Conv2d(2 * channels, 4 * channels, size, padding=size // 2)
+        self.norms = nn.ModuleList(Modulated(channels, n_latent) for _ in range(4))
         self.cell_norm = InstanceNorm(channels)
 
     def forward(self, x: torch.Tensor, latent: torch.Tensor, state: State | None) -> tuple[torch.Tensor, State]:
@@ -107,8 +117,8 @@ class NormedConvLSTM(nn.Module):
         if state is None:
             state = (torch.zeros_like(x), torch.zeros_like(x, dtype=torch.promote_types(x.dtype, torch.float32)))
         hidden, cell = state
-        gates = self.gates(torch.cat([x, hidden.to(x.dtype)], dim=1), latent).chunk(4, dim=1)
-        i, g, f, o = (norm(gate) for norm, gate in zip(self.norms, gates, strict=True))
+        gates = self.gates(torch.cat([x, hidden.to(x.dtype)], dim=1)).chunk(4, dim=1)
+        i, g, f, o = (norm(gate, latent) for norm, gate in zip(self.norms, gates, strict=True))
         cell = self.cell_norm(cell * torch.sigmoid(f + 1) + torch.sigmoid(i) * torch.tanh(g))
         hidden = torch.tanh(cell) * torch.sigmoid(o)
         return hidden, (hidden, cell)
@@ -135,16 +145,16 @@ class Level(nn.Module):
     def __init__(self, n_in: int, channels: int, size: int, n_latent: int, *, recurrent: bool, up: bool) -> None:
         super().__init__()
         self.up = up
-        self.convolution = Conditioned(n_in, channels, size, n_latent)
-        self.norm = InstanceNorm(channels)
+        self.convolution = nn.Conv2d(n_in, channels, size, padding=size // 2)
+        self.norm = Modulated(channels, n_latent)
         self.memory = NormedConvLSTM(channels, n_latent) if recurrent else None
 
     def forward(self, x: torch.Tensor, latent: torch.Tensor, state: State | None) -> tuple[torch.Tensor, State | None]:
         """``(batch, n_in, lat, lon)`` -> ``(batch, channels, lat / 2 or lat * 2, ...)``, and the memory's state."""
         if self.up:
             x = functional.interpolate(x, scale_factor=2, mode="bilinear")
-        x = self.convolution(x, latent)
-        x = torch.relu(self.norm(x if self.up else functional.avg_pool2d(x, 2)))
+        x = self.convolution(x)
+        x = torch.relu(self.norm(x if self.up else functional.avg_pool2d(x, 2), latent))
         return (x, None) if self.memory is None else self.memory(x, latent, state)
 
 

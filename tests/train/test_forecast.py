@@ -78,7 +78,7 @@ def test_variables_leads_and_areas_count_as_they_are_told() -> None:
     square = errors(network(), b)
     own, other = square[:, 0].mean(), square[:, 1].mean()
     torch.testing.assert_close(losses(objective(auxiliary=0.5), b), (own + 0.5 * other) / 1.5)
-    torch.testing.assert_close(losses(objective(channel_weights=[0.0, 1.0]), b), other)
+    torch.testing.assert_close(losses(objective(channel_weights=[1.0, 3.0]), b), (own + 3 * other) / 4)
     # In validation the variables to forecast are what matters.
     torch.testing.assert_close(losses(objective(auxiliary=0.5), b, training=False), own)
     torch.testing.assert_close(losses(objective(lead_weights=[0.0, 2.0]), b), square[:, 0, 1].mean())
@@ -174,8 +174,8 @@ def test_a_resumed_run_is_the_uninterrupted_one(tmp_path: Path) -> None:
         ({"scheduled_sampling": {"k": 0}}, "scheduled_sampling['k']=0; wanted a positive number"),
         ({"scheduled_sampling": {"kind": 1}}, "scheduled_sampling={'kind': 1}; wanted {'k': 900}"),
         ({"scheduled_sampling": {"first": 2, "steps": 9}}, "with a first probability of at most 1"),
-        ({"lead_weights": [1.0]}, "lead_weights=[1.0]; wanted 2 numbers, one of them above 0"),
-        ({"channel_weights": [0, 0]}, "channel_weights=[0, 0]; wanted 2 numbers, one of them above 0"),
+        ({"lead_weights": [1.0]}, "lead_weights=[1.0]; wanted 2 numbers, one above 0"),
+        ({"channel_weights": [0, 1]}, "channel_weights=[0, 1]; wanted 2 numbers, one of the first 1 above 0"),
         ({"auxiliary": -1}, "auxiliary=-1; wanted a number that is not negative"),
     ],
 )

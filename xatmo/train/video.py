@@ -53,15 +53,13 @@ class VideoBatch(NamedTuple):
 
     def input(self, n_context: int) -> VideoInput:
         """Give what a network may read; missing values are what is usual, or else 0, the mean."""
-        return VideoInput(
-            self.complete()[:, :, :n_context], self.cycle, _filled(self.known), _filled(self.static)
-        )  # fmt: skip
+        parts = (None if part is None else torch.nan_to_num(part, nan=0.0) for part in self[1:4])
+        return VideoInput(self.complete()[:, :, :n_context], *parts)
 
     def complete(self) -> torch.Tensor:
         """Give the frames with what is usual, or else 0, where they are missing."""
-        if self.cycle is None:
-            return torch.nan_to_num(self.frames, nan=0.0)
-        return torch.where(self.frames.isfinite(), self.frames, self.cycle)
+        usual = self.frames.new_zeros(()) if self.cycle is None else torch.nan_to_num(self.cycle, nan=0.0)
+        return torch.where(self.frames.isfinite(), self.frames, usual)
 
 
 def truth_probability(sampling: Mapping[str, float] | None, step: int) -> float:
@@ -143,8 +141,8 @@ class Forecast(Objective):
         self.loss = losses.build(loss)
         config = network.config
         others = [real("auxiliary", auxiliary)] * (config.n_state - config.n_out)
-        self.channel_weights = _weights("channel_weights", channel_weights, [1.0] * config.n_out + others)
-        self.lead_weights = _weights("lead_weights", lead_weights, [1.0] * config.n_future)
+        self.channel_weights = _weights("channel_weights", channel_weights, [1.0] * config.n_out + others, config.n_out)
+        self.lead_weights = _weights("lead_weights", lead_weights, [1.0] * config.n_future, config.n_future)
         self.scheduled_sampling = check_sampling(scheduled_sampling)
         self.scale = check_scale(scale)
         self.augmentation, self.seed = augmentation, seed
@@ -255,15 +253,13 @@ def check_sampling(sampling: Mapping[str, float] | None) -> dict[str, float] | N
     raise OptionError(message)
 
 
-def _weights(name: str, given: Sequence[float] | None, usual: list[float]) -> list[float]:
+def _weights(name: str, given: Sequence[float] | None, usual: list[float], counts: int) -> list[float]:
+    """Give weights as Python's numbers; one of the first ``counts`` has to count."""
     if given is None:
         return usual
     found = [real(name, value) for value in given]
-    if len(found) != len(usual) or not any(found):
-        message = f"{name}={given!r}; wanted {len(usual)} numbers, one of them above 0"
+    if len(found) != len(usual) or not any(found[:counts]):
+        among = "" if counts == len(usual) else f" of the first {counts}"
+        message = f"{name}={given!r}; wanted {len(usual)} numbers, one{among} above 0"
         raise OptionError(message)
     return found
-
-
-def _filled(x: torch.Tensor | None) -> torch.Tensor | None:
-    return None if x is None else torch.nan_to_num(x, nan=0.0)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from xatmo.errors import OptionError
+from xatmo.errors import DimensionError, OptionError
 from xatmo.nn.blocks import ConvLSTM, StridedLayer
 from xatmo.nn.video import VideoConfig, VideoInput, VideoNetwork
 
@@ -158,6 +158,12 @@ def test_wrap_lets_both_ends_of_a_row_see_each_other() -> None:
     for wrap, sees in ((0, False), (4, True)):
         net = network("stacked_convlstm", {"wrap": wrap, "n_layers": 1, "size": 3}, whole=False)
         assert (float((net(moved) - net(x))[..., :2].detach().abs().max()) > 0) == sees
+
+
+def test_more_columns_than_there_are_cannot_be_laid_around() -> None:
+    net = network("stacked_convlstm", {"wrap": 10})
+    with pytest.raises(DimensionError, match="wrap=10 and 9 columns; wanted at least as many columns"):
+        net(given())
 
 
 def test_members_come_from_dropout() -> None:

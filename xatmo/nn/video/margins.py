@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
+from xatmo.errors import DimensionError
+
 
 def enlarge(x: torch.Tensor, factor: int, wrap: int = 0) -> torch.Tensor:
     """Bring the last two axes to multiples of ``factor`` by repeating the last row and column.
@@ -16,11 +18,19 @@ def enlarge(x: torch.Tensor, factor: int, wrap: int = 0) -> torch.Tensor:
     wrap : int
         Columns of the other end that are laid at each end before, where longitudes go around.
 
+    Raises
+    ------
+    DimensionError
+        If there are fewer columns than are laid around.
+
     Examples
     --------
     >>> enlarge(torch.arange(3.0).reshape(1, 1, 1, 3), 2, wrap=1)[0, 0].tolist()
     [[2.0, 0.0, 1.0, 2.0, 0.0, 0.0], [2.0, 0.0, 1.0, 2.0, 0.0, 0.0]]
     """
+    if wrap > x.shape[-1]:
+        message = f"wrap={wrap} and {x.shape[-1]} columns; wanted at least as many columns, or a smaller wrap"
+        raise DimensionError(message)
     if wrap:
         x = functional.pad(x, (wrap, wrap, 0, 0), mode="circular")
     missing = [-n % factor for n in x.shape[-2:]]

@@ -143,7 +143,7 @@ def test_texture_lazy_gaps_and_errors(no_compute):
         metrics.gradient_ratio(p.chunk(latitude=3), t)
     small = [x.drop_vars(HORIZONTAL).isel(latitude=[0]) for x in (p, t)]
     with pytest.raises(DimensionError, match="needs 2 rows and 2 columns"):
-        metrics.gradient_ratio(*small, image_dims=("latitude", "longitude"))
+        metrics.gradient_ratio(*small, image_dims=("latitude", "longitude"), weights=None)
 
 
 # ---------------------------------------------------------------------- anomaly correlation

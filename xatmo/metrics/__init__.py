@@ -9,7 +9,9 @@ from xatmo.climatology import climatology, climatology_at
 from xatmo.metrics import altimetry
 from xatmo.metrics.ambs import ambs
 from xatmo.metrics.calibration import rank_histogram, reliability
+from xatmo.metrics.conditional import conditional_quantiles
 from xatmo.metrics.distributions import PERCENTILES, histogram, percentiles, wasserstein
+from xatmo.metrics.diurnal import diurnal_error
 from xatmo.metrics.embeddings import earth_movers_distance, frechet_distance, project, rv_coefficient
 from xatmo.metrics.error_bars import error_calibration
 from xatmo.metrics.events import csi, far, frequency_bias, pod
@@ -48,9 +50,11 @@ __all__ = [
     "climatology",
     "climatology_at",
     "compare_models",
+    "conditional_quantiles",
     "correlation",
     "crps",
     "csi",
+    "diurnal_error",
     "earth_movers_distance",
     "effective_resolution",
     "energy_score",

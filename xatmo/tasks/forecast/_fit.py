@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 DEFAULT_PATCH = 128
 """Cells a side of a training window; smaller domains are seen whole."""
 
-_DESCRIBED = ("loss", "optimizer", "learning_rate", "weight_decay", "schedule", "normalization", "augmentation")
+_DESCRIBED = ("weight_decay", "normalization", "augmentation")
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,9 @@ def _run(
     accumulate = whole("accumulate", options.trainer["accumulate"])
     steps = math.ceil(batches / accumulate) if options.max_steps is None else options.max_steps
     settings = TrainSettings(steps, devices=devices, seed=seed, **options.trainer)
-    objective = _settings.objective(config, inner, devices=devices, seed=seed)
+    objective = _settings.objective(
+        config, inner, max_steps=settings.max_steps, cycle=cycle is not None, devices=devices, seed=seed
+    )
     about = source.describe()
     identity: dict[str, Any] = {
         **config, **about, "network": inner.config.to_dict(),
@@ -157,6 +159,8 @@ def _run(
     told: dict[str, Any] = {
         **about, "steps": result.steps, "seconds": round(result.seconds, 1), "precision": result.precision,
         "seed": seed, "devices": devices, "accumulate": accumulate, **{k: config[k] for k in _DESCRIBED},
+        "loss": _settings.loss(config), "objective": type(objective).__name__,
+        **{k: getattr(objective.optimizer_settings, k) for k in ("optimizer", "learning_rate", "schedule")},
     }  # fmt: skip
     return told, result.history, scores
 
@@ -180,6 +184,7 @@ def _described(
     from xatmo.nn.video import VideoConfig
 
     simple = config["architecture"] in _settings.SIMPLE
+    settings = dict(config["network_settings"] or {})
     a_day = 24
     if found.whole.dated and step and step <= 86400 and _settings.divides_day(step):
         a_day = round(86400 / step)
@@ -190,7 +195,7 @@ def _described(
         "module" if own else config["architecture"], n_out=found.n_out, n_state=len(found.names), n_context=n_context,
         n_future=config["n_future"], n_known=0 if simple else len(covariate_channels(config["covariates"])),
         n_static=0 if simple else n_static, cycle=baseline in _cycle.BY, baseline="none" if simple else baseline,
-        steps_per_day=a_day, settings=config["network_settings"] or {},
+        steps_per_day=a_day, settings=settings,
     )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from xatmo.errors import OptionError
-from xatmo.tasks.fourdvar._settings import optimizer, plain
+from xatmo.tasks.fourdvar._settings import plain
 
 NETWORK: tuple[str, ...] = ("architecture", "network_settings")
 """Settings that describe a network of ours, and mean nothing for a module of the caller's."""
@@ -17,6 +17,15 @@ SIMPLE = ("persistence", "yesterday", "diurnal", "climatology")
 BASELINES = ("auto", None, "none", *SIMPLE)
 LATENT = {"savp": True, "vae": False}
 """Architectures with latent variables, and whether discriminators train them where nothing else is said."""
+
+USUAL: dict[bool, dict[str, Any]] = {
+    False: {"optimizer": "adamw", "learning_rate": 2e-3, "schedule": "one-cycle"},
+    True: {"optimizer": "adam", "learning_rate": 2e-4, "schedule": "linear"},
+}
+"""What is chosen where nothing is said: without discriminators, and with."""
+
+SCALE = (0.6, 1.6)
+"""Of departures from a cycle, with ``scale="auto"``."""
 
 NORMALIZATION = ("standard", "minmax", "robust", "log1p")
 OPTIMIZER: tuple[str, ...] = (
@@ -65,6 +74,9 @@ def resolve(given: Mapping[str, Any]) -> dict[str, Any]:
         message = f"scale_learning_rate={config['scale_learning_rate']!r}; wanted True or False"
         raise OptionError(message)
     config["auxiliary"] = real("auxiliary", config["auxiliary"])
+    if isinstance(config["scale"], str) and config["scale"] != "auto":
+        message = f"scale={config['scale']!r}; wanted 'auto', two positive numbers, or None"
+        raise OptionError(message)
     if unknown := sorted(set(config["optimizer_settings"] or ()) - set(OPTIMIZER)):
         message = f"optimizer_settings has {unknown}; possible are {sorted(OPTIMIZER)}"
         raise OptionError(message)
@@ -89,40 +101,92 @@ def _probe(config: Mapping[str, Any]) -> None:
         config["architecture"], n_context=config["n_context"], n_future=config["n_future"],
         settings=config["network_settings"] or {},
     )  # fmt: skip
-    with torch.random.fork_rng(devices=[]), torch.device("meta"):
-        network = VideoNetwork(described)
-    objective(config, network)
+    with torch.random.fork_rng(devices=[]):
+        objective(config, VideoNetwork(described), max_steps=2)
 
 
-def objective(config: Mapping[str, Any], network: Any, *, devices: int = 1, seed: int = 0) -> Any:
-    """Make the objective that trains a network."""
+def latent(config: Mapping[str, Any]) -> bool:
+    """Tell whether the network has latent variables to train."""
+    return config["architecture"] in LATENT
+
+
+def loss(config: Mapping[str, Any]) -> Any:
+    """Give the loss that was asked for, or the usual one."""
+    return ("mae" if latent(config) else "mse") if config["loss"] is None else config["loss"]
+
+
+def objective(
+    config: Mapping[str, Any], network: Any, *, max_steps: int, cycle: bool = False, devices: int = 1, seed: int = 0
+) -> Any:
+    """Make the objective that trains a network.
+
+    Parameters
+    ----------
+    config : mapping
+    network : VideoNetwork
+    max_steps : int
+        Of the run.
+    cycle : bool
+        Whether there is a cycle, from which departures are scaled.
+    devices, seed : int
+
+    Raises
+    ------
+    OptionError
+        If a setting is unknown, or cannot be used.
+    """
     own = dict(config["objective_settings"] or {})
-    chosen = _objective_class(config["architecture"], own)
+    chosen, adversarial = _objective_class(config["architecture"], own)
+    if adversarial and "pretrain" in own:
+        own["pretrain_steps"] = _pretrain_steps(own.pop("pretrain"), max_steps)
+    scale = (SCALE if cycle else None) if config["scale"] == "auto" else config["scale"]
     common = {
-        "optimizer": optimizer(config, devices), "auxiliary": config["auxiliary"],
+        "optimizer": _optimizer(config, devices, adversarial=adversarial), "auxiliary": config["auxiliary"],
         "scheduled_sampling": config["scheduled_sampling"], "augmentation": config["augmentation"],
-        "scale": config["scale"], "seed": seed,
+        "scale": scale, "seed": seed,
     }  # fmt: skip
     try:
-        return chosen(network, config["loss"], **{**common, **own})
+        return chosen(network, loss(config), **{**common, **own})
     except TypeError as error:
         message = f"objective_settings={own!r} do not fit {chosen.__name__}: {error}"
         raise OptionError(message) from error
 
 
-def _objective_class(architecture: str, own: dict[str, Any]) -> Any:
-    """Choose the objective, and take what chooses it out of its settings."""
-    if architecture in LATENT:
-        if own.pop("adversarial", LATENT[architecture]):
-            from xatmo.train.video_adversarial import AdversarialForecast
+def _objective_class(architecture: str, own: dict[str, Any]) -> tuple[Any, bool]:
+    """Choose the objective, and take what chooses it out of its settings; tell whether it has discriminators."""
+    from xatmo.train import AdversarialForecast, Forecast, LatentForecast
 
-            return AdversarialForecast
-        from xatmo.train.video_latent import LatentForecast
+    if architecture not in LATENT:
+        return Forecast, False
+    adversarial = bool(own.pop("adversarial", LATENT[architecture]))
+    return (AdversarialForecast, True) if adversarial else (LatentForecast, False)
 
-        return LatentForecast
-    from xatmo.train.video import Forecast
 
-    return Forecast
+def _pretrain_steps(part: Any, max_steps: int) -> int:
+    """Count the steps without discriminators: below 1 a part of the run."""
+    from xatmo.train.settings import real
+
+    number = real("objective_settings['pretrain']", part)
+    return round(number * max_steps) if number < 1 else int(number)
+
+
+def _optimizer(config: Mapping[str, Any], devices: int, *, adversarial: bool) -> Any:
+    from xatmo.train import OptimizerSettings
+
+    usual = USUAL[adversarial]
+    given = {n: usual[n] if config[n] is None else config[n] for n in usual}
+    others = dict(config["optimizer_settings"] or {})
+    if adversarial:  # as Lee et al. 2018 trained, but for the fall of the rate, which follows the run
+        others = {"betas": (0.5, 0.999), **({"drops": (0.3, 1.0)} if given["schedule"] == "linear" else {}), **others}
+    rate, factor = given["learning_rate"], devices if config["scale_learning_rate"] else 1
+    paired = isinstance(rate, list | tuple)
+    if paired and not adversarial:
+        message = f"learning_rate={rate!r}; wanted one number: discriminators alone have a second one"
+        raise OptionError(message)
+    if factor > 1:
+        given["learning_rate"] = [r * factor for r in rate] if paired else rate * factor
+    made = {"weight_decay": config["weight_decay"], **given, **others}
+    return OptimizerSettings.pair(**made) if paired else OptimizerSettings(**made)
 
 
 def baseline(config: Mapping[str, Any], step: float | None, n_times: int, *, dated: bool) -> str:

@@ -46,7 +46,7 @@ class VideoForecaster(Task):
     covariates : sequence of str
         What is known beforehand of each frame, past and future: ``"hour"``, ``"day_of_year"``, ``"latitude"``,
         ``"cos_zenith"`` ...: see `xatmo.covariates.add_covariates`.
-    loss : str or mapping
+    loss : str or mapping, optional
         Of the variables to forecast: see `xatmo.nn.losses.build`.
     auxiliary : float
         What each further variable counts in the loss of networks that forecast the whole state.
@@ -57,9 +57,9 @@ class VideoForecaster(Task):
         See `xatmo.Normalizer.fit`; from the training data alone.
     augmentation : {"none", "mirror", "symmetries"}
         Symmetries drawn at random in training. Components of vectors are not turned with the fields.
-    scale : (float, float), optional
-        All departures from the cycle in a sample are multiplied by one random factor between these, such as
-        ``(0.6, 1.6)``: strong and weak weather from a short record.
+    scale : "auto", (float, float) or None
+        All departures from the cycle in a sample are multiplied by one random factor between these: strong and weak
+        weather from a short record. ``"auto"``: ``(0.6, 1.6)`` where there is a cycle, otherwise None.
     network_settings : mapping, optional
         Of the architecture: widths, depths, ``dropout`` ...
     objective_settings : mapping, optional
@@ -72,6 +72,19 @@ class VideoForecaster(Task):
         Other fields of `xatmo.train.OptimizerSettings`.
     scale_learning_rate : bool
         Whether the learning rate is multiplied by the number of devices.
+
+    Notes
+    -----
+    What is chosen where nothing is said:
+
+    ==================  ==============  ==============  ======================
+    setting             otherwise       ``"vae"``       ``"savp"``
+    ==================  ==============  ==============  ======================
+    ``loss``            "mse"           "mae"           "mae"
+    ``optimizer``       "adamw"         "adamw"         "adam", 0.5 and 0.999
+    ``learning_rate``   2e-3            2e-3            2e-4
+    ``schedule``        "one-cycle"     "one-cycle"     "linear"
+    ==================  ==============  ==============  ======================
 
     Raises
     ------
@@ -102,18 +115,18 @@ class VideoForecaster(Task):
         *,
         baseline: str | None = "auto",
         covariates: str | Sequence[str] = (),
-        loss: str | Mapping[str, float] = "mse",
+        loss: str | Mapping[str, float] | None = None,
         auxiliary: float = 0.0,
         scheduled_sampling: Mapping[str, float] | None = None,
         normalization: str = "standard",
         augmentation: str = "none",
-        scale: Sequence[float] | None = None,
+        scale: str | Sequence[float] | None = "auto",
         network_settings: Mapping[str, Any] | None = None,
         objective_settings: Mapping[str, Any] | None = None,
-        optimizer: str = "adamw",
-        learning_rate: float = 1e-3,
+        optimizer: str | None = None,
+        learning_rate: float | Sequence[float] | None = None,
         weight_decay: float = 0.01,
-        schedule: str = "one-cycle",
+        schedule: str | None = None,
         optimizer_settings: Mapping[str, Any] | None = None,
         scale_learning_rate: bool = False,
     ) -> None:
@@ -192,7 +205,7 @@ class VideoForecaster(Task):
         static: Names = None,
         patch_size: int | Mapping[str, int] | None = None,
         batch_size: int = 16,
-        epochs: int = 30,
+        epochs: int = 5,
         max_steps: int | None = None,
         max_time: str | None = None,
         patience: int | None = 10,

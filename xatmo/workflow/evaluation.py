@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 RECORD: Final = "run.json"
 FORECASTS, SCORES, AVERAGES = "forecasts.zarr", "scores.nc", "scores.json"
 BASELINES: Final = ("persistence", "yesterday", "diurnal", "climatology")
+REGION_BYTES: Final = 64_000_000  # written at a time
 _MOVING: Final = "moving.json"
 
 
@@ -154,11 +155,11 @@ def postprocess(
     if not (work / _MOVING).exists() and record.compare(output=path / FORECASTS, overwrite=overwrite):
         say(f"{path} is there, made with the same settings")
         return Postprocessed(path, xr.load_dataset(path / SCORES), already=True)
+    truth = prepared.part(part)
+    inits = initial_times(prepared, task, part, every=every, hours=hours, baselines=baselines)
+    scoring.require_climatology(prepared.climatology, truth, metrics)
     _begin(work, record, path, overwrite, say)
     if not (work / _MOVING).exists():
-        truth = prepared.part(part)
-        inits = initial_times(prepared, task, part, every=every, hours=hours, baselines=baselines)
-        scoring.require_climatology(prepared.climatology, truth, metrics)
         say(f"{inits.size} initial times from {str(inits[0])[:16]} to {str(inits[-1])[:16]}")
         options = {"seed": seed, "batch_size": batch_size, "device": device}
         key = {"digest": record.digest}
@@ -275,10 +276,12 @@ def _simple(name: str, task: Task, prepared: Prepared, work: Path) -> Task:
 
 
 def _write(ds: xr.Dataset, path: Path, key: Mapping[str, Any], progress: bool, say: Callable[[str], Any]) -> None:
-    """Write forecasts by regions, unless they are there."""
+    """Write forecasts by regions of initial times, unless they are there."""
     if path.exists():
         return
-    streaming.write_zarr(ds, path, key=key, progress=progress, note=say)
+    one = sum(da.nbytes for da in ds.data_vars.values()) // max(1, ds.sizes["init_time"])
+    together = max(1, REGION_BYTES // max(1, one))
+    streaming.write_zarr(ds, path, by={"init_time": together}, key=key, progress=progress, note=say)
 
 
 def _each_initial_time(forecast: xr.Dataset, folder: Path) -> None:

@@ -22,6 +22,7 @@ from xatmo.errors import CheckpointError, ConfigError
 
 _PACKAGES: Final = ("xarray", "dask", "zarr", "numpy", "torch", "lightning", "eccodes", "scores")
 _SAMPLED_FRAMES: Final = 8
+_SAMPLED_FILES: Final = 100
 _END_BYTES: Final = 65536
 
 
@@ -104,7 +105,7 @@ def fingerprint(ds: xr.Dataset) -> str:
 
 
 def files_fingerprint(paths: list[Path]) -> str:
-    """Tell files from others by names, sizes, and both ends of their contents.
+    """Tell files from others by names and sizes, and by both ends of the contents of some of them.
 
     Examples
     --------
@@ -112,13 +113,16 @@ def files_fingerprint(paths: list[Path]) -> str:
     'e3b0c44298fc1c14'
     """
     told = hashlib.sha256()
-    for path in sorted(paths):
+    ordered = sorted(paths)
+    looked_into = set(np.linspace(0, len(ordered) - 1, min(_SAMPLED_FILES, len(ordered))).astype(int).tolist())
+    for k, path in enumerate(ordered):
         size = path.stat().st_size
         told.update(f"{path.name} {size}".encode())
-        with open(path, "rb") as file:
-            told.update(file.read(_END_BYTES))
-            file.seek(max(0, size - _END_BYTES))
-            told.update(file.read(_END_BYTES))
+        if k in looked_into:
+            with open(path, "rb") as file:
+                told.update(file.read(_END_BYTES))
+                file.seek(max(0, size - _END_BYTES))
+                told.update(file.read(_END_BYTES))
     return told.hexdigest()[:16]
 
 

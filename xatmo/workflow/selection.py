@@ -18,6 +18,8 @@ Numbers = int | str | Sequence[int | str]
 """One number, a list of numbers, or a range such as ``"2008to2017"``; these may be mixed."""
 
 _LEVELS: Final = ("isobaricInhPa", "pressure_level", "level", "plev", "hybrid", "model_level", "height")
+# Short names of GRIB, which netCDF does not allow to begin with a number, and what they are called there.
+_SHORT: Final = {"2t": "t2m", "2d": "d2m", "10u": "u10", "10v": "v10", "100u": "u100", "100v": "v100"}
 _DEGREES: Final = 1e-4  # coordinates in float32 are this exact
 
 
@@ -65,9 +67,9 @@ def _variable(ds: xr.Dataset, text: str) -> xr.DataArray:
         return _on_level(da, dim, level, text)
     if dim is not None:
         if da.sizes[dim] > 1:
-            values = ", ".join(f"{v:g}" for v in da[dim].values[:12])
+            values = [f"{v / _scale(da, dim):g}" for v in da[dim].values[:12]]
             message = (
-                f"variable {text!r} has {da.sizes[dim]} levels; name one as {name}@{da[dim].values[0]:g}: {values}"
+                f"variable {text!r} has {da.sizes[dim]} levels, {', '.join(values)}; name one, as {name}@{values[0]}"
             )
             raise CoordinateError(message)
         da = da.isel({dim: 0}, drop=True)
@@ -75,8 +77,10 @@ def _variable(ds: xr.Dataset, text: str) -> xr.DataArray:
 
 
 def _named(ds: xr.Dataset, name: str) -> xr.DataArray | None:
-    if name in ds.data_vars:
-        return ds[name]
+    other = next((b if name == a else a for a, b in _SHORT.items() if name in (a, b)), name)
+    for known in (name, other):
+        if known in ds.data_vars:
+            return ds[known]
     for attribute in ("GRIB_shortName", "GRIB_cfVarName", "standard_name"):
         found = [da for da in ds.data_vars.values() if da.attrs.get(attribute) == name]
         if len(found) == 1:
@@ -102,7 +106,7 @@ def _on_level(da: xr.DataArray, dim: Hashable | None, level: str, text: str) -> 
         message = f"variable {text!r} came, but {da.name!r} has no levels; leave the @ and what follows out"
         raise CoordinateError(message)
     values = np.atleast_1d(da[name].values).astype(np.float64)
-    scale = 100.0 if da[name].attrs.get("units") == "Pa" else 1.0  # levels are asked for in hPa
+    scale = _scale(da, name)
     at = np.flatnonzero(np.isclose(values, value * scale))
     if at.size != 1:
         shown = ", ".join(f"{v / scale:g}" for v in values[:20])
@@ -111,6 +115,11 @@ def _on_level(da: xr.DataArray, dim: Hashable | None, level: str, text: str) -> 
     da = da if dim is None else da.isel({dim: int(at[0])})
     scalars = [c for c in da.coords if not da[c].dims]
     return da.drop_vars(scalars).assign_attrs(level=value)
+
+
+def _scale(da: xr.DataArray, level: Hashable) -> float:
+    """Levels are asked for in hPa."""
+    return 100.0 if da[level].attrs.get("units") == "Pa" else 1.0
 
 
 # ---------------------------------------------------------------------- region

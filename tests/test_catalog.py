@@ -271,7 +271,7 @@ def test_each_resolution_is_another_store() -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "no catalog '.*bad.yaml'; wanted era5, natl60, seas5 or the path"),
+        (None, "no catalog '.*bad.yaml'; wanted duacs, era5, glorys, llc4320, natl60, seas5 or the path"),
         ("sources: [", "cannot be read"),
         ("a: 1", "has no 'sources'"),
         ("sources: {x: {driver: zarr}}", "entry 'x' of .* lacks 'driver' or 'args: urlpath'"),

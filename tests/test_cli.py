@@ -58,7 +58,7 @@ def test_version_and_help(run: Run) -> None:
     [
         (["fly"], 2, "No such command 'fly'"),
         (["apply", "only"], 2, "Missing argument"),
-        (["catalog", "era6"], 1, "no catalog 'era6'; wanted era5, natl60, seas5 or the path of a .yaml file"),
+        (["catalog", "era6"], 1, "no catalog 'era6'; wanted duacs, era5, glorys, llc4320, natl60, seas5 or the path"),
         (["catalog", "era5", "arcos"], 1, "no entry 'arcos' in the catalog 'era5'"),
         (["evaluate", "no.nc", "such.nc"], 1, "no such file or folder: no.nc"),
         (["demo", "--input", "no.nc"], 1, "no such file or folder: no.nc"),

@@ -4,7 +4,9 @@ A catalog is a YAML file in the form that Intake reads (``sources`` with ``drive
 parameters are resolved and checked here, because an Intake source opened with a parameter that it does not know, or
 with a value that is not allowed, silently gives the default data. The data are opened by the entry's Intake driver.
 
-Three catalogs come with xatmo: ``"era5"``, ``"natl60"`` and ``"seas5"``.
+Six catalogs come with xatmo: ``"era5"`` (ARCO-ERA5, WeatherBench 2, NCAR's copy, files of the Climate Data Store),
+``"seas5"`` (seasonal forecasts), ``"natl60"`` (NATL60, eNATL60, sea-level challenges), ``"llc4320"``, ``"glorys"`` and
+``"duacs"``.
 """
 
 from __future__ import annotations
@@ -244,6 +246,8 @@ class Catalog:
         source = self.resolve(entry, **parameters)
         self._require_account(entry)
         package = _FILESYSTEMS.get(source.url.partition("://")[0])
+        if source.driver == "netcdf" and source.url.startswith("https://"):  # read by ranges of bytes
+            package = "aiohttp"
         if package:
             optional.require(package, extra="cloud", why=f"entry {entry!r} at {source.url}")
         arguments = dict(source.arguments)
@@ -312,7 +316,7 @@ def open_catalog(name_or_path: str | Path) -> Catalog:
     Parameters
     ----------
     name_or_path : str or path
-        ``"era5"``, ``"natl60"``, ``"seas5"``, or the path of a catalog.
+        Such as ``"era5"``, see `shipped_catalogs`; or the path of a catalog.
 
     Returns
     -------
@@ -327,7 +331,7 @@ def open_catalog(name_or_path: str | Path) -> Catalog:
     Examples
     --------
     >>> open_catalog("natl60").names
-    ['challenge_2020a_reference', ..., 'natl60_ssh', 'enatl60']
+    ['challenge_2020a_reference', ..., 'enatl60_ssh', 'enatl60_daily']
     """
     shipped = shipped_catalogs()
     if str(name_or_path) in shipped:
@@ -347,7 +351,7 @@ def shipped_catalogs() -> dict[str, Path]:
     Examples
     --------
     >>> sorted(shipped_catalogs())
-    ['era5', 'natl60', 'seas5']
+    ['duacs', 'era5', 'glorys', 'llc4320', 'natl60', 'seas5']
     """
     package = Path(__file__).resolve().parent
     for folder in (package / "catalogs", package.parent / "catalogs"):

@@ -375,6 +375,15 @@ def compare(
     ] = None,
     members: Annotated[int | None, typer.Option(help="members to draw from stochastic models")] = None,
     bounds: Annotated[bool, typer.Option("--bounds/--no-bounds", help="bootstrap bounds of the scores")] = True,
+    bootstrap: Annotated[
+        str | None, typer.Option(help="blocks to resample, DIM:BLOCK: init_time:7D, time:168; chosen unless given")
+    ] = None,
+    reference: Annotated[
+        str | None, typer.Option(help="of forecasts, the run that the others are tested against; the last unless given")
+    ] = None,
+    climatology: Annotated[
+        Path | None, typer.Option(help="by month and hour, on the grid of the truth: adds the anomaly correlation")
+    ] = None,
     figures: Annotated[bool, typer.Option("--figures/--no-figures", help="draw, or tables alone")] = True,
     tables: Annotated[Path | None, typer.Option(help="folder for scores.csv and settings.csv")] = None,
     title: Annotated[str, typer.Option(help="of the page")] = "Comparison of runs",
@@ -388,7 +397,8 @@ def compare(
     wanted = comparing.Wanted(
         tuple(runs), html, target=target, coarse=coarse, metrics=metrics, variable=variable, time=time,
         baseline=baseline, cities=cities, members=members, bounds=bounds, figures=figures, tables=tables, title=title,
-        batch_size=batch_size, device=device, overwrite=overwrite,
+        batch_size=batch_size, device=device, overwrite=overwrite, bootstrap=bootstrap, reference=reference,
+        climatology=climatology,
     )  # fmt: skip
     for path in comparing.compare(wanted, note=typer.echo):
         typer.echo(f"wrote {path}")
@@ -444,7 +454,7 @@ def benchmark(
 
 @app.command()
 def catalog(
-    name: Annotated[str | None, typer.Argument(help="era5, natl60, seas5, or a YAML file", show_default=False)] = None,
+    name: Annotated[str | None, typer.Argument(help="era5, natl60 ... or a YAML file", show_default=False)] = None,
     entry: Annotated[str | None, typer.Argument(help="one of its entries", show_default=False)] = None,
 ) -> None:
     """List the catalogs, the entries of one, or what an entry holds and how to open it."""

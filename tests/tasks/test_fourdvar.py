@@ -263,9 +263,49 @@ def test_validation_keeps_the_best_weights_and_names_are_looked_up_there() -> No
     ds = sea(n_time=12)
     made = task().fit(ds.isel(time=slice(0, 8)), obs="seen", target="ssh", validation=ds.isel(time=slice(8, 12)),
                       max_steps=6, **QUICK)  # fmt: skip
-    assert "validation_loss" in made.model.config["scores"]
+    scores = made.model.config["scores"]
+    assert "validation_loss" in scores
+    assert scores["validation_loss_of_background"] > 0
     with pytest.raises(xatmo.errors.VariableError, match=r"validation lacks \['seen'\] for obs="):
         task().fit(ds, obs="seen", target="ssh", validation=ds.drop_vars("seen"), max_steps=1, **QUICK)
+
+
+def test_a_network_that_is_no_better_than_its_background_gives_the_background(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A learning rate that throws the weights away: what is mapped is the background, also once it is read back."""
+    ds = sea(part=0.2)
+    settings = {"background": "linear", "learning_rate": 0.1, "error": False}
+    data: dict[str, Any] = {"obs": "seen", "target": "ssh", "max_steps": 3, **QUICK}
+    made = task(**settings).fit(ds, validation=ds, **data)
+    scores = made.model.config["scores"]
+    assert scores["validation_loss_of_analysis"] >= scores["validation_loss_of_background"]
+    assert "training did not improve on the background" in caplog.text
+    assert any("did not improve" in note for note in made.model.config["training"]["notes"])
+    made.save(tmp_path / "model")
+    linear = xatmo.assimilation.linear_interp(ds, "seen").seen
+    for one in (made, xatmo.load(tmp_path / "model")):
+        mapped = ds.atmo.fourdvar_interp("seen", model=one, device="cpu").seen
+        np.testing.assert_allclose(mapped, linear.transpose(*mapped.dims), atol=1e-5)
+    without = task(**settings).fit(ds, **data)  # nothing says so here
+    assert rmse(ds.atmo.fourdvar_interp("seen", model=without, device="cpu").seen, linear) > 0.02
+    # The loss of the background is its mean square error over the windows, in units of the standard deviation.
+    part = ds.isel(time=slice(0, 3))
+    again = task(**settings).fit(ds, validation=part, patch_size=16, **data).model.config["scores"]
+    guess = xatmo.assimilation.linear_interp(part, "seen").seen
+    std = float(made.model.normalizer.scaling("ssh")[1])
+    assert again["validation_loss_of_background"] == pytest.approx((rmse(guess, part.ssh) / std) ** 2, rel=0.02)
+
+
+def test_a_network_that_is_better_than_its_background_is_kept() -> None:
+    ds = sea(n_time=6, part=0.2)
+    made = FourDVarNet(time_window=3, background="linear", n_steps=2, error=False, redraw=0.2, learning_rate=1e-2,
+                       network_settings={"prior_channels": 8, "solver_channels": 16, "n_levels": 1})  # fmt: skip
+    made.fit(ds, obs="seen", target="ssh", validation=ds, max_steps=30, **QUICK)
+    scores = made.model.config["scores"]
+    assert scores["validation_loss_of_analysis"] < scores["validation_loss_of_background"]
+    assert scores["validation_loss_of_analysis"] == pytest.approx(scores["validation_loss"], rel=1e-4)
+    assert not made.model.network.config.keeps_background
 
 
 def test_a_fitted_task_to_start_from(fitted: FourDVarNet) -> None:

@@ -11,6 +11,7 @@ from xatmo.train.batches import Batch, Batches
 from xatmo.train.diffusion import Diffusion
 from xatmo.train.fit import FitResult, fit
 from xatmo.train.fourdvar import FourDVar, FourDVarLoss
+from xatmo.train.fourdvar_background import beside_background
 from xatmo.train.objectives import Objective, Supervised
 from xatmo.train.settings import OptimizerSettings, TrainSettings, whole
 from xatmo.train.video import Forecast, VideoBatch
@@ -35,6 +36,7 @@ __all__ = [
     "Supervised",
     "TrainSettings",
     "VideoBatch",
+    "beside_background",
     "fit",
     "whole",
 ]

@@ -96,6 +96,9 @@ class FourDVarConfig:
         Beyond the edges of a patch.
     error : bool
         Whether to give the standard error of every output too: see `xatmo.nn.assimilation.error.ErrorHead`.
+    keeps_background : bool
+        Whether the analysis is the background itself, without a step: of a network whose training led to nothing
+        better.
 
     Raises
     ------
@@ -141,6 +144,7 @@ class FourDVarConfig:
     dropout: float = 0.0
     padding: str = "reflect"
     error: bool = False
+    keeps_background: bool = False
 
     kind: ClassVar[str] = "fourdvar"
 
@@ -173,10 +177,11 @@ class FourDVarConfig:
         if self.dropout >= 1:
             message = f"dropout={self.dropout!r}; wanted a number from 0 to below 1"
             raise OptionError(message)
-        given: object = self.error
-        if not isinstance(given, bool):
-            message = f"error={given!r}; wanted True or False"
-            raise OptionError(message)
+        for name in ("error", "keeps_background"):
+            given: object = getattr(self, name)
+            if not isinstance(given, bool):
+                message = f"{name}={given!r}; wanted True or False"
+                raise OptionError(message)
         self._check_channels()
         if self.prior_scale is None:
             object.__setattr__(self, "prior_scale", 4 if self.prior == "genn" else 2)
@@ -226,7 +231,10 @@ class FourDVarConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, with the kind that says who builds it."""
-        return {"kind": self.kind, **asdict(self)}
+        told = asdict(self)
+        if not self.keeps_background:  # as networks were described that knew nothing of it
+            del told["keeps_background"]
+        return {"kind": self.kind, **told}
 
     @property
     def n_inputs(self) -> int:

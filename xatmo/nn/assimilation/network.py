@@ -291,8 +291,8 @@ class FourDVarNetwork(nn.Module):
         learning = torch.is_grad_enabled()
         skipped = max(config.n_steps - (config.truncated or config.n_steps), 0) if learning else 0
         memory: Memory = ()
-        iterates = []
-        for cascade in range(config.n_cascades):
+        iterates = [given.background] if config.keeps_background else []
+        for cascade in range(0 if config.keeps_background else config.n_cascades):
             if cascade:
                 x, memory = x.detach(), tuple(m.detach() for m in memory)
             scale = last = None

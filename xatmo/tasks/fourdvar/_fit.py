@@ -205,6 +205,14 @@ def train(
         objective, source, settings, validation=held_out, run_dir=options.run_dir, resume=options.resume,
         progress=options.progress, identity=identity,
     )  # fmt: skip
+    scores = {"training_loss": float(result.history[-1]["loss"])} if result.history else {}
+    if result.best_validation_loss is not None:
+        scores["validation_loss"] = result.best_validation_loss
+    if held_out is not None and module is None and mode != "variational":
+        told = _or_background(objective, held_out, options, scores)
+        if told:
+            network_config["keeps_background"] = True
+            notes = [*notes, told]
     times = fields.times
     training: dict[str, Any] = {
         **about, "notes": [*notes, *about.get("notes", ())], "objective": mode, "time_step": usual_step(times),
@@ -214,9 +222,6 @@ def train(
     }  # fmt: skip
     if initial is not None:
         training["initial"] = initial.fingerprint
-    scores = {"training_loss": float(result.history[-1]["loss"])} if result.history else {}
-    if result.best_validation_loss is not None:
-        scores["validation_loss"] = result.best_validation_loss
     made = {
         "task": name, "settings": dict(config), "network": network_config, "normalized": True,
         "observed": list(channels.observed), "background": _described(config, guess), "training": training,
@@ -230,6 +235,28 @@ def train(
 
 
 # ---------------------------------------------------------------------- its parts
+def _or_background(objective: Any, held_out: WindowBatches, options: Options, scores: dict[str, float]) -> str:
+    """Let the network keep its background where the validation data say that it is no better; say so then."""
+    import dataclasses
+
+    import torch
+
+    from xatmo.train import beside_background
+
+    on_gpu = options.trainer["accelerator"] in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    network, background = beside_background(objective, held_out, device="cuda" if on_gpu else "cpu")
+    scores |= {"validation_loss_of_analysis": network, "validation_loss_of_background": background}
+    if network < background:
+        return ""
+    objective.network.config = dataclasses.replace(objective.network.config, keeps_background=True)
+    note = (
+        f"training did not improve on the background: validation loss {network:.4g} beside {background:.4g}; the task "
+        "gives the background. Train for longer, with a lower learning_rate, or on more data"
+    )
+    logging.getLogger(__name__).warning(note)
+    return note
+
+
 def _static(fields: Fields, data: Data) -> xr.Dataset | None:
     names = {f.name for f in data.constant}
     kept = {f.name: f.compute() for f in fields.predictors if f.name in names}

@@ -21,7 +21,8 @@ FIRST_STEP = 0.02
 """Along the gradient of a prior that has learned nothing: a longer one leads away from a good background."""
 
 # What data decide, or a keyword of the task.
-_DECIDED = ("n_observations", "n_extra", "time_window", "prior", "solver", "n_steps", "state", "operator", "error")
+_DECIDED = ("n_observations", "n_extra", "time_window", "prior", "solver", "n_steps", "state", "operator", "error",
+            "keeps_background")  # fmt: skip
 
 
 def resolve(given: Mapping[str, Any]) -> dict[str, Any]:

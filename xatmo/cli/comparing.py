@@ -12,7 +12,7 @@ import matplotlib
 import xarray as xr
 
 from xatmo import report
-from xatmo.cli import files, tables
+from xatmo.cli import files, scoring, tables
 from xatmo.errors import OptionError
 
 Note = Callable[[str], None]
@@ -34,6 +34,8 @@ class Wanted:
     cities : str or None
     members : int or None
     bounds, figures : bool
+    bootstrap, reference : str or None
+    climatology : Path or None
     tables : Path or None
     title : str
     batch_size : int or None
@@ -58,6 +60,9 @@ class Wanted:
     batch_size: int | None = None
     device: str = "auto"
     overwrite: bool = False
+    bootstrap: str | None = None
+    reference: str | None = None
+    climatology: Path | None = None
 
 
 def compare(wanted: Wanted, *, note: Note) -> list[Path]:
@@ -82,10 +87,13 @@ def compare(wanted: Wanted, *, note: Note) -> list[Path]:
     options: dict[str, Any] = {} if wanted.metrics is None else {"metrics": _words(wanted.metrics)}
     if wanted.cities is not None:
         options["cities"] = Path(wanted.cities) if Path(wanted.cities).suffix else wanted.cities
+    if wanted.climatology is not None:
+        options["climatology"] = files.open_fields(wanted.climatology)
+    bounds: Any = "auto" if wanted.bootstrap is None else scoring.read_bootstrap(wanted.bootstrap)
     runs = {name: _run(path, wanted, coarse) for name, path in named.items()}
     found = report.compare(
         runs, truth, coarse=coarse, html=wanted.html, variables=None if wanted.variable is None else [wanted.variable],
-        bootstrap="auto" if wanted.bounds else None, time=_time(wanted.time),
+        bootstrap=bounds if wanted.bounds else None, reference=wanted.reference, time=_time(wanted.time),
         baseline=None if wanted.baseline == "none" else wanted.baseline, members=wanted.members,
         figures=wanted.figures, title=wanted.title,
         device=wanted.device, batch_size=wanted.batch_size, step=_step(note), **options,
@@ -139,7 +147,9 @@ def _short(path: Path, paths: list[Path]) -> str:
 
 def _run(path: Path, wanted: Wanted, coarse: xr.Dataset | None) -> Any:
     """Give a prediction, opened in pieces; or the path of a model or a training, which the report opens itself."""
-    if path.is_dir() and any((path / name).is_file() for name in ("config.json", "run.json", "history.csv")):
+    if (path.is_dir() and any((path / name).is_file() for name in ("config.json", "run.json", "history.csv"))) or (
+        path / "forecasts.zarr"
+    ).exists():
         if wanted.target is not None and coarse is None and (path / "config.json").is_file():
             message = f"{path} is a saved model; give the coarse fields that it shall refine: --coarse FILE"
             raise OptionError(message)

@@ -14,6 +14,8 @@ from rich.table import Table
 from xatmo.catalog import open_catalog, shipped_catalogs
 from xatmo.metrics import altimetry
 
+_SURE = 0.05
+
 
 def scores(ds: xr.Dataset) -> None:
     """Print scores: one row for each variable or coordinate, one column for each score, with its bounds.
@@ -102,9 +104,14 @@ def compared(scores: pd.DataFrame) -> None:
         for score, rows in part.groupby("score", sort=False):
             units = rows["units"].iloc[0]
             values = rows.set_index("run")["value"]
+            sure = {n for n, p in rows.set_index("run").get("p_adjusted", pd.Series(dtype=float)).items() if p <= _SURE}
             text = f"{score} ({units})" if units not in ("", "1") else str(score)
-            table.add_row(escape(text), *[f"{values[n]:.4g}" if n in values.index else "" for n in runs])
+            table.add_row(
+                escape(text), *[f"{values[n]:.4g}{'*' * (n in sure)}" if n in values.index else "" for n in runs]
+            )
         console.print(table)
+    if "p_adjusted" in scores and bool((scores["p_adjusted"] <= _SURE).any()):
+        console.print("*: differs from the reference by more than chance, at 5 % for all runs together", markup=False)
 
 
 def challenge(table: pd.DataFrame, others: pd.DataFrame | None, *, title: str) -> None:

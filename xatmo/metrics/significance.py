@@ -80,7 +80,7 @@ def compare_models(
     Returns
     -------
     Dataset
-        ``score`` (of all models, dimension ``model``), and of those that are not the reference, along ``compared``:
+        ``score`` (of all models, dimension ``model``; with a bootstrap also ``score_lower``, ``score_upper``), and of those that are not the reference, along ``compared``:
         ``difference`` (score minus that of the reference), ``difference_lower``, ``difference_upper``, ``p_value``,
         ``p_adjusted``. Of two predictions without names ``compared`` has been dropped. ``VARIABLE_`` comes before the
         names where several variables are compared. Lazy where the input is.
@@ -261,7 +261,14 @@ def _by_bootstrap(
         lower[model], upper[model] = resampling.bounds(drawn)
         p_values[model] = _two_sided(drawn, d)
     made = {"difference": differences, "difference_lower": lower, "difference_upper": upper, "p_value": p_values}
-    return _described(name, found, made, reference, {"level": resampling.level, "blocks": base.blocks})
+    about = {"level": resampling.level, "blocks": base.blocks}
+    out = _described(name, found, made, reference, about)
+    ends = [resampling.bounds(one.samples) for one in found.values()]
+    for side, word in enumerate(("lower", "upper")):
+        bound = _joined(dict(zip(found, (pair[side] for pair in ends), strict=True)), MODEL)
+        attrs = {**out["score"].attrs, "long_name": f"{word} bound of the score", **about}
+        out[f"score_{word}"] = bound.astype(out["score"].dtype).transpose(*out["score"].dims).assign_attrs(attrs)
+    return out
 
 
 def _two_sided(drawn: xr.DataArray, d: xr.DataArray) -> xr.DataArray:

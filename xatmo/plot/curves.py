@@ -112,6 +112,8 @@ def _panel(ax: Axes, metric: str, have: Mapping[str, xr.Dataset], colour: Mappin
         ax.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
     hours = dim in first.coords and first[dim].dtype.kind == "m"
     along = "h" if hours else first[dim].attrs.get("units") if dim in first.coords else None
+    if hours:
+        ax.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 3, 6, 10], integer=True))
     ax.set_xlabel(style.with_units(str(dim).replace("_", " "), along), fontsize=style.LABEL)
     ax.set_ylabel(quantity, fontsize=style.LABEL)
     ax.grid(True, color="0.9", lw=0.7)
@@ -148,6 +150,12 @@ def _unit(metric: str, score: xr.DataArray) -> tuple[float, str | None]:
 
 
 def _shown(metric: str) -> str:
-    return {"rmse": "RMSE", "mae": "MAE", "mse": "MSE", "psnr": "PSNR", "ssim": "SSIM"}.get(
-        metric, metric.replace("_", " ")
-    )
+    return {
+        "rmse": "RMSE",
+        "mae": "MAE",
+        "mse": "MSE",
+        "psnr": "PSNR",
+        "ssim": "SSIM",
+        "acc": "ACC",
+        "crps": "CRPS",
+    }.get(metric, metric.replace("_", " "))

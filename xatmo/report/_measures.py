@@ -11,7 +11,7 @@ import pandas as pd
 import xarray as xr
 
 from xatmo import cf, metrics
-from xatmo.errors import CoordinateError, OptionError, XatmoError
+from xatmo.errors import CoordinateError, XatmoError
 
 METRICS = ("rmse", "mae", "bias", "correlation", "std_ratio", "ssim", "effective_resolution")
 OF_MEMBERS = ("crps", "spread_skill")
@@ -122,7 +122,7 @@ def measure(
     made = Measured()
     dim = time_of(target)
     if prediction is not None:
-        scored = _scored(mean, target, names, bootstrap)
+        scored = metrics.verify(mean, target, metrics=list(names), bootstrap=bootstrap)
         known = [n for n in OF_MEMBERS if n in metrics.METRICS]
         if members and known:
             scored = scored.merge(metrics.verify(field_, target, metrics=known, bootstrap=bootstrap))
@@ -145,22 +145,6 @@ def measure(
         except XatmoError as error:
             made.notes.append(f"{part}: {error}")
     return _computed(made)
-
-
-def _scored(prediction: xr.DataArray, target: xr.DataArray, names: Sequence[Any], bootstrap: Any) -> xr.Dataset:
-    """Scores with bounds; those that cannot have any without, where some can."""
-    try:
-        return metrics.verify(prediction, target, metrics=list(names), bootstrap=bootstrap)
-    except OptionError:
-        if bootstrap is None or len(names) < 2:
-            raise
-    parts = []
-    for name in names:
-        try:
-            parts.append(metrics.verify(prediction, target, metrics=[name], bootstrap=bootstrap))
-        except OptionError:
-            parts.append(metrics.verify(prediction, target, metrics=[name]))
-    return xr.merge(parts, combine_attrs="drop_conflicts")
 
 
 def _computed(made: Measured) -> Measured:

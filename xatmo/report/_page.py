@@ -17,6 +17,7 @@ from xatmo.report._figures import Album, Figure
 from xatmo.report._measures import best
 from xatmo.report._runs import Run, differing
 
+_SIGNIFICANT = 0.05
 _NAMES = {"rmse": "RMSE", "mae": "MAE", "mse": "MSE", "psnr": "PSNR", "ssim": "SSIM", "crps": "CRPS", "acc": "ACC"}
 
 
@@ -33,6 +34,12 @@ class Section:
     notes : list of str
     resampled : dict or None
         How the bounds came about.
+    reference : str
+        Of forecasts: the run with which the others are compared.
+    blocks : int
+        Of forecasts: blocks to a resample.
+    times : str
+        Of forecasts: which are compared.
     """
 
     variable: str
@@ -41,6 +48,9 @@ class Section:
     figures: list[Figure]
     notes: list[str] = field(default_factory=list)
     resampled: Mapping[str, Any] | None = None
+    reference: str = ""
+    blocks: int = 0
+    times: str = ""
 
 
 def render(
@@ -67,7 +77,7 @@ def render(
         written=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         runs=runs,
         truth=None if truth is None else _described(truth),
-        sections=[(section, table(section.rows)) for section in sections],
+        sections=[(section, table(section.rows, section.reference)) for section in sections],
         trained=trained,
         known=[run.name for run in known],
         different={n: [_shown(v) for v in values] for n, values in different.items()},
@@ -77,8 +87,11 @@ def render(
     )
 
 
-def table(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def table(rows: Sequence[Mapping[str, Any]], reference: str = "") -> dict[str, Any]:
     """Columns and cells of a table of scores: one row for each run, the best of each column marked.
+
+    Where runs are compared with a reference, cells tell the difference and its p-value after correction, and
+    ``verdict`` whether the run is ``better`` or ``worse`` at 5 %.
 
     Examples
     --------
@@ -106,14 +119,36 @@ def table(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         for score in found:
             row = at.get((name, score))
             if row is None:
-                cells.append({"text": "", "bounds": "", "sort": "", "best": False})
+                cells.append({"text": "", "bounds": "", "sort": "", "best": False, "test": "", "verdict": ""})
                 continue
             value, low, high = (factors[score] * row[k] for k in ("value", "lower", "upper"))
             bounds = f"{_number(low, 3)} to {_number(high, 3)}" if np.isfinite(low) and np.isfinite(high) else ""
             text = _number(value, 4) if np.isfinite(value) else "none"
-            cells.append({"text": text, "bounds": bounds, "sort": value, "best": name in winners[score]})
-        body.append({"name": name, "cells": cells})
+            test, verdict = _tested(row, factors[score]) if reference and name != reference else ("", "")
+            cells.append({"text": text, "bounds": bounds, "sort": value, "best": name in winners[score],
+                          "test": test, "verdict": verdict})  # fmt: skip
+        body.append({"name": name, "cells": cells, "reference": bool(reference) and name == reference})
     return {"columns": columns, "rows": body}
+
+
+def _tested(row: Mapping[str, Any], factor: float) -> tuple[str, str]:
+    """Difference and p-value, and which of the two is better where that is more than chance.
+
+    Examples
+    --------
+    >>> row = {"score": "rmse", "value": 1.0, "difference": -0.5, "p_adjusted": 0.002, "p_value": 0.001}
+    >>> _tested(row, 1.0)
+    ('-0.5, p 0.002', 'better')
+    """
+    difference, p = row.get("difference", np.nan), row.get("p_adjusted", np.nan)
+    p = row.get("p_value", np.nan) if not np.isfinite(p) else p
+    if not (np.isfinite(difference) and np.isfinite(p)):
+        return "", ""
+    text = f"{factor * difference:+.2g}, p {p:.1g}" if p >= 0.001 else f"{factor * difference:+.2g}, p < 0.001"
+    if p > _SIGNIFICANT:
+        return text, ""
+    of_both = {"run": row["value"], "reference": row["value"] - difference}
+    return text, {"run": "better", "reference": "worse"}.get(next(iter(best(row["score"], of_both)), ""), "")
 
 
 def _number(value: float, digits: int) -> str:

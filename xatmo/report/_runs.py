@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _NO_FIELDS = ("AtmoDist", "Inpainter")  # tasks that make features
 CONFIG, RUN, HISTORY = "config.json", "run.json", "history.csv"
+FORECASTS, MODEL = "forecasts.zarr", "model"
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,8 @@ def _resolve(
         return Run(name, dataset(given, variable), about="prediction")
     if isinstance(given, str | Path):
         path = Path(given)
+        if (path / FORECASTS).exists():
+            return _with_forecasts(name, path)
         if not (path / CONFIG).is_file():
             if (path / RUN).is_file() or (path / HISTORY).is_file():
                 return _folder(name, path)
@@ -143,6 +146,20 @@ def _folder(name: str, path: Path) -> Run:
         history = rows.groupby("step", as_index=False).last() if "step" in rows else rows
     settings = flat(json.loads((path / RUN).read_text(encoding="utf-8"))) if (path / RUN).is_file() else {}
     return Run(name, None, history, settings, f"training, {path}")
+
+
+def _with_forecasts(name: str, path: Path) -> Run:
+    """Give the folder of a run of the workflow: forecasts, settings, and the history of its model if it is there."""
+    from xatmo.cli.files import open_fields
+
+    settings = flat(json.loads((path / RUN).read_text(encoding="utf-8"))) if (path / RUN).is_file() else {}
+    trained = Run(name)
+    if (path / MODEL / CONFIG).is_file():
+        trained = _resolve(name, path / MODEL, None, None, None, "cpu", None)
+    elif (path / MODEL / HISTORY).is_file() or (path / HISTORY).is_file():
+        trained = _folder(name, path / MODEL if (path / MODEL / HISTORY).is_file() else path)
+    about = f"run, {path}" + (f"; {trained.about}" if trained.about else "")
+    return Run(name, open_fields(path / FORECASTS), trained.history, {**settings, **trained.settings}, about)
 
 
 def _settings_of(model: Model, count: int) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import xarray as xr
 from xatmo import cf
 from xatmo import metrics as scoring
 from xatmo.errors import OptionError, VariableError, XatmoError
-from xatmo.report import _figures, _measures, _page, _runs
+from xatmo.report import _figures, _forecast_figures, _forecast_measures, _forecasts, _measures, _page, _runs
 from xatmo.report._runs import Run
 from xatmo.typing import XarrayObject
 
@@ -31,18 +31,23 @@ class Comparison:
     ----------
     scores : DataFrame
         ``variable``, ``run``, ``score``, ``value``, ``lower``, ``upper``, ``units``: one row for each.
+        Of forecasts also ``difference``, ``difference_lower``, ``difference_upper`` (run minus reference), ``p_value``
+        and ``p_adjusted``.
     settings : DataFrame
         Settings of the runs that have some, one column for each run, one row for each setting.
     html : str
         The page: one file, with pictures inside, that needs nothing else.
     notes : list of str
         What could not be computed or drawn, and why.
+    by_lead : DataFrame
+        Of forecasts, the same as ``scores`` with ``lead_hours``.
     """
 
     scores: pd.DataFrame
     settings: pd.DataFrame
     html: str = field(repr=False)
     notes: list[str] = field(default_factory=list)
+    by_lead: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def save(self, path: str | Path) -> Path:
         """Write the page; it appears whole or not at all, in the place of an old one.
@@ -58,12 +63,15 @@ class Comparison:
         return path
 
     def save_tables(self, folder: str | Path) -> list[Path]:
-        """Write ``scores.csv`` and ``settings.csv`` into a folder, and give their paths."""
+        """Write ``scores.csv``, ``settings.csv``, of forecasts ``scores_by_lead.csv``, and give their paths."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         _write(folder / "scores.csv", self.scores.to_csv(index=False))
         _write(folder / "settings.csv", self.settings.to_csv())
-        return [folder / "scores.csv", folder / "settings.csv"]
+        if not len(self.by_lead):
+            return [folder / "scores.csv", folder / "settings.csv"]
+        _write(folder / "scores_by_lead.csv", self.by_lead.to_csv(index=False))
+        return [folder / name for name in ("scores.csv", "settings.csv", "scores_by_lead.csv")]
 
     def _repr_html_(self) -> str:
         return str(self.scores.to_html(index=False))
@@ -76,8 +84,10 @@ def compare(
     coarse: XarrayObject | None = None,
     html: str | Path | None = None,
     variables: Sequence[str] | None = None,
-    metrics: Sequence[Any] = _measures.METRICS,
+    metrics: Sequence[Any] | None = None,
     bootstrap: Mapping[str, Any] | str | None = "auto",
+    reference: str | None = None,
+    climatology: XarrayObject | None = None,
     time: Any = -1,
     baseline: str | None = "bicubic",
     cities: Any = None,
@@ -96,21 +106,29 @@ def compare(
     runs : mapping
         Names to runs. A run is a prediction (Dataset, DataArray, or the path of a netCDF file or Zarr store), a fitted
         task or the path of a saved one, which is applied to ``coarse``, or the folder that ``run_dir=`` left, of which
-        only the training is shown.
+        only the training is shown; or the folder of a run with its ``forecasts.zarr``. Predictions along ``init_time``
+        and ``lead_time`` are compared as forecasts, on the initial times that all have.
     target : Dataset or DataArray, optional
-        The truth, on the labels of the predictions. Without it only trainings and settings are compared.
+        The truth, on the labels of the predictions; of forecasts along ``time``, read at the valid times. Without it
+        only trainings and settings are compared.
     coarse : Dataset or DataArray, optional
         What models are applied to; also drawn.
     html : str or Path, optional
         Where to write the page.
     variables : sequence of str, optional
         Of the target; by default all with latitude and longitude that every prediction has.
-    metrics : sequence
+    metrics : sequence, optional
         As in `xatmo.metrics.verify`. Ensembles (dimension ``member``) are scored by their mean, and with ``crps`` and
         ``spread_skill`` as they are.
     bootstrap : mapping, "auto" or None
         Of the bounds, as in `xatmo.metrics.verify`; ``"auto"``: 500 resamples of blocks of neighbouring times, as many
-        to a block as the cube root of their number, if there are six times or more.
+        to a block as the cube root of their number, if there are six times or more. Of forecasts 1000 resamples of
+        blocks of initial times: whole days, not shorter than the longest lead time, seven of them in records of ten
+        weeks and more, a tenth of shorter ones.
+    reference : str, optional
+        Of forecasts, the run with which the others are compared by a paired test; the last one unless given.
+    climatology : Dataset or DataArray, optional
+        Of forecasts: scores then hold the anomaly correlation. See `xatmo.metrics.climatology`.
     time : label or int
         Which time the maps show; the last by default.
     baseline : {"bicubic", "bilinear", "nearest"} or None
@@ -171,7 +189,7 @@ def compare(
         raise OptionError(message)
     if html is not None:
         require_html(Path(html))  # before the work
-    names = [metrics] if isinstance(metrics, str) or callable(metrics) else list(metrics)
+    given_names = [metrics] if isinstance(metrics, str) or callable(metrics) else list(metrics or ())
     doing = step or _quietly
     truth = None if target is None else _named(target)
     single = None if truth is None or len(truth.data_vars) != 1 else str(next(iter(truth.data_vars)))
@@ -196,7 +214,20 @@ def compare(
     sections: list[_page.Section] = []
     rows: list[dict[str, Any]] = []
     notes: list[str] = []
-    if truth is not None and scored:
+    as_forecasts = truth is not None and bool(scored) and _forecasts.are_forecasts(scored)
+    names = given_names or list(_forecast_measures.METRICS if as_forecasts else _measures.METRICS)
+    leads: list[dict[str, Any]] = []
+    if truth is not None and as_forecasts:
+        for variable in _variables(scored, truth, variables, flat=False):
+            section, more = _forecast_section(
+                variable, scored, truth[variable], names=names, bootstrap=bootstrap, reference=reference,
+                climatology=climatology, figures=figures, doing=doing,
+            )  # fmt: skip
+            sections.append(section)
+            rows += section.rows
+            leads += more
+            notes += [f"{variable}: {note}" for note in section.notes]
+    elif truth is not None and scored:
         shown = _variables(scored, truth, variables)
         places = None if cities is False or not figures else _selection(cities)
         for variable in shown:
@@ -217,13 +248,14 @@ def compare(
         )
         raise OptionError(message)
     columns = ["variable", "run", "score", "value", "lower", "upper", "units"]
+    columns += ["difference", "difference_lower", "difference_upper", "p_value", "p_adjusted"] if as_forecasts else []
     scores = pd.DataFrame(rows, columns=columns)
     every = dict.fromkeys(n for run in known for n in run.settings)
     settings = pd.DataFrame({run.name: [run.settings.get(n) for n in every] for run in known}, index=list(every))
     settings.index.name = "setting"
     with doing("writing the page"):
         page = _page.render(title, taking_part, truth, sections, trained, scores, settings)
-    made = Comparison(scores, settings, page, notes)
+    made = Comparison(scores, settings, page, notes, pd.DataFrame(leads))
     if html is not None:
         made.save(html)
     return made
@@ -287,13 +319,51 @@ def _section(
     return _page.Section(variable, str(target.attrs.get("long_name", variable)), rows, album.figures, notes, resampled)
 
 
+def _forecast_section(
+    variable: str,
+    runs: list[Run],
+    target: xr.DataArray,
+    *,
+    names: Sequence[Any],
+    bootstrap: Mapping[str, Any] | str | None,
+    reference: str | None,
+    climatology: XarrayObject | None,
+    figures: bool,
+    doing: Step,
+) -> tuple[_page.Section, list[dict[str, Any]]]:
+    against = runs[-1].name if reference is None else reference
+    if against not in [run.name for run in runs]:
+        message = f"reference={against!r} is no run with forecasts; wanted one of {[run.name for run in runs]}"
+        raise OptionError(message)
+    aligned = _forecasts.align({r.name: r.prediction[variable] for r in runs if r.prediction is not None}, target)
+    resampled = _forecast_measures.resampling(aligned, bootstrap)
+    base = climatology[variable] if isinstance(climatology, xr.Dataset) else climatology
+    with doing(f"{variable}: {len(runs)} runs, {aligned.truth.sizes['init_time']} initial times"):
+        made = _forecast_measures.measure(
+            aligned, names=names, bootstrap=resampled, reference=against, climatology=base, only_scores=not figures
+        )
+    album = _figures.Album()
+    if figures:
+        with doing(f"{variable}: drawing"):
+            album = _forecast_figures.of_forecasts(made, target, against)
+    section = _page.Section(
+        variable, str(target.attrs.get("long_name", variable)), _forecast_measures.rows_of(made.scores, variable),
+        album.figures, made.notes + album.notes, resampled, reference=against if len(runs) > 1 else "",
+        blocks=made.blocks, times=_forecast_measures.described(aligned),
+    )  # fmt: skip
+    return section, _forecast_measures.rows_of(made.by_lead, variable)
+
+
 def _named(target: XarrayObject) -> xr.Dataset:
     return target if isinstance(target, xr.Dataset) else target.to_dataset(name=target.name or "field")
 
 
-def _variables(runs: list[Run], truth: xr.Dataset, wanted: Sequence[str] | None) -> list[str]:
-    horizontal = cf.horizontal(truth, rings=True).dims
-    have = [str(n) for n in cf.variables_with(truth, horizontal, what="compare")]
+def _variables(runs: list[Run], truth: xr.Dataset, wanted: Sequence[str] | None, *, flat: bool = True) -> list[str]:
+    if flat:
+        horizontal = cf.horizontal(truth, rings=True).dims
+        have = [str(n) for n in cf.variables_with(truth, horizontal, what="compare")]
+    else:  # forecasts need no latitude: images have none
+        have = [str(n) for n, da in truth.data_vars.items() if da.dtype.kind in "fiu" and da.ndim]
     shared = [n for n in have if all(run.prediction is not None and n in run.prediction for run in runs)]
     if wanted is not None:
         missing = [n for n in wanted if n not in shared]

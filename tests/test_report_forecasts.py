@@ -1,0 +1,233 @@
+"""Reports of forecasts: scores, tests and figures of any number of runs, on times that all of them have."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+from xatmo import metrics
+from xatmo.cli import main
+from xatmo.errors import CoordinateError, OptionError
+from xatmo.report import _runs, compare
+
+STEPS = 3  # lead times
+
+
+@pytest.fixture(autouse=True)
+def coarse_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures of few dots, which are quick to write."""
+    monkeypatch.setattr("xatmo.report._figures._DPI", 30)
+
+
+def weather(days: int = 12) -> xr.DataArray:
+    """An AR(1) process in time on a small grid, every 6 hours, with a daily cycle."""
+    rng = np.random.default_rng(0)
+    time = pd.date_range("2019-06-01", periods=4 * days, freq="6h")
+    noise = rng.normal(size=(time.size, 8, 10))
+    for k in range(1, time.size):
+        noise[k] = 0.8 * noise[k - 1] + 0.6 * noise[k]
+    cycle = 3 * np.cos(2 * np.pi * (time.hour.to_numpy() - 12) / 24)
+    coords = {"time": time, "latitude": np.linspace(55, 41, 8), "longitude": np.linspace(0.0, 18.0, 10)}
+    values = (280 + cycle[:, None, None] + noise).astype("f4")
+    attrs = {"units": "K", "long_name": "2 m temperature"}
+    return xr.DataArray(values, coords, ("time", "latitude", "longitude"), "t2m", attrs)
+
+
+def forecast(truth: xr.DataArray, method: str) -> xr.DataArray:
+    """The last frame, the frame of a day before, or the truth with noise that grows with the lead."""
+    rng = np.random.default_rng(1)
+    n = truth.sizes["time"] - 4 - STEPS
+    at = np.arange(4, 4 + n)
+    leads = np.arange(1, STEPS + 1)
+    back = {"persistence": 0 * leads, "yesterday": leads - 4, "good": leads}[method]
+    values = truth.values[at[:, None] + back]
+    if method == "good":
+        values = values + 0.2 * leads[:, None, None] * rng.normal(size=values.shape)
+    coords = {
+        "init_time": truth["time"].values[at], "lead_time": pd.to_timedelta(6 * leads, "h"),
+        "latitude": truth["latitude"], "longitude": truth["longitude"],
+    }  # fmt: skip
+    made = xr.DataArray(values.astype("f4"), coords, list(coords), truth.name, truth.attrs)
+    return made.assign_coords(valid_time=made["init_time"] + made["lead_time"])
+
+
+def three() -> tuple[dict[str, xr.DataArray], xr.DataArray]:
+    truth = weather()
+    return {name: forecast(truth, name) for name in ("good", "yesterday", "persistence")}, truth
+
+
+def test_scores_are_those_of_verify_and_tests_those_of_compare_models() -> None:
+    runs, truth = three()
+    blocks = {"block": "2D", "n": 100}
+    found = compare(runs, truth, bootstrap=blocks, reference="yesterday", figures=False)
+    at = found.scores.set_index(["run", "score"])
+    whole = {"dim": "init_time", **blocks}
+    for name, one in runs.items():
+        expected = metrics.verify(one, truth, metrics=["rmse", "correlation"],
+                                  dim=["init_time", "lead_time", "latitude", "longitude"], bootstrap=whole)  # fmt: skip
+        for score in ("rmse", "correlation"):
+            got = at.loc[(name, score)]
+            assert got["value"] == pytest.approx(expected[score].item(), rel=1e-5)
+            assert got["lower"] == pytest.approx(expected[f"{score}_lower"].item(), rel=1e-5)
+    tested = metrics.compare_models(
+        runs, truth, metric="rmse", dim=["init_time", "latitude", "longitude"], reference="yesterday", bootstrap=whole
+    )
+    lead = found.by_lead.set_index(["run", "score", "lead_hours"]).loc[("good", "rmse", 12.0)]
+    one = tested.sel(compared="good").isel(lead_time=1)
+    assert lead["difference"] == pytest.approx(one["difference"].item(), rel=1e-5)
+    assert lead["p_adjusted"] == pytest.approx(one["p_adjusted"].item())
+    assert np.isnan(at.loc[("yesterday", "rmse"), "p_value"])
+    assert "better</small>" in found.html
+    assert "worse</small>" in found.html
+    assert "<small>reference</small>" in found.html
+
+
+@pytest.mark.slow
+def test_the_page_holds_all_figures_and_fetches_nothing(tmp_path: Path) -> None:
+    runs, truth = three()
+    rng = np.random.default_rng(2)
+    members = xr.concat([runs["good"] + 0.5 * rng.normal(size=runs["good"].shape) for _ in range(3)], "member")
+    runs["members"] = members.assign_attrs(truth.attrs).chunk(init_time=10)
+    history = pd.DataFrame({"step": [1, 2], "loss": [2.0, 1.0]})
+    found = compare(
+        runs, truth, metrics=["rmse", "bias"], bootstrap={"block": "2D", "n": 20}, html=tmp_path / "page.html",
+        climatology=metrics.climatology(truth, by=("hour",)), training={"good": history, "members": {"layers": 3}},
+    )  # fmt: skip
+    assert found.notes == []
+    for title in (
+        "Scores against lead time", "Difference from members", "The best case", "The median case: differences",
+        "The worst case", "Spectra by lead time", "Daily cycle", "Ranks of the truth among the members",
+        "Spread and error by lead time", "Losses of good",
+    ):  # fmt: skip
+        assert f"<h3>{title}</h3>" in found.html, title
+    assert "url(" not in found.html
+    assert 'src="http' not in found.html
+    at = found.scores.set_index(["run", "score"])["value"]
+    assert {"rmse", "bias", "acc", "crps"} == set(found.scores["score"])
+    # One forecast is an ensemble of one: its CRPS is its mean absolute error.
+    dims = ["init_time", "lead_time", "latitude", "longitude"]
+    assert at["good", "crps"] == pytest.approx(metrics.mae(runs["good"], truth, dim=dims).item(), rel=1e-5)
+    # The mean of noisy members errs less than one of them.
+    assert at["members", "rmse"] < np.hypot(at["good", "rmse"], 0.5)
+    paths = found.save_tables(tmp_path / "tables")
+    assert [p.name for p in paths] == ["scores.csv", "settings.csv", "scores_by_lead.csv"]
+
+
+def test_runs_are_compared_on_the_times_rows_and_units_that_they_share() -> None:
+    runs, truth = three()
+    late = runs["yesterday"].isel(init_time=slice(5, None), latitude=slice(None, None, -1))
+    celsius = (runs["persistence"] - 273.15).assign_attrs(truth.attrs | {"units": "degC"})
+    short = truth.isel(time=slice(0, -2))
+    found = compare({"good": runs["good"], "late": late, "celsius": celsius}, short, metrics=["rmse"], figures=False)
+    assert any("5 of 41 init_times are not in all runs" in note for note in found.notes)
+    assert any("the truth lacks valid times of 2 of 36 initial times" in note for note in found.notes)
+    there = slice(5, -2)
+    at = found.scores.set_index("run")["value"]
+    dims = ["init_time", "lead_time", "latitude", "longitude"]
+    for name, same in (("late", "yesterday"), ("celsius", "persistence")):
+        expected = metrics.rmse(runs[same].isel(init_time=there), truth, dim=dims).item()
+        assert at[name] == pytest.approx(expected, rel=1e-4)
+
+
+def test_blocks_follow_the_leads_and_the_length_of_the_record() -> None:
+    from xatmo.report import _forecast_measures, _forecasts
+
+    truth = weather(days=14)
+    aligned = _forecasts.align({"a": forecast(truth, "good")}, truth)
+    assert _forecast_measures.resampling(aligned, "auto") == {"dim": "init_time", "block": "1D", "n": 1000}
+    assert _forecast_measures.resampling(aligned, {"block": 3}) == {"dim": "init_time", "block": 3}
+    few = weather(days=3)
+    aligned = _forecasts.align({"a": forecast(few, "good")}, few)
+    assert aligned.truth.sizes["init_time"] < 6
+    assert _forecast_measures.resampling(aligned, "auto") is None
+    found = compare({"a": forecast(few, "good")}, few, metrics=["rmse"], figures=False)
+    assert found.scores["lower"].isna().all()
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Path:
+    """Folders of runs as the workflow leaves them, the truth, and a climatology."""
+    runs, truth = three()
+    for name, one in runs.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        one.drop_vars("valid_time").to_dataset().to_zarr(folder / "forecasts.zarr", consolidated=False)
+        (folder / "run.json").write_text(json.dumps({"settings": {"method": name}, "versions": {"xatmo": "0.1"}}))
+    (tmp_path / "good" / "model").mkdir()
+    pd.DataFrame({"step": [1, 2], "loss": [2.0, 1.0]}).to_csv(tmp_path / "good" / "model" / "history.csv", index=False)
+    truth.to_dataset().to_netcdf(tmp_path / "truth.nc")
+    metrics.climatology(truth, by=("hour",)).to_dataset(name="t2m").to_netcdf(tmp_path / "climatology.nc")
+    return tmp_path
+
+
+def test_folders_of_runs_from_the_command_line(folders: Path, capsys: Any, monkeypatch: Any) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    words = [str(folders / n) for n in ("good", "yesterday", "persistence")]
+    words += ["--target", folders / "truth.nc", "--html", folders / "page.html", "--bootstrap", "init_time:2D"]
+    words += ["--reference", "persistence", "--climatology", folders / "climatology.nc", "--metrics", "rmse"]
+    words += ["--tables", folders / "tables", "--no-figures"]
+    with pytest.raises(SystemExit) as stopped:
+        main(["compare", *map(str, words)])
+    out, err = capsys.readouterr()
+    assert (stopped.value.code or 0) == 0, err
+    assert "*: differs from the reference by more than chance" in out
+    table = pd.read_csv(folders / "tables" / "scores.csv")
+    assert set(table["score"]) == {"rmse", "acc"}
+    assert set(table["run"]) == {"good", "yesterday", "persistence"}
+    page = (folders / "page.html").read_text()
+    assert "settings.method" in page
+    history = _runs.resolve("good", folders / "good", coarse=None).history
+    assert history is not None
+    assert history["loss"].tolist() == [2.0, 1.0]
+    assert "resamples of blocks of 2D along init_time" in page
+
+
+def test_what_cannot_be_compared_says_so() -> None:
+    runs, truth = three()
+    good = runs["good"]
+    with pytest.raises(OptionError, match=r"\['plain'\] have no init_time and lead_time, which the other runs have"):
+        compare({"good": good, "plain": truth}, truth)
+    with pytest.raises(OptionError, match=r"reference='best' is no run with forecasts; wanted one of \['good'\]"):
+        compare({"good": good}, truth, reference="best")
+    far = good.assign_coords(init_time=good["init_time"] + np.timedelta64(900, "D")).drop_vars("valid_time")
+    with pytest.raises(CoordinateError, match="the runs have no init_time in common"):
+        compare({"good": good, "far": far}, truth)
+    with pytest.raises(CoordinateError, match="the truth has no valid time of the forecasts"):
+        compare({"far": far}, truth)
+    with pytest.raises(CoordinateError, match="cut lies on other labels of 'longitude' than the first run"):
+        compare({"good": good, "cut": good.isel(longitude=slice(2, None))}, truth)
+
+
+def test_no_more_than_some_initial_times_are_in_memory(no_compute: Callable[[], Any]) -> None:
+    """A record of the size of a year is cut for Dask, and nothing is read while the work is laid out."""
+    import dask.array
+
+    from xatmo.report import _forecast_measures, _forecasts
+
+    time = pd.date_range("2019-01-01", periods=8760, freq="h")
+    leads = pd.to_timedelta(np.arange(1, 13), "h")
+    coords = {"latitude": np.linspace(54.9, 38.4, 56), "longitude": np.linspace(0, 27.3, 92)}
+    shape = (8736, 12, 56, 92)
+    data = dask.array.zeros(shape, chunks=(364, 12, 56, 92), dtype="f4")
+    made = xr.DataArray(
+        data, {"init_time": time[:8736], "lead_time": leads, **coords}, ("init_time", "lead_time", *coords), "t2m"
+    )
+    truth = xr.DataArray(
+        dask.array.zeros((8760, 56, 92), chunks=(730, 56, 92), dtype="f4"), {"time": time, **coords},
+        ("time", *coords), "t2m",
+    )  # fmt: skip
+    with no_compute():
+        aligned = _forecasts.align({"a": made, "b": made + 1}, truth)
+        lazy = _forecast_measures.scores_of(
+            aligned, aligned.means(), ["rmse"], {"dim": "init_time", "block": "7D"}, "a"
+        )
+    assert aligned.truth.chunks is not None
+    assert max(c[0] for c in [aligned.truth.chunks[0]]) * 12 * 56 * 92 * 4 < 2**27
+    assert set(lazy) == {"scores rmse", "by_lead rmse"}

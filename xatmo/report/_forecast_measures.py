@@ -1,0 +1,342 @@
+"""What is computed of forecasts: scores with intervals and tests, in all and by lead, cases, spectra, daily cycle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from xatmo import cf, metrics
+from xatmo.errors import CoordinateError, GridError, XatmoError
+from xatmo.report._forecasts import INIT, LEAD, MEMBER, Aligned
+
+METRICS = ("rmse", "mae", "bias", "correlation")
+_RESAMPLES = 1000
+_FEW = 6  # initial times with which bounds say nothing
+_SPECTRA = 96  # initial times, evenly spread, whose spectra are averaged
+_VALUES = "values of the only one"
+_CASES = ("best", "median", "worst")
+
+
+@dataclass
+class Measured:
+    """Results for one variable; what could not be had is told in ``notes``.
+
+    Attributes
+    ----------
+    scores, by_lead : dict of Dataset
+        By metric: what `xatmo.metrics.compare_models` gave over all leads, and for each; with bounds of the scores.
+    cases : dict
+        Name of a case to ``(init_time, error, fields by name)``: truth and runs at the last lead.
+    parts : dict
+        ``spectra``, ``daily``, ``ranks``, ``spread``, ``conditional``: by run.
+    """
+
+    scores: dict[str, xr.Dataset] = field(default_factory=dict)
+    by_lead: dict[str, xr.Dataset] = field(default_factory=dict)
+    cases: dict[str, tuple[Any, float, dict[str, xr.DataArray]]] = field(default_factory=dict)
+    parts: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    resampled: dict[str, Any] | None = None
+    blocks: int = 0
+
+
+def resampling(aligned: Aligned, given: Mapping[str, Any] | str | None) -> dict[str, Any] | None:
+    """How to find bounds: as given; ``"auto"``: blocks of days, as long as the longest lead at least, ten or more.
+
+    Where the initial times span fewer than ten such blocks, blocks are a tenth of the span.
+    """
+    if not isinstance(given, str):
+        return None if given is None else {"dim": INIT, **dict(given)}
+    times = aligned.truth.indexes[INIT]
+    if len(times) < _FEW:
+        return None
+    if not isinstance(times, pd.DatetimeIndex):
+        return {"dim": INIT, "block": max(1, len(times) // 10), "n": _RESAMPLES}
+    leads = aligned.truth[LEAD].values
+    longest = pd.Timedelta(leads.max()) if leads.dtype.kind == "m" else pd.Timedelta("1D")
+    step = pd.Timedelta(np.median(np.diff(times.values))) if len(times) > 1 else pd.Timedelta("1D")
+    span = times[-1] - times[0] + step
+    block = longest.ceil("D")
+    if span >= 70 * pd.Timedelta("1D"):
+        block = max(block, pd.Timedelta("7D"))
+    if 10 * block > span:
+        block = max((span // 10).floor(step), step)
+    return {"dim": INIT, "block": _short(block), "n": _RESAMPLES}
+
+
+def measure(
+    aligned: Aligned,
+    *,
+    names: Sequence[Any],
+    bootstrap: Mapping[str, Any] | None,
+    reference: str,
+    climatology: Any = None,
+    only_scores: bool = False,
+) -> Measured:
+    """Compute all of all runs; what cannot be had is left out, with a note that says why. Scores that fail are errors.
+
+    All runs are read side by side, some initial times at a time.
+    """
+    made = Measured(notes=list(aligned.notes), resampled=None if bootstrap is None else dict(bootstrap))
+    models, space = aligned.means(), aligned.horizontal
+    lazy = scores_of(aligned, models, names, bootstrap, reference, climatology)
+    lazy["errors"] = {n: metrics.mse(da, aligned.truth, dim=[LEAD, *space]) for n, da in models.items()}
+    if not only_scores:
+        lazy |= _pictured(aligned, models, made.notes)
+    done = _computed(lazy, made.notes)
+    for key, value in done.items():
+        kind, _, name = key.partition(" ")
+        if kind in ("scores", "by_lead"):
+            getattr(made, kind)[name] = value
+        elif kind == "part":
+            made.parts[name] = value
+    if not only_scores and "errors" in done:
+        made.cases = _cases(aligned, models, done["errors"])
+    first = next(iter(made.scores.values()), None)
+    made.blocks = 0 if first is None else int(first.attrs.get("blocks", 0))
+    return made
+
+
+def scores_of(
+    aligned: Aligned,
+    models: Mapping[str, xr.DataArray],
+    names: Sequence[Any],
+    bootstrap: Mapping[str, Any] | None,
+    reference: str,
+    climatology: Any = None,
+) -> dict[str, Any]:
+    """Scores over all leads and for each, lazily: ``scores NAME`` and ``by_lead NAME``."""
+    space, truth = aligned.horizontal, aligned.truth
+    lazy: dict[str, Any] = {}
+    wanted = [(entry if isinstance(entry, str) else _name_of(entry), entry, models, climatology) for entry in names]
+    if climatology is not None and "acc" not in names:
+        wanted.append(("acc", "acc", models, climatology))
+    if aligned.ensembles and "crps" not in names:
+        # One forecast is an ensemble of one: its CRPS is its absolute error.
+        members = {n: da if MEMBER in da.dims else da.expand_dims(MEMBER, -1) for n, da in aligned.forecasts.items()}
+        wanted.append(("crps", partial(metrics.crps, estimator="ensemble"), members, None))
+    for name, entry, of, base in wanted:
+        compare = partial(_scores, metric=entry, bootstrap=bootstrap, reference=reference, climatology=base)
+        lazy[f"scores {name}"] = compare(of, truth, dim=[INIT, LEAD, *space])
+        lazy[f"by_lead {name}"] = compare(of, truth, dim=[INIT, *space])
+    return lazy
+
+
+def rows_of(scores: Mapping[str, xr.Dataset], variable: str) -> list[dict[str, Any]]:
+    """Scores as rows of a table, one for each run, score and lead."""
+    rows = []
+    for name, ds in scores.items():
+        leads = ds[LEAD].values if LEAD in ds.dims else [None]
+        for k, lead in enumerate(leads):
+            at = ds if lead is None else ds.isel({LEAD: k})
+            for run in at["model"].values:
+                one = at.sel(model=run)
+                tested = at.sel(compared=run) if "compared" in at.dims and run in at["compared"].values else None
+                row = {"variable": variable, "run": str(run), "score": name, "value": float(one["score"])}
+                row |= {e: float(one[e]) if e in one else np.nan for e in ("lower", "upper")}
+                row["units"] = str(ds["score"].attrs.get("units", ""))
+                for key in ("difference", "difference_lower", "difference_upper", "p_value", "p_adjusted"):
+                    row[key] = float(tested[key]) if tested is not None and key in tested else np.nan
+                if lead is not None:
+                    row = {"variable": variable, "lead_hours": hours(lead), **row}
+                rows.append(row)
+    return rows
+
+
+def described(aligned: Aligned) -> str:
+    """Tell initial times and leads in words."""
+    from xatmo.plot.maps import label
+
+    inits, leads = aligned.truth[INIT], aligned.truth[LEAD].values
+    ends = " to ".join(dict.fromkeys(label("initial time", inits[k]) for k in (0, -1)))
+    unit = " h" if leads.dtype.kind == "m" else ""
+    return f"{inits.size} initial times, {ends}; lead times {hours(leads[0]):g} to {hours(leads[-1]):g}{unit}"
+
+
+def hours(lead: Any) -> float:
+    """Lead time in hours; a number stays one."""
+    return float(lead / np.timedelta64(1, "h")) if np.asarray(lead).dtype.kind == "m" else float(lead)
+
+
+# ---------------------------------------------------------------------- pieces
+def _short(span: pd.Timedelta) -> str:
+    seconds = int(span.total_seconds())
+    return (
+        f"{seconds // 86400}D"
+        if seconds % 86400 == 0
+        else f"{seconds // 3600}h"
+        if seconds % 3600 == 0
+        else f"{seconds}s"
+    )
+
+
+def _name_of(entry: Callable[..., Any]) -> str:
+    while isinstance(entry, partial):
+        entry = entry.func
+    return str(getattr(entry, "__name__", type(entry).__name__))
+
+
+def _scores(
+    models: Mapping[str, xr.DataArray],
+    truth: xr.DataArray,
+    *,
+    metric: Any,
+    dim: list[Any],
+    bootstrap: Mapping[str, Any] | None,
+    reference: str,
+    climatology: Any,
+) -> xr.Dataset:
+    """Scores of all runs with their bounds, and their differences from the reference with p-values."""
+    options: dict[str, Any] = {"dim": dim, "climatology": climatology, "bootstrap": bootstrap}
+    if len(models) > 1 and bootstrap is not None:
+        out = metrics.compare_models(models, truth, metric=metric, reference=reference, **options)
+        out = out.rename(score_lower="lower", score_upper="upper")
+        return out.assign_attrs(blocks=out["difference"].attrs["blocks"])
+    parts = {n: metrics.verify(da, truth, metrics=metric, **options) for n, da in models.items()}
+    name = next(iter(next(iter(parts.values())).data_vars))
+    labels = pd.Index(list(parts), name="model")
+    out = xr.concat(list(parts.values()), labels, coords="minimal", compat="override", combine_attrs="override")
+    known = {e: out[f"{name}_{e}"] for e in ("lower", "upper") if f"{name}_{e}" in out}
+    blocks = known["lower"].attrs.get("blocks", 0) if known else 0
+    return out.rename({str(name): "score"} | {f"{name}_{e}": e for e in known}).assign_attrs(blocks=blocks)
+
+
+def _pictured(aligned: Aligned, models: Mapping[str, xr.DataArray], notes: list[str]) -> dict[str, Any]:
+    """Prepare what figures are drawn of, lazily."""
+    space, truth = aligned.horizontal, aligned.truth
+    wanted: dict[str, Callable[[], Any]] = {
+        "spectra": lambda: _spectra({"truth": truth, **_one_member(aligned)}),
+        "daily": lambda: _daily({"truth": truth, **models}, space),
+    }
+    if aligned.ensembles:
+        wanted["ranks"] = lambda: {n: metrics.rank_histogram(da, truth) for n, da in aligned.ensembles.items()}
+        dims = [INIT, *space]
+        wanted["spread"] = lambda: {n: metrics.spread_skill(da, truth, dim=dims) for n, da in aligned.ensembles.items()}
+    lazy: dict[str, Any] = {}
+    for name, make in wanted.items():
+        try:
+            lazy[f"part {name}"] = make()
+        except XatmoError as error:
+            notes.append(f"{name}: {error}")
+    return lazy
+
+
+def _one_member(aligned: Aligned) -> dict[str, xr.DataArray]:
+    """Take the first member of ensembles: a mean of members has less power than any of them."""
+    return {n: da.isel({MEMBER: 0}) if MEMBER in da.dims else da for n, da in aligned.forecasts.items()}
+
+
+def _spectra(fields: Mapping[str, xr.DataArray]) -> dict[str, dict[str, xr.DataArray]]:
+    """Mean spectra at the first, the middle and the last lead: lead to name to spectrum."""
+    from xatmo import spectral
+
+    leads = next(iter(fields.values()))[LEAD].values
+    found: dict[str, dict[str, xr.DataArray]] = {}
+    for k in dict.fromkeys((0, (len(leads) - 1) // 2, len(leads) - 1)):
+        found[f"{hours(leads[k]):g} h"] = {}
+        for name, da in fields.items():
+            every = np.unique(np.linspace(0, da.sizes[INIT] - 1, min(_SPECTRA, da.sizes[INIT])).round().astype(int))
+            some = da.isel({LEAD: k, INIT: every}).reset_coords(drop=True)
+            if some.chunks is not None:
+                some = some.chunk(dict.fromkeys(cf.horizontal(some, rings=True).dims, -1))
+            power = spectral.energy_spectrum(some)
+            found[f"{hours(leads[k]):g} h"][name] = power.mean(INIT, keep_attrs=True)
+    return found
+
+
+def _daily(fields: Mapping[str, xr.DataArray], space: list[Any]) -> dict[str, xr.DataArray] | None:
+    """Area means by hour of the valid time."""
+    truth = next(iter(fields.values()))
+    if truth[INIT].dtype.kind != "M" or truth[LEAD].dtype.kind != "m":
+        message = "there are no dates"
+        raise CoordinateError(message)
+    valid = (truth[INIT] + truth[LEAD]).dt.hour
+    if np.unique(valid).size < 4:
+        message = f"valid times have {np.unique(valid).size} hours of the day; wanted 4 or more"
+        raise CoordinateError(message)
+    found = {}
+    for name, da in fields.items():
+        # The mean error of a field that is zero: the mean of the field, its cells weighted by area.
+        zero = xr.zeros_like(truth.isel({INIT: 0, LEAD: 0}, drop=True)).assign_attrs(truth.attrs)
+        series = metrics.bias(da.drop_vars("valid_time", errors="ignore"), zero, dim=space)
+        found[name] = series.assign_attrs(da.attrs)
+    return found | {"hour": valid.rename("hour")}
+
+
+def _cases(
+    aligned: Aligned, models: Mapping[str, xr.DataArray], errors: Mapping[str, xr.DataArray]
+) -> dict[str, tuple[Any, float, dict[str, xr.DataArray]]]:
+    """Find initial times of the lowest, the median and the largest mean square error, the mean of all runs."""
+    try:
+        cf.horizontal(aligned.truth, rings=True)
+    except (CoordinateError, GridError):
+        return {}
+    mean = np.mean([e.values for e in errors.values()], axis=0)
+    order = np.argsort(mean, kind="stable")[: int(np.isfinite(mean).sum())]
+    if not order.size:
+        return {}
+    at = dict(zip(_CASES, (order[0], order[(order.size - 1) // 2], order[-1]), strict=True))
+    picked = {
+        case: {n: da.isel({INIT: int(k), LEAD: -1}) for n, da in {"truth": aligned.truth, **models}.items()}
+        for case, k in at.items()
+    }
+    fields = together(picked)
+    return {c: (aligned.truth[INIT].values[k], float(mean[int(k)]) ** 0.5, fields[c]) for c, k in at.items()}
+
+
+def together(made: Any) -> Any:
+    """Compute all that is in nested mappings at once, as plain Dask arrays: what they share is computed once."""
+    import dask.base
+
+    compute: Any = dask.base.compute
+    found: list[Any] = []
+
+    def collect(one: Any) -> None:
+        if isinstance(one, xr.Dataset):
+            found.extend(v.data for v in one.variables.values() if v.chunks is not None)
+        elif isinstance(one, xr.DataArray):
+            collect(one.to_dataset(name=_VALUES))
+        elif isinstance(one, Mapping):
+            for value in one.values():
+                collect(value)
+
+    collect(made)
+    values = iter(compute(*found))
+
+    def fill(one: Any) -> Any:
+        if isinstance(one, xr.Dataset):
+            known = {n: v.copy(data=next(values)) for n, v in one.variables.items() if v.chunks is not None}
+            return one.assign_coords({n: v for n, v in known.items() if n in one.coords}).assign(
+                {n: v for n, v in known.items() if n not in one.coords}
+            )
+        if isinstance(one, xr.DataArray):
+            return fill(one.to_dataset(name=_VALUES))[_VALUES].rename(one.name)
+        if isinstance(one, Mapping):
+            return {key: fill(value) for key, value in one.items()}
+        return one
+
+    return fill(made)
+
+
+def _computed(lazy: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
+    """Compute together; where something cannot be computed, each for itself."""
+    try:
+        done = together(dict(lazy))
+    except XatmoError:
+        done = {}
+        first: XatmoError | None = None
+        for key, value in lazy.items():
+            try:
+                done[key] = together(value)
+            except XatmoError as error:
+                notes.append(f"{key.partition(' ')[2] or key}: {error}")
+                first = first or error
+        if first is not None and not any(k.startswith("scores ") for k in done):
+            raise first from None
+    return dict(done)

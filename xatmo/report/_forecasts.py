@@ -1,0 +1,157 @@
+"""Forecasts of several runs and the truth on the same initial times, leads, labels and units."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from xatmo import cf, metrics
+from xatmo.errors import CoordinateError, OptionError
+from xatmo.report._runs import Run
+from xatmo.units import convert
+
+INIT, LEAD, MEMBER = "init_time", "lead_time", "member"
+_PIECE = 32 * 2**20  # bytes of a field in memory that is cut for Dask, so that what is made of it stays small
+_SAME = 1e-3  # of the spacing, by which labels of the same grid may differ
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """Forecasts that can be compared.
+
+    Attributes
+    ----------
+    forecasts : dict of DataArray
+        By run: ``init_time``, ``lead_time``, perhaps ``member``, and the horizontal dimensions. Lazy.
+    truth : DataArray
+        At their valid times; without members. Lazy where forecasts or truth are.
+    notes : list of str
+        What was left out to have the same times.
+    """
+
+    forecasts: dict[str, xr.DataArray]
+    truth: xr.DataArray
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def horizontal(self) -> list[Any]:
+        """Horizontal dimensions; all others than times and members where there is no latitude."""
+        return [d for d in self.truth.dims if d not in (INIT, LEAD)]
+
+    @property
+    def ensembles(self) -> dict[str, xr.DataArray]:
+        """Runs with members."""
+        return {n: da for n, da in self.forecasts.items() if MEMBER in da.dims}
+
+    def means(self) -> dict[str, xr.DataArray]:
+        """Give all runs, ensembles by their mean."""
+        return {n: da.mean(MEMBER, keep_attrs=True) if MEMBER in da.dims else da for n, da in self.forecasts.items()}
+
+
+def are_forecasts(runs: Sequence[Run]) -> bool:
+    """Tell whether predictions are forecasts along initial and lead time.
+
+    Raises
+    ------
+    OptionError
+        If some are and others are not.
+    """
+    made = {run.name: run.prediction is not None and {INIT, LEAD} <= set(run.prediction.dims) for run in runs}
+    if any(made.values()) and not all(made.values()):
+        odd = sorted(n for n, is_one in made.items() if not is_one)
+        message = (
+            f"{odd} have no {INIT} and {LEAD}, which the other runs have; wanted forecasts alone, or none: compare "
+            "them on pages of their own"
+        )
+        raise OptionError(message)
+    return any(made.values())
+
+
+def align(forecasts: Mapping[str, xr.DataArray], truth: xr.DataArray) -> Aligned:
+    """Bring forecasts onto the initial times and leads that all have, and the truth onto their valid times.
+
+    Raises
+    ------
+    CoordinateError
+        If they have no time in common with each other or with the truth, or lie on other grids.
+    UnitsError
+        If units cannot be converted.
+    """
+    notes: list[str] = []
+    units = truth.attrs.get("units")
+    runs = {n: _in_pieces(da if units is None else convert(da, str(units))) for n, da in forecasts.items()}
+    first_name, first = next(iter(runs.items()))
+    for dim in (INIT, LEAD):
+        shared = first.indexes[dim]
+        for da in runs.values():
+            shared = shared.intersection(da.indexes[dim]).sort_values()
+        if not len(shared):
+            message = f"the runs have no {dim} in common; wanted forecasts of the same times"
+            raise CoordinateError(message)
+        for name, da in runs.items():
+            if len(shared) < da.sizes[dim]:
+                notes.append(f"{name}: {da.sizes[dim] - len(shared)} of {da.sizes[dim]} {dim}s are not in all runs")
+        runs = {n: da if da.indexes[dim].equals(shared) else da.sel({dim: shared}) for n, da in runs.items()}
+    runs = {n: da if n == first_name else _on_grid(da, runs[first_name], n) for n, da in runs.items()}
+    runs = {n: da.drop_vars("valid_time", errors="ignore") for n, da in runs.items()}
+    laid = truth
+    if INIT not in truth.dims:
+        whole = next(iter(runs.values()))
+        there = _inside(whole, truth)
+        if not there.any():
+            message = "the truth has no valid time of the forecasts; wanted a target of the forecasts' period"
+            raise CoordinateError(message)
+        if not there.all():
+            notes.append(f"the truth lacks valid times of {int((~there).sum())} of {there.size} initial times")
+            runs = {n: da.isel({INIT: np.flatnonzero(there)}) for n, da in runs.items()}
+        laid = metrics.at_valid_times(truth, next(iter(runs.values())))
+    else:
+        like = next(iter(runs.values()))
+        laid = truth.sel({INIT: like.indexes[INIT], LEAD: like.indexes[LEAD]})
+    laid = _on_grid(laid, next(iter(runs.values())), "the truth")
+    named = {n: da.rename(truth.name).assign_attrs(truth.attrs) for n, da in runs.items()}
+    return Aligned(named, laid, notes)
+
+
+# ---------------------------------------------------------------------- pieces
+def _in_pieces(da: xr.DataArray) -> xr.DataArray:
+    if da.chunks is not None or da.nbytes < 2 * _PIECE:
+        return da
+    return da.chunk({INIT: max(1, int(da.sizes[INIT] * _PIECE // da.nbytes))})
+
+
+def _inside(forecast: xr.DataArray, truth: xr.DataArray) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Which initial times have all their valid times in the truth."""
+    time = cf.time(truth)
+    have = pd.Index(truth[time].values)
+    valid = forecast[INIT].values[:, None] + forecast[LEAD].values[None, :]
+    found = have.get_indexer(valid.ravel()).reshape(valid.shape)
+    return np.asarray((found >= 0).all(axis=1))
+
+
+def _on_grid(da: xr.DataArray, like: xr.DataArray, name: str) -> xr.DataArray:
+    """Rows and columns in the order of another, by their labels."""
+    for dim in like.dims:
+        if dim in (INIT, LEAD, MEMBER) or dim not in da.dims or dim not in like.indexes or dim not in da.indexes:
+            continue
+        ours, theirs = da.indexes[dim], like.indexes[dim]
+        if ours.equals(theirs):
+            continue
+        step = float(np.abs(np.diff(theirs.to_numpy(float))).min()) if len(theirs) > 1 else 1.0
+        order = np.argsort(ours.to_numpy(float))
+        found = pd.Index(ours.to_numpy(float)[order]).get_indexer(
+            theirs.to_numpy(float), method="nearest", tolerance=_SAME * step
+        )
+        if (found < 0).any() or len(ours) != len(theirs):
+            message = (
+                f"{name} lies on other labels of {dim!r} than the first run ({len(ours)} and {len(theirs)}); wanted "
+                "one grid: regrid or select"
+            )
+            raise CoordinateError(message)
+        da = da.isel({dim: order[found]}).assign_coords({dim: like[dim]})
+    return da

@@ -42,10 +42,12 @@ class LatentForecast(Forecast):
     r"""A network with latent variables learns to forecast: a variational bound, a score of its members, or both.
 
     .. math::
-        L = \lambda_r\, \mathrm{loss}(y_q, y) + \beta\, KL(q\,|\,p) + \lambda_s\, \mathrm{CRPS}(y_p^{1..n}, y)
+        L = \lambda_r\, [\mathrm{loss}(y_q, y) + \mathrm{loss}(\bar y, y)] + \beta\, KL(q\,|\,p)
+            + \lambda_s\, \mathrm{CRPS}(y_p^{1..n}, y)
 
     :math:`y_q` is made with latent variables that saw the future, drawn from the posterior q; its loss counts all
-    frames that the architecture makes. The :math:`y_p` are drawn from the prior p, as members of a forecast are; their
+    frames that the architecture makes. :math:`\bar y` is the forecast without draws, where the architecture has one
+    that the draws depart from. The :math:`y_p` are drawn from the prior p, as members of a forecast are; their
     CRPS, of future frames, is fair: see `xatmo.nn.ensemble_losses.crps`. The divergence is that of one draw, in nats:
     the sum over its variables, the mean over draws (steps, or places) and samples.
 
@@ -53,7 +55,7 @@ class LatentForecast(Forecast):
     ----------
     network : VideoNetwork
     loss : str or mapping
-        Of :math:`y_q`; see `xatmo.nn.losses.build`.
+        Of :math:`y_q` and :math:`\bar y`; see `xatmo.nn.losses.build`.
     reconstruction : float
         :math:`\lambda_r`.
     kl : float
@@ -103,7 +105,10 @@ class LatentForecast(Forecast):
     @property
     def loss_names(self) -> tuple[str, ...]:
         """Columns of the history."""
-        return ("reconstruction", *super().loss_names, "kl", "kl_weight", *["crps"] * (self.members > 0))
+        mean = self.network.require_latent().has_mean
+        return (
+            "reconstruction", *super().loss_names, *["mean"] * mean, "kl", "kl_weight", *["crps"] * (self.members > 0)
+        )  # fmt: skip
 
     def identity(self) -> dict[str, Any]:
         """Give the settings that a resumed run has to share."""
@@ -158,6 +163,9 @@ class LatentForecast(Forecast):
         total = self.reconstruction * content + kl_weight * divergence
         parts = {**values, "reconstruction": content, "kl": divergence}
         parts["kl_weight"] = torch.full((), kl_weight, device=total.device)
+        if found.mean is not None:
+            parts["mean"] = self.loss(found.mean[:, counted], truth[:, counted, -n_future:], weight)
+            total = total + self.reconstruction * parts["mean"]
         if self.members:
             draws = found.prior[: self.n_draws, :, :, -n_future:]
             parts["crps"] = crps(draws[:, :, counted], truth[:, counted, -n_future:], weight)

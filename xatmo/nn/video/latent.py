@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 
@@ -81,17 +81,27 @@ class Branches(NamedTuple):
         The same frames, made as often as was asked with latent variables drawn without it.
     kl : Tensor (batch, n_draws, n_latent)
         Divergence of each variable of each draw from its prior, in nats.
+    mean : Tensor (batch, n, n_future, lat, lon), optional
+        The forecast without draws, of an architecture that has one beside its draws.
     """
 
     posterior: torch.Tensor
     prior: torch.Tensor
     kl: torch.Tensor
+    mean: torch.Tensor | None = None
 
 
 class LatentArchitecture(Architecture):
-    """Base of architectures with latent variables."""
+    """Base of architectures with latent variables.
+
+    Attributes
+    ----------
+    has_mean : bool
+        Whether `branches` gives a forecast without draws, too.
+    """
 
     stochastic = True
+    has_mean: ClassVar[bool] = False
 
     def branches(
         self,

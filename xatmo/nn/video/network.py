@@ -161,7 +161,8 @@ class VideoNetwork(nn.Module):
         if x.cycle is None:
             return found
         cycle = x.cycle[:, : found.posterior.shape[1], -found.posterior.shape[2] :]
-        return found._replace(posterior=found.posterior + cycle, prior=found.prior + cycle)
+        mean = None if found.mean is None else found.mean + cycle[:, :, -n_future:]
+        return found._replace(posterior=found.posterior + cycle, prior=found.prior + cycle, mean=mean)
 
     def forward(self, x: VideoInput, *, n_future: int | None = None, mean: bool = False) -> torch.Tensor:
         """Forecast: ``(batch, n_out, n_future, lat, lon)``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 
 from xatmo.errors import OptionError
 from xatmo.nn.video.base import Architecture
@@ -36,3 +37,17 @@ def make(config: VideoConfig) -> Architecture:
         message = f"settings {dict(config.settings)} of {config.architecture!r} do not fit it: {error}"
         raise OptionError(message) from error
     return made
+
+
+def takes(architecture: str, setting: str) -> bool:
+    """Tell whether an architecture has a setting.
+
+    Examples
+    --------
+    >>> takes("simvp", "wrap"), takes("persistence", "wrap")
+    (True, False)
+    """
+    if architecture not in ARCHITECTURES:
+        return False
+    where, name = ARCHITECTURES[architecture].split(":")
+    return setting in inspect.signature(getattr(importlib.import_module(where), name)).parameters

@@ -133,6 +133,8 @@ class VAE(LatentArchitecture):
         If a setting has no usable value.
     """
 
+    has_mean = True
+
     def __init__(
         self,
         config: VideoConfig,
@@ -205,11 +207,13 @@ class VAE(LatentArchitecture):
         if self.kind == "vector":
             found = found.mean((-2, -1), keepdim=True)
         posterior = Gaussian.of(found, dim=1)
-        seen = core + self.departures(posterior.at(torch.randn_like(posterior.mean)), features)
+        # The posterior makes up for any core: its loss says nothing about it.
+        seen = core.detach() + self.departures(posterior.at(torch.randn_like(posterior.mean)), features)
         blind = [core + self.departures(self._drawn(x, features[-1]), features) for _ in range(n_prior)]
-        made = [self._leads(one, reference) for one in (seen, *blind)]
+        made = [self._leads(one, reference) for one in (seen, core, *blind)]
         kl = kl_divergence(posterior).flatten(2).transpose(1, 2)
-        return Branches(made[0], torch.stack(made[1:]) if blind else made[0].new_zeros(0, *made[0].shape), kl)
+        prior = torch.stack(made[2:]) if blind else seen.new_zeros(0, *made[0].shape)
+        return Branches(made[0], prior, kl, made[1])
 
     # ------------------------------------------------------------------ its parts
     def _features(self, x: VideoInput, reference: torch.Tensor) -> list[torch.Tensor]:

@@ -109,6 +109,11 @@ def test_a_challenge_trains_and_is_mapped(run: Run, twin: Path, tmp_path: Path) 
     assert status == 0
     assert xr.open_dataset(tmp_path / "maps.nc").sizes["time"] == 13
 
+    nothing = fields.assign(obs=fields["obs"].where(False))
+    nothing.to_netcdf(tmp_path / "nothing.nc")
+    status, out, _ = run("apply", tmp_path / "m", tmp_path / "nothing.nc", tmp_path / "none.nc")
+    assert (status, "nothing was observed" in " ".join(out.split())) == (0, True)
+
     scored = run("evaluate", tmp_path / "maps.nc", "--challenge", "osse2020a", "--reference", twin, "--period",
                  "2012-10-02,2012-10-12", "--label-days")  # fmt: skip
     assert scored[0] == 0

@@ -424,6 +424,12 @@ def test_tracks_are_averaged_over_cells(interp, no_compute):
     assert np.allclose(again, expected)
     with pytest.raises(CoordinateError, match="has no time coordinate"):
         interp(ds, track.drop_vars("time"), **SCALES)
+    early = track.assign_coords(time=("num", track["time"].values - np.timedelta64(100, "D")))
+    south = track.assign_coords(latitude=("num", track["latitude"].values - 40, track["latitude"].attrs))
+    background = xr.zeros_like(ds["sla"])
+    for outside in (early, south):
+        with pytest.raises(CoordinateError, match=r"no observation lies on the grid: 'sla' has latitude .* on "):
+            interp(ds.drop_vars("sla"), outside, **SCALES, background=background)
     latitude = np.where(np.arange(n) > 0, track["latitude"], np.nan)
     broken = track.assign_coords(latitude=("num", latitude, track["latitude"].attrs))
     with pytest.raises(CoordinateError, match="not finite; drop those observations"):

@@ -157,6 +157,22 @@ def test_tracks_lie_in_their_cells(fitted: FourDVarNet) -> None:
     np.testing.assert_allclose(lazily, out, atol=1e-6)
 
 
+def test_tracks_elsewhere_are_told(fitted: FourDVarNet, caplog: pytest.LogCaptureFixture) -> None:
+    """All of them: an error. One of two sensors: a warning, and the other one serves."""
+    from xatmo.tasks.fourdvar import _data
+
+    ds = sea()
+    along = track_of(ds.seen).rename("seen")
+    away = along.assign_coords(time=("n", along.time.values + np.timedelta64(1000, "D")))
+    with pytest.raises(xatmo.errors.CoordinateError, match="no observation lies on the grid: 'seen' has latitude"):
+        mapped(ds.drop_vars("seen"), fitted, obs=away)
+    grid = ds.drop_vars("seen")
+    found = _data.gather(grid, [along, away.rename("other")], what="train")
+    assert "no observation of this track lies on the grid: 'other' has latitude" in caplog.text
+    assert found.obs[0].notnull().any()
+    assert not found.obs[1].notnull().any()
+
+
 # ---------------------------------------------------------------------- time
 def test_every_length_of_record_and_gaps(fitted: FourDVarNet) -> None:
     ds = sea(n_time=9)

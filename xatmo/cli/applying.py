@@ -162,7 +162,10 @@ def interpolate(model: Any, wanted: Wanted, *, note: Callable[[str], Any]) -> No
     roles = {k: v or (k if k in ("domain", "lag") and k in ds.variables else None) for k, v in roles.items()}
     ds = mapping.within(ds, wanted.period)
     note(f"mapping {', '.join(obs)} of {wanted.input}" + "".join(f", {k} {v}" for k, v in roles.items() if v))
-    result = files.in_pieces(ds).atmo.fourdvar_interp(
+    pieces = files.in_pieces(ds)
+    if not any(bool(pieces[name].notnull().any()) for name in obs):
+        note("nothing was observed: all values are missing, and the map is the background; check --obs and --period")
+    result = pieces.atmo.fourdvar_interp(
         obs if len(obs) > 1 else obs[0], model=model, uncertainty=wanted.uncertainty, members=wanted.members,
         seed=wanted.seed, batch_size=wanted.batch_size, device=wanted.device, **roles,
     )  # fmt: skip

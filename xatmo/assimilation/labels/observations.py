@@ -12,7 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xatmo import _labels, cf, units
-from xatmo.assimilation.labels.tracks import bin_track, is_track
+from xatmo.assimilation.labels.tracks import bin_track, is_track, require_on_grid
 from xatmo.errors import CoordinateError, DimensionError, MissingValueError, UnitsError, VariableError
 from xatmo.grids import Grid, unwrap_longitude
 
@@ -191,7 +191,8 @@ def gather(
         message = f"the observations {field.name!r} have dtype {field.dtype}; wanted real numbers"
         raise VariableError(message)
     if is_track(field):
-        field = bin_track(field, ds)
+        track, field = field, bin_track(field, ds)
+        require_on_grid([track], [field])
     axes = cf.horizontal(field)
     field, cyclic = _labels.drop_cyclic(field, axes)
     time_name = _time_name(field)

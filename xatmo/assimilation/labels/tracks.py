@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+import logging
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -69,6 +70,50 @@ def bin_track(track: xr.DataArray, grid: xr.Dataset) -> xr.DataArray:
         dask_gufunc_kwargs={"output_sizes": dict(zip(dims, shape, strict=True))},
     )  # fmt: skip
     return cast(xr.DataArray, out.assign_coords(coords).rename(track.name).assign_attrs(track.attrs))
+
+
+def require_on_grid(tracks: Sequence[xr.DataArray], binned: Sequence[xr.DataArray], *, others: bool = False) -> None:
+    """See that observations along tracks fell on the grid: of those in memory, for others are not read here.
+
+    Parameters
+    ----------
+    tracks, binned : sequences of DataArray
+        Before and after `bin_track`.
+    others : bool
+        Whether there are other observations beside these tracks.
+
+    Raises
+    ------
+    CoordinateError
+        If none of all observations did. Where some tracks have none there and others do, a warning says so.
+    """
+    known = [(t, b) for t, b in zip(tracks, binned, strict=True) if t.chunks is None and b.chunks is None]
+    outside = [(t, b) for t, b in known if t.notnull().any() and not b.notnull().any()]
+    said = [_where(t, b) for t, b in outside]
+    if said and len(outside) == len(tracks) and not others:
+        message = (
+            f"no observation lies on the grid: {'; '.join(said)}. Wanted some within half a step of it, in space and "
+            "time; look at signs and units of the coordinates, or take another grid or period"
+        )
+        raise CoordinateError(message)
+    for one in said:
+        logging.getLogger(__name__).warning("no observation of this track lies on the grid: %s", one)
+
+
+def _where(track: xr.DataArray, grid: xr.DataArray) -> str:
+    """Say between which coordinates a track lies, and its grid."""
+    spans = []
+    for kind in _TRACK_KINDS:
+        ends = []
+        for field in (track, grid):
+            names = [n for n in cf._candidates(field, kind) if field[n].ndim == 1]
+            if names:
+                values = field[names[0]].values
+                low, high = values.min(), values.max()
+                ends.append(f"{str(low)[:10]} to {str(high)[:10]}" if kind == "time" else f"{low:.4g} to {high:.4g}")
+        if len(ends) == 2:
+            spans.append(f"{kind} {ends[0]} on {ends[1]}")
+    return f"{track.name!r} has {', '.join(spans)}"
 
 
 def _is_the_tracks_own(dim: Hashable, track: xr.DataArray, grid: xr.Dataset) -> bool:

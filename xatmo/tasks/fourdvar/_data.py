@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from xatmo import _labels, cf
 from xatmo._stretches import Run, in_words, runs, usual_step
 from xatmo.assimilation.labels import observations
-from xatmo.assimilation.labels.tracks import bin_track, is_track
+from xatmo.assimilation.labels.tracks import bin_track, is_track, require_on_grid
 from xatmo.errors import CoordinateError, DimensionError, GridError, OptionError, VariableError
 from xatmo.grids import Grid
 from xatmo.typing import XarrayObject
@@ -173,8 +173,11 @@ def gather(
     gridded = [f for f in (*wanted, *seen) if not is_track(f)]
     # On a grid of its own, a dimension of tracks in the Dataset does not come in between.
     grid = ds if not gridded else xr.Dataset(coords=gridded[0].coords)
+    came = seen
     seen, wanted = ([bin_track(f, grid) if is_track(f) else f for f in g]
                     for g in (seen, wanted))  # fmt: skip
+    along = [(f, b) for f, b in zip(came, seen, strict=True) if is_track(f)]
+    require_on_grid([f for f, _ in along], [b for _, b in along], others=len(along) < len(came))
     template = max((*wanted, *seen), key=lambda f: f.ndim)
     axes = cf.horizontal(template)
     template, cyclic = _labels.drop_cyclic(template, axes)

@@ -18,6 +18,7 @@ from xatmo.plot.ratios import power_ratio
 from xatmo.plot.resolved import leaderboard, psd_score, score_map, track_score
 from xatmo.plot.semivariogram import semivariogram
 from xatmo.plot.spectra import spectra, spectrum
+from xatmo.plot.verification import conditional_quantiles, diurnal_cycle, score_by_lead, skill_boxes
 from xatmo.plot.waves import wavenumber_frequency
 
 __all__ = [
@@ -30,8 +31,10 @@ __all__ = [
     "cities",
     "city_table",
     "coherence",
+    "conditional_quantiles",
     "confusion",
     "distance_by_lag",
+    "diurnal_cycle",
     "embedding",
     "exceedances",
     "flux",
@@ -45,10 +48,12 @@ __all__ = [
     "power_ratio",
     "psd_score",
     "rank_histogram",
+    "score_by_lead",
     "score_map",
     "scores",
     "section",
     "semivariogram",
+    "skill_boxes",
     "spectra",
     "spectrum",
     "spread_skill",

@@ -62,7 +62,8 @@ class Data:
         if self.validation is None:
             return None
         whole = record(self.validation, what="validation", name=str(first.names[0])).oriented()
-        if not (whole.plane and first.whole.plane):
+        same_plane(first.whole.plane, whole, "validation")
+        if not whole.plane:
             require_step(whole.grid, first.whole.grid, "validation")
         require_time_step(whole, first.whole.step, "validation")
         fields = converted(whole.fields, channels, "validation")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 DEFAULT_PATCH = 128
 """Cells a side of a training window; smaller domains are seen whole."""
+
+_WRAP = 8
+"""Columns of the other end that networks see beyond each end of all longitudes."""
 
 _DESCRIBED = ("weight_decay", "normalization", "augmentation")
 
@@ -74,7 +77,7 @@ def train(
     seed = whole("seed", options.seed, 0)
     found = data.gathered()
     record, step = found.whole, found.whole.step
-    baseline = _settings.baseline(config, step, len(record.times), dated=record.dated)
+    baseline = _settings.baseline(_as_begun(config, initial), step, len(record.times), dated=record.dated)
     channels = tuple(Channel.of(record.fields[n]) for n in found.names)
     static = () if found.static is None else tuple(Channel.of(v) for v in found.static.data_vars.values())
     if initial is not None:
@@ -82,6 +85,8 @@ def train(
     cycle = _learned(baseline, found, initial)
     described = _described(config, found, baseline, step, len(static), own=module is not None)
     cells = _data.check_patch(options.patch_size, record, DEFAULT_PATCH)
+    if not record.plane and record.grid.periodic and cells[record.axes.lon_dim] == record.grid.nlon:
+        described = _around(described, record.grid.nlon)
     across = (cells[record.axes.lat_dim], cells[record.axes.lon_dim])
     simple = described.architecture in _settings.SIMPLE
     statistics = None if simple else _statistics(config, found, initial)
@@ -131,7 +136,6 @@ def _run(
     held_out = None
     other = data.held_out(found, channels)
     if other is not None:
-        _data.same_plane(found.whole.plane, other.whole, "validation")
         sizes = zip(cells.values(), other.whole.axes.dims, strict=True)
         fitting = {d: min(n, other.whole.fields.sizes[d]) for n, d in sizes}
         held_out = WindowBatches(
@@ -166,6 +170,13 @@ def _run(
 
 
 # ---------------------------------------------------------------------- its parts
+def _as_begun(config: Mapping[str, Any], initial: Model | None) -> Mapping[str, Any]:
+    """Let "auto" be the simple forecast that the weights to start from correct."""
+    if initial is None or config["baseline"] != "auto":
+        return config
+    return {**config, "baseline": initial.config.get("training", {}).get("baseline", "auto")}
+
+
 def _learned(baseline: str, found: _data.Gathered, initial: Model | None) -> xr.Dataset | None:
     """Give the cycle that the simple forecast needs."""
     if baseline not in _cycle.BY:
@@ -197,6 +208,15 @@ def _described(
         n_static=0 if simple else n_static, cycle=baseline in _cycle.BY, baseline="none" if simple else baseline,
         steps_per_day=a_day, settings=settings,
     )  # fmt: skip
+
+
+def _around(described: VideoConfig, n_lon: int) -> VideoConfig:
+    """Let a network that sees all longitudes look over the end of them, where it can and nothing else is said."""
+    from xatmo.nn.video.architectures import takes
+
+    if "wrap" in described.settings or not takes(described.architecture, "wrap"):
+        return described
+    return replace(described, settings={**described.settings, "wrap": min(_WRAP, n_lon)})
 
 
 def _statistics(config: Mapping[str, Any], found: _data.Gathered, initial: Model | None) -> Normalizer:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from xatmo import _channels, _labels, _statics, cf
 from xatmo._channels import Channel
-from xatmo.errors import OptionError
+from xatmo.errors import GridError, OptionError
 from xatmo.tasks.forecast import _cycle, _data, _starts
 from xatmo.tasks.forecast._record import Record, later, record, require_dims
 from xatmo.tasks.fourdvar._data import require_step
@@ -231,6 +231,13 @@ class _Job:
             from xatmo.grids import Grid
 
             require_step(whole.grid, Grid.from_dict(model.grid["coarse"]), "the record")
+            if config.settings.get("wrap") and not whole.grid.periodic:
+                message = (
+                    f"the forecaster was trained on all longitudes and looks over the end of them; the record has "
+                    f"{whole.grid.longitude[0]:g} to {whole.grid.longitude[-1]:g}. Forecast the whole globe, or train "
+                    "with network_settings={'wrap': 0}"
+                )
+                raise GridError(message)
         cycle = None if model.cycle is None else _cycle.on_points(model.cycle, whole.fields, whole.axes)
         static = None
         if config.n_static and model.static is not None:

@@ -19,15 +19,21 @@ from xatmo.nn.video.margins import enlarge, reduced
 class Recurrent(Architecture):
     r"""Base of recurrent networks: layers of `xatmo.nn.blocks.ConvLSTM` between an encoder and a decoder of frames.
 
-    The context is read as it is. From the initial time on, with the reference :math:`r`,
+    The context is read as it is. From the initial time on, with the reference :math:`r`, what is known beforehand
+    :math:`k`, and what does not change :math:`s`,
 
     .. math::
-        x_{t+1} = r_{t+1} + \mathrm{decode}(h_t), \qquad h_t = \mathrm{cells}(\mathrm{encode}(x_t, k_{t+1}, s), h_{t-1})
+        h_t &= \mathrm{cells}(\mathrm{encode}(x_t, k_{t+1}, s), h_{t-1}) \\
+        x_{t+1} &= x_t + (r_{t+1} - r_t) + \mathrm{decode}(h_t)
 
-    where :math:`k` is known beforehand and :math:`s` does not change. Cells of the future are those of the past, or
-    others, ``ahead``, that take over their memory. The last layer of the decoder starts at zero: an
-    untrained network gives the reference. In training, each sample of each frame is the truth instead of
-    :math:`x_t` with a given probability (scheduled sampling, Bengio et al. 2015, arXiv:1506.03099).
+    where the reference goes on from the past: a network then corrects what goes wrong in one step, which is little.
+    The first step starts from the reference itself, and so does every step where it does not go on
+    (``"climatology"``, ``"none"``): :math:`x_{t+1} = r_{t+1} + \mathrm{decode}(h_t)`. The last layer of the decoder
+    starts at zero: an untrained network gives the reference. Cells of the future are those of the past, or others,
+    ``ahead``, that take over their memory.
+
+    In training, each sample of each frame is the truth instead of :math:`x_t` with a given probability (scheduled
+    sampling, Bengio et al. 2015, arXiv:1506.03099).
     """
 
     whole_state = True
@@ -40,6 +46,7 @@ class Recurrent(Architecture):
         self.dropout = make_dropout("spatial", dropout, mc=mc_dropout)
         self.stochastic = is_stochastic(self.dropout)
         self.factor, self.wrap = 1, wrap
+        self.stepwise = config.baseline in ("persistence", "diurnal", "yesterday")
 
     def encode(self, x: torch.Tensor) -> list[torch.Tensor]:
         """Give maps of a frame ``(batch, n_in, lat, lon)``: last what the cells read, before it what is kept aside."""
@@ -85,16 +92,19 @@ class Recurrent(Architecture):
         aside = [torch.unflatten(m, 0, (batch, n_context))[:, -1] for m in maps[:-1]]
         out: list[torch.Tensor] = []
         for k in range(n_future):
+            base = reference[:, :, k]
             if k:
-                given = self._given(out[-1], truth, k - 1, probability)
-                given = torch.cat([given, moving[:, :, n_context + k], fixed], 1)
+                frame = self._given(out[-1], truth, k - 1, probability)
+                if self.stepwise:
+                    base = frame + base - reference[:, :, k - 1]
+                given = torch.cat([frame, moving[:, :, n_context + k], fixed], 1)
                 *aside, top = self.encode(enlarge(given, self.factor, self.wrap))
                 for which, cell in enumerate(self.ahead or self.cells):
                     assert isinstance(cell, ConvLSTM)
                     memories[which] = cell.step(top, memories[which])
                     top = memories[which].hidden
             made = self.decode(self.dropout(memories[-1].hidden), aside)
-            out.append(self.next(reference[:, :, k], reduced(made, lat, lon, self.wrap)))
+            out.append(self.next(base, reduced(made, lat, lon, self.wrap)))
         return torch.stack(out, dim=2)
 
     @staticmethod

@@ -119,3 +119,23 @@ def test_boxes_of_skill():
         plot.skill_boxes({})
     with pytest.raises(DimensionError, match="wanted a lead and one more"):
         plot.skill_boxes({"one": skills["one"].mean("init_time")})
+
+
+def test_reliability_diagrams():
+    rng = np.random.default_rng(0)
+    truth = xr.DataArray(rng.normal(size=600), dims="time")
+    members = xr.DataArray(rng.normal(size=(5, 600)), dims=("member", "time"))
+    found = {n: metrics.reliability(s * members, truth, threshold=0.4) for n, s in (("wide", 2.0), ("narrow", 0.5))}
+    ax = plot.reliability(found, title="above 0.4")
+    points = ax.collections[0].get_offsets()
+    shown = np.column_stack([found["wide"][v] for v in ("forecast_probability", "observed_frequency")])
+    np.testing.assert_allclose(np.ma.filled(points, np.nan), shown)
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["wide", "narrow"]
+    base = float((truth > 0.4).mean())
+    assert base in [pytest.approx(line.get_ydata()[0]) for line in ax.lines if line.get_linestyle() == ":"]
+    with pytest.raises(OptionError, match="nothing to draw"):
+        plot.reliability({})
+    with pytest.raises(VariableError, match="no 'weight'"):
+        plot.reliability(found["wide"].drop_vars("weight"))
+    with pytest.raises(DimensionError, match="wanted bin alone"):
+        plot.reliability(found["wide"].expand_dims(lat=2))

@@ -18,7 +18,7 @@ from xatmo.plot.ratios import power_ratio
 from xatmo.plot.resolved import leaderboard, psd_score, score_map, track_score
 from xatmo.plot.semivariogram import semivariogram
 from xatmo.plot.spectra import spectra, spectrum
-from xatmo.plot.verification import conditional_quantiles, diurnal_cycle, score_by_lead, skill_boxes
+from xatmo.plot.verification import conditional_quantiles, diurnal_cycle, reliability, score_by_lead, skill_boxes
 from xatmo.plot.waves import wavenumber_frequency
 
 __all__ = [
@@ -48,6 +48,7 @@ __all__ = [
     "power_ratio",
     "psd_score",
     "rank_histogram",
+    "reliability",
     "score_by_lead",
     "score_map",
     "scores",

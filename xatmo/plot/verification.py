@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from xatmo.errors import DimensionError, OptionError, VariableError
@@ -367,6 +368,75 @@ def skill_boxes(
     style.finish(ax, title, legend=False)
     if ax.get_legend_handles_labels()[1]:
         ax.legend(fontsize=style.TICK, frameon=False, ncols=4, loc="lower left", bbox_to_anchor=(0, 1.0))
+    return ax
+
+
+def reliability(
+    reliability: xr.Dataset | Mapping[str, xr.Dataset], ax: Axes | None = None, *, title: str | None = None
+) -> Axes:
+    """Draw how often an event came, by the probability that was given to it.
+
+    Parameters
+    ----------
+    reliability : Dataset or mapping
+        What `xatmo.metrics.reliability` gave of one variable, along ``bin`` alone; or names of ensembles to that.
+    ax : Axes, optional
+        Where to draw; a new figure unless given.
+    title : str, optional
+
+    Returns
+    -------
+    matplotlib Axes
+        Points whose size is the share of cases; on the dashed diagonal probabilities come true. The dotted line is how
+        often the event came at all.
+
+    Raises
+    ------
+    OptionError
+        If there is nothing to draw.
+    VariableError
+        If there are no probabilities or frequencies.
+    DimensionError
+        If there are other dimensions than ``bin``.
+
+    Examples
+    --------
+    >>> columns = {"forecast_probability": [0.0, 0.5], "observed_frequency": [0.1, 0.5], "weight": [0.6, 0.4]}
+    >>> ax = reliability(xr.Dataset({n: ("bin", v) for n, v in columns.items()}))
+    >>> ax.get_ylabel()
+    'observed frequency'
+    """
+    named = {"": reliability} if isinstance(reliability, xr.Dataset) else dict(reliability)
+    if not named:
+        message = "reliability got nothing to draw; wanted what metrics.reliability gives, or names to that"
+        raise OptionError(message)
+    if ax is None:
+        _, ax = plt.subplots(figsize=(4.6, 4.4), layout="constrained")
+    ax.plot([0, 1], [0, 1], color=style.TRUTH, lw=1.1, ls=(0, (5, 3)), zorder=1)
+    colour = style.colours(list(named))
+    for name, ds in named.items():
+        for variable in ("forecast_probability", "observed_frequency", "weight"):
+            if variable not in ds:
+                message = (
+                    f"no {variable!r}{f' of {name!r}' if name else ''}; there are {sorted(map(str, ds.data_vars))}"
+                )
+                raise VariableError(message)
+            if ds[variable].dims != ("bin",):
+                message = f"{variable!r} has dimensions {ds[variable].dims}; wanted bin alone. Average or choose first"
+                raise DimensionError(message)
+        p, o, w = (ds[v].values for v in ("forecast_probability", "observed_frequency", "weight"))
+        ax.plot(p, o, color=colour[name], lw=1.4)
+        ax.scatter(p, o, s=12 + 400 * w, color=colour[name], alpha=0.75, lw=0, label=name or None, zorder=3)
+        base = float(np.nansum(o * w) / np.nansum(w[np.isfinite(o)]))
+        ax.axhline(base, color=colour[name], lw=0.9, ls=":")
+    ax.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
+    ax.set_aspect("equal")
+    ax.set_xlabel("forecast probability", fontsize=style.LABEL)
+    ax.set_ylabel("observed frequency", fontsize=style.LABEL)
+    style.finish(ax, title, legend=False)
+    if any(named):
+        handles = [Line2D([], [], color=colour[n], marker="o", lw=1.4, label=n) for n in named]
+        ax.legend(handles=handles, fontsize=style.TICK, frameon=False, loc="upper left")
     return ax
 
 

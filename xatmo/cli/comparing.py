@@ -11,7 +11,7 @@ from typing import Any
 import matplotlib
 import xarray as xr
 
-from xatmo import report
+from xatmo import report, workflow
 from xatmo.cli import files, scoring, tables
 from xatmo.errors import OptionError
 
@@ -82,13 +82,15 @@ def compare(wanted: Wanted, *, note: Note) -> list[Path]:
         message = f"{wanted.html} exists; pass --overwrite to replace it"
         raise FileExistsError(message)
     named = named_runs(wanted.runs)
-    truth = _opened(wanted.target, wanted.variable)
+    truth, usual = _truth(wanted, list(named.values()))
     coarse = _opened(wanted.coarse, None)
     options: dict[str, Any] = {} if wanted.metrics is None else {"metrics": _words(wanted.metrics)}
     if wanted.cities is not None:
         options["cities"] = Path(wanted.cities) if Path(wanted.cities).suffix else wanted.cities
     if wanted.climatology is not None:
         options["climatology"] = files.open_fields(wanted.climatology)
+    elif usual is not None:
+        options["climatology"] = usual
     bounds: Any = "auto" if wanted.bootstrap is None else scoring.read_bootstrap(wanted.bootstrap)
     runs = {name: _run(path, wanted, coarse) for name, path in named.items()}
     found = report.compare(
@@ -103,6 +105,16 @@ def compare(wanted: Wanted, *, note: Note) -> list[Path]:
     if len(found.scores):
         tables.compared(found.scores)
     return [wanted.html, *(found.save_tables(wanted.tables) if wanted.tables is not None else [])]
+
+
+def _truth(wanted: Wanted, paths: list[Path]) -> tuple[xr.Dataset | None, xr.Dataset | None]:
+    """Open the truth and the climatology: what is named, or what the runs of a workflow were scored with."""
+    if wanted.target is None and wanted.coarse is None:
+        for path in paths:
+            found = workflow.truth_of(path) if path.is_dir() else None
+            if found is not None:
+                return files.in_pieces(found[0]), found[1]
+    return _opened(wanted.target, wanted.variable), None
 
 
 def named_runs(words: tuple[str, ...]) -> dict[str, Path]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xatmo.workflow.evaluation import Postprocessed, initial_times, postprocess
+from xatmo.workflow.evaluation import Postprocessed, initial_times, postprocess, truth_of
 from xatmo.workflow.extraction import Extracted, extract, find_extracted
 from xatmo.workflow.naming import Period, RunName, periods_of
 from xatmo.workflow.preparation import Prepared, Preprocessed, is_prepared, open_prepared, preprocess
@@ -26,4 +26,5 @@ __all__ = [
     "postprocess",
     "preprocess",
     "train",
+    "truth_of",
 ]

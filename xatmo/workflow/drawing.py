@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 
 from xatmo import metrics
@@ -82,13 +81,13 @@ class _Examples:
 
         chosen = examples(self.forecast, self.truth)
         last = self.forecast.isel(lead_time=-1)
-        hours = pd.Timedelta(last["lead_time"].values) / pd.Timedelta("1h")
+        hours = float(last["lead_time"].values / np.timedelta64(1, "h"))
         fields: dict[str, xr.DataArray] = {}
         groups: dict[str, str] = {}
         for error in chosen:
             init = error["init_time"].values
             made = last.sel(init_time=init).compute()
-            real = metrics.at_valid_times(self.truth, made).compute()
+            real = self.truth.sel(time=made["valid_time"].values).compute()
             label = f"{np.datetime_as_string(init, 'h')}Z + {hours:g} h"
             place = f"{100 * float(error['quantile']):.0f} %"
             drop = [c for c in made.coords if not made[c].dims]
@@ -98,7 +97,7 @@ class _Examples:
                 f"forecast, {label}": made,
                 f"truth, {place}": real,
                 f"error, {place}: {float(error):.3g} {self.forecast.attrs.get('units', '')}": (made - real)
-                .assign_attrs(units=str(self.forecast.attrs.get("units", "1")), long_name="error of the forecast"),
+                .assign_attrs(units=str(self.forecast.attrs.get("units", "1")), long_name="difference from the truth"),
             }  # fmt: skip
             fields |= named
             groups |= {title: "error" if title.startswith("error") else "field" for title in named}
@@ -118,17 +117,19 @@ class _Quantiles:
         at = np.unique(np.round(np.linspace(0, leads - 1, min(4, leads))).astype(int))
         chosen = self.forecast.isel(lead_time=at)
         dims = [d for d in chosen.dims if d != "lead_time"]
-        found = metrics.conditional_quantiles(chosen, self.truth, dim=dims).compute()
+        low, high = (float(v) for v in (chosen.min().compute(), chosen.max().compute()))
+        edges = np.linspace(low, high if high > low else low + 1, 25)
+        found = metrics.conditional_quantiles(
+            chosen, self.truth, bins=edges.tolist(), dim=dims, method="histogram"
+        ).compute()
         return plot.conditional_quantiles(found)
 
 
 def _by_lead(scores: xr.Dataset) -> Any:
     from xatmo import plot
 
-    hours = scores["lead_time"].values / np.timedelta64(1, "h")
-    by_hour = scores.assign_coords(lead_time=("lead_time", hours, {"units": "h", "long_name": "lead time"}))
-    named = {str(n): by_hour.sel(forecast=n, drop=True) for n in scores["forecast"].values}
-    return plot.scores(named)
+    named = {str(n): scores.sel(forecast=n, drop=True) for n in scores["forecast"].values}
+    return plot.score_by_lead(named)
 
 
 def _figure(path: Path, make: Callable[[], Any]) -> Path:

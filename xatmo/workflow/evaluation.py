@@ -194,8 +194,42 @@ def postprocess(
         if netcdf:
             _each_initial_time(forecasts["model"], work / "netcdf")
         write_text(work / _MOVING, json.dumps(record.key))
-    scores = _move(work, path, record)
+    scores = _move(work, path, record, prepared, part)
     return Postprocessed(path, scores)
+
+
+def truth_of(run: str | Path) -> tuple[xr.Dataset, xr.Dataset | None] | None:
+    """Give what the forecasts of a run are to be compared with, and the climatology of its training part.
+
+    Parameters
+    ----------
+    run : path
+        Folder that `postprocess` wrote.
+
+    Returns
+    -------
+    (Dataset, Dataset or None), or None
+        None where the folder is no such one.
+
+    Raises
+    ------
+    CheckpointError
+        If the prepared data are gone, or have changed.
+
+    Examples
+    --------
+    >>> truth_of(".") is None
+    True
+    """
+    folder = Path(run)
+    record = read(folder / RECORD)
+    if record is None or record.get("step") != "postprocess" or "prepared" not in record:
+        return None
+    where = record["prepared"]
+    relative = folder / where["relative"]
+    prepared = open_prepared(relative if relative.exists() else where["path"])
+    truth = prepared.part(where["part"])
+    return truth[[n for n, da in truth.data_vars.items() if "time" in da.dims]], prepared.climatology
 
 
 def initial_times(
@@ -312,7 +346,7 @@ def _begin(work: Path, record: Record, path: Path, overwrite: bool, say: Callabl
     mark.mark()
 
 
-def _move(work: Path, path: Path, record: Record) -> xr.Dataset:
+def _move(work: Path, path: Path, record: Record, prepared: Prepared, part: str) -> xr.Dataset:
     """Put what is complete in place of what was there; may be interrupted and continued at any moment."""
     (path / RECORD).unlink(missing_ok=True)
     for item in sorted(os.listdir(work)):
@@ -320,7 +354,8 @@ def _move(work: Path, path: Path, record: Record) -> xr.Dataset:
             replace(work / item, path / item)
     scores = xr.load_dataset(path / SCORES)
     sizes = xr.open_zarr(path / FORECASTS).sizes
-    record.finish(forecasts=dict(sizes), model=record.input["model"])
+    where = {"path": str(prepared.path.resolve()), "relative": os.path.relpath(prepared.path, path), "part": part}
+    record.finish(forecasts=dict(sizes), model=record.input["model"], prepared=where)
     remove(work)
     return scores
 

@@ -92,8 +92,8 @@ def fingerprint(ds: xr.Dataset) -> str:
     told = hashlib.sha256()
     for name in sorted(map(str, ds.variables)):
         variable = ds[name].variable
-        told.update(repr((name, variable.dims, variable.shape, str(variable.dtype), str(variable.attrs.get("units"))))
-                    .encode())  # fmt: skip
+        kind = variable.dtype.kind if variable.dtype.kind in "mM" else str(variable.dtype)  # times in whichever unit
+        told.update(repr((name, variable.dims, variable.shape, kind, str(variable.attrs.get("units")))).encode())
         if name in ds.coords:
             told.update(_content(variable.values))
     dims = [d for d in ds.dims if "time" in str(d)] or list(ds.dims)[:1]

@@ -59,6 +59,7 @@ def open_source(source: Source, variables: Sequence[str] | None = None) -> tuple
             ds = datasets.open_ambs_tree(folder, variables=names, missing="skip")
             return ds, {"ambs_tree": folder.name, "files": files_fingerprint(tree)}
         ds = open_fields(folder)
+        ds = ds[sorted(map(str, ds.data_vars))]  # a folder is listed in any order
         return ds, {"zarr": folder.name, "values": fingerprint(ds)}
     paths = _paths(source)
     told = {"files": files_fingerprint(paths), "first": paths[0].name, "number": len(paths)}

@@ -33,7 +33,7 @@ class VideoForecaster(Task):
     Parameters
     ----------
     architecture : str
-        ``"convlstm"``, ``"stacked_convlstm"``, ``"simvp"``, ``"savp"``, ``"vae"``: see `xatmo.nn.video.architectures`;
+        ``"simvp"``, ``"convlstm"``, ``"stacked_convlstm"``, ``"savp"``, ``"vae"``: see `xatmo.nn.video.architectures`;
         or a forecast without a network: ``"persistence"`` (the last frame), ``"yesterday"`` (the same hour of the last
         day; its context is a day at least), ``"diurnal"`` (the last departure from the mean day), ``"climatology"``
         (the mean of month and hour).
@@ -109,7 +109,7 @@ class VideoForecaster(Task):
 
     def __init__(
         self,
-        architecture: str = "convlstm",
+        architecture: str = "simvp",
         n_context: int = 12,
         n_future: int = 12,
         *,

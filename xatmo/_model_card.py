@@ -13,8 +13,11 @@ def card(model: Model, *, name: str) -> str:
     """Write the model card as Markdown."""
     config = model.config
     task = config.get("task", "model")
-    needs = ", module=network" if config.get("network", {}).get("kind", "module") == "module" else ""
+    kinds = {config.get("network", {}).get("kind", "module"), config.get("network", {}).get("architecture")}
+    needs = ", module=network" if "module" in kinds else ""
     use = "fine = ds.atmo.superresolve(model)" if model.factor > 1 else "fine = ds.atmo.apply(model)"
+    if "video" in kinds:
+        use = "forecasts = ds.atmo.forecast(model)"
     if not model.outputs and hasattr(model.network, "encoder"):
         use = "features = ds.atmo.embed(model)\ndifference = ds.atmo.distance(other, model)"
     parts = [

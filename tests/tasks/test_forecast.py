@@ -321,6 +321,7 @@ def test_saved_and_loaded(ds: xr.Dataset, trained: xatmo.VideoForecaster, tmp_pa
     assert loaded.model.cycle is not None
     xr.testing.assert_identical(ds.atmo.forecast(str(tmp_path / "model")), ds.atmo.forecast(trained))
     assert len(loaded.history) == 6
+    assert "ds.atmo.forecast(model)" in (tmp_path / "model" / "README.md").read_text()
     changed = loaded.model.cycle + 1
     assert xatmo.tasks.Model(**{**vars(loaded.model), "cycle": changed}).fingerprint != loaded.model.fingerprint
 

@@ -291,7 +291,7 @@ def test_starting_from_a_fitted_one(ds: xr.Dataset) -> None:
         ({"baseline": "last"}, "baseline='last'; wanted 'auto'"),
         ({"covariates": "moon"}, "covariate 'moon'"),
         ({"network_settings": 3}, "network_settings=3; wanted a mapping"),
-        ({"network_settings": {"depth": 3}}, "of 'convlstm'"),
+        ({"network_settings": {"depth": 3}}, "of 'simvp'"),
         ({"architecture": "diurnal", "network_settings": {"channels": 3}}, "which has none"),
         ({"normalization": "rank"}, "normalization='rank'"),
         ({"augmentation": "noise"}, "augmentation='noise'"),

@@ -18,6 +18,8 @@ from xatmo.datasets.moving_mnist import open_moving_mnist
 from xatmo.datasets.observing import observe
 from xatmo.datasets.ocean import sea_level
 from xatmo.datasets.orbits import MISSIONS, Orbit
+from xatmo.datasets.radar import open_radar
+from xatmo.datasets.rain import rain_fields
 from xatmo.datasets.sampling import grid_tracks
 from xatmo.datasets.seasonal import Seasonal, seasonal
 from xatmo.datasets.shallow_water import shallow_water
@@ -47,7 +49,9 @@ __all__ = [
     "open_atmodist",
     "open_challenge",
     "open_moving_mnist",
+    "open_radar",
     "open_reference",
+    "rain_fields",
     "sea_level",
     "seasonal",
     "shallow_water",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias
 
 import xarray as xr
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
+    from xatmo.metrics.regions import Regions
     from xatmo.normalize import Normalizer
     from xatmo.patches import Patches
     from xatmo.plot import PlotAccessor
@@ -379,11 +380,17 @@ class _Accessor(Generic[T]):
         dim: Hashable | Sequence[Hashable] | None = None,
         climatology: XarrayObject | None = None,
         bootstrap: Mapping[str, Any] | None = None,
+        weights: Literal["area"] | xr.DataArray | None = "area",
+        regions: Regions | None = None,
+        compat: Literal["ambs"] | None = None,
     ) -> xr.Dataset:
         """Scores of this prediction against ``target``. See `xatmo.metrics.verify`."""
         from xatmo import metrics as room
 
-        return room.verify(self._obj, target, metrics=metrics, dim=dim, climatology=climatology, bootstrap=bootstrap)
+        return room.verify(
+            self._obj, target, metrics=metrics, dim=dim, climatology=climatology, bootstrap=bootstrap, weights=weights,
+            regions=regions, compat=compat,
+        )  # fmt: skip
 
     @property
     def plot(self) -> PlotAccessor:

@@ -29,6 +29,12 @@ PLAIN = {
     "moments_pooled": partial(metrics.moments, dim=None),
     "temporal_error": partial(metrics.temporal_error, window="3D"),
     "high_pass_exceedance": partial(metrics.high_pass_exceedance, lmin=3, thresholds=[0.2, 1.0]),
+    "gradient_ratio": metrics.gradient_ratio,
+    "fss": partial(metrics.fss, threshold=[0.2, 1.0], window=[3, 5]),
+    "csi_map": partial(metrics.csi, threshold=0.1, dim="time"),
+    "conditional_quantiles": partial(metrics.conditional_quantiles, bins=[-1.0, 0.0, 1.0]),
+    "conditional_counts": partial(metrics.conditional_quantiles, bins=4, method="histogram"),
+    "diurnal_error": partial(metrics.diurnal_error, harmonic=False),
 }
 MEMBERS = {
     "crps": metrics.crps,
@@ -43,7 +49,7 @@ MEMBERS = {
 }
 ALL = {**PLAIN, **MEMBERS}
 # Latitude and longitude whole.
-WHOLE = ("ms_ssim", "power", "spectral", "semivariogram", "temporal", "high_pass")
+WHOLE = ("ms_ssim", "power", "spectral", "semivariogram", "temporal", "high_pass", "gradient", "fss")
 
 
 def fields(name: str, **options) -> tuple[xr.DataArray, xr.DataArray]:

@@ -215,3 +215,10 @@ def test_region_errors():
         metrics.verify(
             p.to_dataset().drop_vars("t"), t.to_dataset(), metrics="rmse", regions={"a": {"latitude": (0, 9)}}
         )
+
+
+def test_regions_through_the_accessor():
+    p, t = pair(n=2)
+    box = {"north": {"latitude": (0, 90)}}
+    found = p.atmo.verify(t, metrics=["rmse"], regions=box, weights=None)
+    xr.testing.assert_equal(found["rmse"], metrics.verify(p, t, metrics=["rmse"], regions=box, weights=None)["rmse"])

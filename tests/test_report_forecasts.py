@@ -105,6 +105,7 @@ def test_the_page_holds_all_figures_and_fetches_nothing(tmp_path: Path) -> None:
         "Scores against lead time", "Difference from members", "The best case", "The median case: differences",
         "The worst case", "Spectra by lead time", "Daily cycle", "Ranks of the truth among the members",
         "Spread and error by lead time", "Losses of good",
+        "Conditional quantiles of good: truth given forecast", "Conditional quantiles of members: forecast given truth",
     ):  # fmt: skip
         assert f"<h3>{title}</h3>" in found.html, title
     assert "url(" not in found.html

@@ -17,8 +17,10 @@ _CASE = {"best": "smallest", "median": "median", "worst": "largest"}
 _PANELS, _MAPS = 2, 3  # in a row, so that a telephone shows them large enough to read
 
 
-def of_forecasts(made: Measured, truth: xr.DataArray, reference: str) -> Album:
+def of_forecasts(made: Measured, reference: str) -> Album:
     """All figures of one variable."""
+    from xatmo import plot
+
     album = Album()
     _against_lead(album, made, reference)
     for case, (init, error, fields) in made.cases.items():
@@ -26,9 +28,11 @@ def of_forecasts(made: Measured, truth: xr.DataArray, reference: str) -> Album:
     if "spectra" in made.parts:
         text = "Mean power over initial times, by lead time; of ensembles that of their first member."
         album.add("Spectra by lead time", text, functools.partial(_spectra, made.parts["spectra"]))
-    if made.parts.get("daily"):
-        text = "Mean over the area and all forecasts by hour of the valid time (UTC), and the error of each run."
-        album.add("Daily cycle", text, functools.partial(_daily, made.parts["daily"], truth))
+    if "conditional" in made.parts:
+        _conditional(album, made.parts["conditional"])
+    if "daily" in made.parts:
+        text = "Mean over the area and all forecasts by hour of the valid time (UTC), and the error of that mean day."
+        album.add("Daily cycle", text, lambda: plot.diurnal_cycle(made.parts["daily"]))
     _ensembles(album, made.parts)
     return album
 
@@ -114,27 +118,20 @@ def _spectra(spectra: Mapping[str, Mapping[str, xr.DataArray]]) -> Any:
     return grid
 
 
-def _daily(parts: Mapping[str, xr.DataArray], truth: xr.DataArray) -> Any:
-    import matplotlib.pyplot as plt
+def _conditional(album: Album, runs: Mapping[str, Mapping[str, xr.Dataset]]) -> None:
+    from xatmo import plot
 
-    from xatmo.plot import style
-
-    hour = parts["hour"]
-    means = {n: da.groupby(hour).mean(...) for n, da in parts.items() if n != "hour"}
-    figure, axes = plt.subplots(1, 2, figsize=(9.2, 3.8), layout="constrained")
-    del figure
-    colour = style.colours(list(means))
-    for name, line in means.items():
-        axes[0].plot(line["hour"], line, color=colour[name], lw=1.8, label=name)
-        if name != "truth":
-            axes[1].plot(line["hour"], line - means["truth"], color=colour[name], lw=1.8, label=name)
-    axes[1].axhline(0, color="0.2", lw=0.9)
-    for ax, what in zip(axes, (style.name_of(truth), "run minus truth"), strict=True):
-        ax.set_xticks(range(0, 25, 6))
-        ax.set_xlabel("hour of the valid time (UTC)", fontsize=style.LABEL)
-        ax.set_ylabel(style.with_units(what, truth.attrs.get("units")), fontsize=style.LABEL)
-        style.finish(ax, None, legend=ax is axes[0])
-    return axes
+    texts = {
+        "forecast": ("truth given forecast", "What came, in bins of what was forecast: on the diagonal if calibrated."),
+        "target": (
+            "forecast given truth",
+            "What was forecast, in bins of what came: steep if cases are told apart.",
+        ),
+    }
+    for by, (words, text) in texts.items():
+        for name, cut in runs.items():
+            draw = functools.partial(plot.conditional_quantiles, cut[by], columns=_MAPS)
+            album.add(f"Conditional quantiles of {name}: {words}", f"{text} Beneath: how often.", draw)
 
 
 def _ensembles(album: Album, parts: Mapping[str, Any]) -> None:

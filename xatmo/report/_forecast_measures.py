@@ -15,11 +15,12 @@ from xatmo import cf, metrics
 from xatmo.errors import CoordinateError, GridError, XatmoError
 from xatmo.report._forecasts import INIT, LEAD, MEMBER, Aligned
 
-METRICS = ("rmse", "mae", "bias", "correlation")
+METRICS = ("rmse", "mae", "bias", "correlation", "gradient_ratio")
 _RESAMPLES = 1000
 _FEW = 6  # initial times with which bounds say nothing
 _SPECTRA = 96  # initial times, evenly spread, whose spectra are averaged
 _VALUES = "values of the only one"
+_HOURS = 3  # fewer make no day
 _CASES = ("best", "median", "worst")
 
 
@@ -88,7 +89,7 @@ def measure(
     lazy = scores_of(aligned, models, names, bootstrap, reference, climatology)
     lazy["errors"] = {n: metrics.mse(da, aligned.truth, dim=[LEAD, *space]) for n, da in models.items()}
     if not only_scores:
-        lazy |= _pictured(aligned, models, made.notes)
+        lazy |= _pictured(aligned, made.notes)
     done = _computed(lazy, made.notes)
     for key, value in done.items():
         kind, _, name = key.partition(" ")
@@ -207,12 +208,13 @@ def _scores(
     return out.rename({str(name): "score"} | {f"{name}_{e}": e for e in known}).assign_attrs(blocks=blocks)
 
 
-def _pictured(aligned: Aligned, models: Mapping[str, xr.DataArray], notes: list[str]) -> dict[str, Any]:
+def _pictured(aligned: Aligned, notes: list[str]) -> dict[str, Any]:
     """Prepare what figures are drawn of, lazily."""
     space, truth = aligned.horizontal, aligned.truth
     wanted: dict[str, Callable[[], Any]] = {
         "spectra": lambda: _spectra({"truth": truth, **_one_member(aligned)}),
-        "daily": lambda: _daily({"truth": truth, **models}, space),
+        "daily": lambda: _daily(aligned),
+        "conditional": lambda: _conditional(aligned),
     }
     if aligned.ensembles:
         wanted["ranks"] = lambda: {n: metrics.rank_histogram(da, truth) for n, da in aligned.ensembles.items()}
@@ -238,7 +240,7 @@ def _spectra(fields: Mapping[str, xr.DataArray]) -> dict[str, dict[str, xr.DataA
 
     leads = next(iter(fields.values()))[LEAD].values
     found: dict[str, dict[str, xr.DataArray]] = {}
-    for k in dict.fromkeys((0, (len(leads) - 1) // 2, len(leads) - 1)):
+    for k in shown_leads(len(leads)):
         found[f"{hours(leads[k]):g} h"] = {}
         for name, da in fields.items():
             every = np.unique(np.linspace(0, da.sizes[INIT] - 1, min(_SPECTRA, da.sizes[INIT])).round().astype(int))
@@ -250,23 +252,38 @@ def _spectra(fields: Mapping[str, xr.DataArray]) -> dict[str, dict[str, xr.DataA
     return found
 
 
-def _daily(fields: Mapping[str, xr.DataArray], space: list[Any]) -> dict[str, xr.DataArray] | None:
-    """Area means by hour of the valid time."""
-    truth = next(iter(fields.values()))
-    if truth[INIT].dtype.kind != "M" or truth[LEAD].dtype.kind != "m":
-        message = "there are no dates"
+def _daily(aligned: Aligned) -> dict[str, xr.Dataset]:
+    """Mean days of each run and of the truth, over all forecasts and the area."""
+    inits, leads = aligned.truth[INIT], aligned.truth[LEAD]
+    if inits.dtype.kind != "M" or leads.dtype.kind != "m" or np.unique((inits + leads).dt.hour).size < _HOURS:
+        message = f"wanted valid times at {_HOURS} hours of the day or more"
         raise CoordinateError(message)
-    valid = (truth[INIT] + truth[LEAD]).dt.hour
-    if np.unique(valid).size < 4:
-        message = f"valid times have {np.unique(valid).size} hours of the day; wanted 4 or more"
-        raise CoordinateError(message)
-    found = {}
-    for name, da in fields.items():
-        # The mean error of a field that is zero: the mean of the field, its cells weighted by area.
-        zero = xr.zeros_like(truth.isel({INIT: 0, LEAD: 0}, drop=True)).assign_attrs(truth.attrs)
-        series = metrics.bias(da.drop_vars("valid_time", errors="ignore"), zero, dim=space)
-        found[name] = series.assign_attrs(da.attrs)
-    return found | {"hour": valid.rename("hour")}
+    return {n: metrics.diurnal_error(da, aligned.truth, harmonic=False) for n, da in aligned.means().items()}
+
+
+def _conditional(aligned: Aligned) -> dict[str, dict[str, xr.Dataset]]:
+    """Joint distribution of each run and the truth at the first, the middle and the last lead, cut both ways."""
+    at = {LEAD: shown_leads(aligned.truth.sizes[LEAD])}
+    dims = [INIT, *aligned.horizontal]
+    truth = aligned.truth.isel(at)
+    return {
+        name: {
+            by: metrics.conditional_quantiles(da.isel(at), truth, by=by, dim=dims, method="histogram")
+            for by in ("forecast", "target")
+        }
+        for name, da in aligned.means().items()
+    }
+
+
+def shown_leads(n: int) -> list[int]:
+    """Positions of the first, the middle and the last of some leads.
+
+    Examples
+    --------
+    >>> shown_leads(12), shown_leads(1)
+    ([0, 5, 11], [0])
+    """
+    return list(dict.fromkeys((0, (n - 1) // 2, n - 1)))
 
 
 def _cases(

@@ -19,7 +19,7 @@ OF_MEMBERS = ("crps", "spread_skill")
 BEST: Mapping[str, str | float] = {
     **dict.fromkeys(("rmse", "mse", "mae", "crps", "effective_resolution", "wasserstein", "energy_score"), "low"),
     **dict.fromkeys(("correlation", "acc", "skill", "psnr", "ssim", "crps_skill"), "high"),
-    "bias": 0.0, "std_ratio": 1.0, "spread_skill": 1.0,
+    "bias": 0.0, "std_ratio": 1.0, "spread_skill": 1.0, "gradient_ratio": 1.0,
 }  # fmt: skip
 _RESAMPLES = 500
 _FEW = 6  # times with which bounds say nothing

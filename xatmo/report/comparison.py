@@ -345,7 +345,7 @@ def _forecast_section(
     album = _figures.Album()
     if figures:
         with doing(f"{variable}: drawing"):
-            album = _forecast_figures.of_forecasts(made, target, against)
+            album = _forecast_figures.of_forecasts(made, against)
     section = _page.Section(
         variable, str(target.attrs.get("long_name", variable)), _forecast_measures.rows_of(made.scores, variable),
         album.figures, made.notes + album.notes, resampled, reference=against if len(runs) > 1 else "",

@@ -18,6 +18,7 @@ from xatmo.nn import ensemble_losses
 from xatmo.nn.video import VideoConfig, VideoNetwork
 from xatmo.train import (
     AdversarialForecast,
+    Forecast,
     LatentForecast,
     OptimizerSettings,
     TrainSettings,
@@ -270,6 +271,24 @@ def test_annealing_follows_the_run() -> None:
     for bounds in ((0.5, 0.2), (0.1,), (0.5, 1.5)):
         with pytest.raises(OptionError, match="kl_anneal=.*wanted two parts of the run in order"):
             objective("vae", kl_anneal=bounds)
+
+
+@pytest.mark.parametrize("loss", ["crps", "energy_score"])
+def test_any_network_that_draws_learns_from_a_score_of_members(loss: str) -> None:
+    made = Forecast(network("vae"), loss, n_draws=3, optimizer=OptimizerSettings(learning_rate=1e-2))
+    batch = next(Waves().batches(0))
+    with torch.no_grad():
+        torch.manual_seed(0)
+        found = made._losses(batch, 0.0, training=True)["mae"]
+        torch.manual_seed(0)
+        draws = torch.stack([made.network(batch.input(2)) for _ in range(3)])
+    wanted = ensemble_losses.ENSEMBLE_LOSSES[loss](draws, batch.frames[:, :, 2:])
+    assert float(found) == pytest.approx(float(wanted))
+    history = run(made, Waves(8, batch=4), replace(SETTINGS, max_steps=24)).history
+    values = [row["loss"] for row in history]
+    assert np.mean(values[-6:]) < 0.9 * np.mean(values[:6])
+    with pytest.raises(OptionError, match=f"loss='{loss}' is a score of members, and 'persistence' draws nothing"):
+        Forecast(VideoNetwork(VideoConfig("persistence")), loss)
 
 
 def test_what_cannot_be_trained_is_refused() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -92,6 +92,13 @@ def energy_score(
     error = torch.stack([length(x - target) for x in values]).mean(dim=0)
     pairs = [length(values[i] - values[j]) for i in range(n) for j in range(i)]
     return (error - torch.stack(pairs).sum(dim=0) / (n * (n - 1))).mean()
+
+
+ENSEMBLE_LOSSES: dict[str, Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor]] = {
+    "crps": crps,
+    "energy_score": energy_score,
+}
+"""Losses of draws, by name."""
 
 
 def _enough(n: int) -> None:

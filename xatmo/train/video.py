@@ -11,10 +11,11 @@ import torch
 
 from xatmo.errors import OptionError
 from xatmo.nn import losses
+from xatmo.nn.ensemble_losses import ENSEMBLE_LOSSES
 from xatmo.nn.video import VideoInput, VideoNetwork
 from xatmo.train.augment import Augmentation, augment
 from xatmo.train.objectives import Objective
-from xatmo.train.settings import OptimizerSettings, real
+from xatmo.train.settings import OptimizerSettings, real, whole
 
 
 class VideoBatch(NamedTuple):
@@ -97,7 +98,11 @@ class Forecast(Objective):
     ----------
     network : VideoNetwork
     loss : str or mapping
-        See `xatmo.nn.losses.build`; of the variables to forecast.
+        See `xatmo.nn.losses.build`; of the variables to forecast. ``"crps"`` and ``"energy_score"`` (see
+        `xatmo.nn.ensemble_losses`) are scores of ``n_draws`` members of a network that draws, with dropout for
+        instance.
+    n_draws : int
+        Forecasts of each sample for a score of members; at least 2.
     optimizer : OptimizerSettings, optional
     auxiliary : float
         What each further variable of the state counts, of networks that give a whole state; 0: nothing.
@@ -135,10 +140,19 @@ class Forecast(Objective):
         scheduled_sampling: Mapping[str, float] | None = None,
         augmentation: Augmentation = "none",
         scale: tuple[float, float] | None = None,
+        n_draws: int = 2,
         seed: int = 0,
     ) -> None:
         super().__init__(network, OptimizerSettings() if optimizer is None else optimizer)
-        self.loss = losses.build(loss)
+        self.ensemble = loss if isinstance(loss, str) and loss in ENSEMBLE_LOSSES else None
+        self.loss = losses.build("mae" if self.ensemble else loss)
+        self.n_draws = whole("n_draws", n_draws, 2)
+        if self.ensemble and not network.stochastic:
+            message = (
+                f"loss={loss!r} is a score of members, and {network.config.architecture!r} draws nothing with these "
+                "settings; wanted 'vae', 'savp', or dropout with mc_dropout=True"
+            )
+            raise OptionError(message)
         config = network.config
         others = [real("auxiliary", auxiliary)] * (config.n_state - config.n_out)
         self.channel_weights = _weights("channel_weights", channel_weights, [1.0] * config.n_out + others, config.n_out)
@@ -159,6 +173,7 @@ class Forecast(Objective):
     def identity(self) -> dict[str, Any]:
         """Give the settings that a resumed run has to share."""
         own = {n: getattr(self, n) for n in ("channel_weights", "lead_weights", "scheduled_sampling", "scale")}
+        own |= {"ensemble": self.ensemble, "n_draws": self.n_draws} if self.ensemble else {}
         return {**super().identity(), **own, "video": self.network.config.to_dict()}
 
     def training_step(self, batch: Any, batch_idx: int) -> dict[str, torch.Tensor]:
@@ -179,8 +194,17 @@ class Forecast(Objective):
         truth = batch.frames[:, :, config.n_context :]
         x, n_future = batch.input(config.n_context), truth.shape[2]
         ahead = batch.complete()[:, :, config.n_context :] if training and chance > 0 else None
-        made = self.network.state(x, n_future=n_future, truth=ahead, truth_probability=chance, mean=not training)
+        draws = [
+            self.network.state(
+                x, n_future=n_future, truth=ahead, truth_probability=chance, mean=not training and not self.ensemble
+            )
+            for _ in range(self.n_draws if self.ensemble else 1)
+        ]
+        made = draws[0]
         counted, weight = self.counted(batch, made.shape[1] if training else config.n_out, n_future)
+        if self.ensemble:
+            score = ENSEMBLE_LOSSES[self.ensemble]
+            return {"mae": score(torch.stack(draws)[:, :, counted], truth[:, counted], weight)}
         return self.loss.values(made[:, counted], truth[:, counted], weight)
 
     def counted(self, batch: VideoBatch, n_given: int, n_future: int) -> tuple[list[int], torch.Tensor]:

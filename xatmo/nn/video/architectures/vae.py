@@ -12,6 +12,7 @@ from torch.nn import functional
 from xatmo.errors import DimensionError, OptionError
 from xatmo.nn.blocks import ChannelLayerNorm
 from xatmo.nn.video.base import VideoInput
+from xatmo.nn.video.conditions import conditions, n_conditions
 from xatmo.nn.video.config import VideoConfig
 from xatmo.nn.video.latent import Branches, Gaussian, LatentArchitecture, kl_divergence
 
@@ -64,13 +65,16 @@ class _Core(nn.Module):
             nn.Sequential(*(_Block(w, dropout) for _ in range(n_blocks))) for w in widths[-2::-1]
         )
 
+        # What gates are made of must not grow with the depth: they multiply one another.
+        self.norms = nn.ModuleList(ChannelLayerNorm(w) for w in widths)
+
     def forward(self, levels: list[torch.Tensor]) -> list[torch.Tensor]:
-        """Finest first, as they come."""
+        """Finest first, as they come; normalized."""
         out = [levels[-1]]
         for join, block, level in zip(self.joins, self.blocks, levels[-2::-1], strict=True):
             finer = functional.interpolate(out[0], scale_factor=2, mode="bilinear")
             out.insert(0, block(join(torch.cat([finer, level], dim=1))))
-        return out
+        return [norm(level) for norm, level in zip(self.norms, out, strict=True)]
 
 
 class _Departures(nn.Module):
@@ -111,7 +115,7 @@ class VAE(LatentArchitecture):
     The past :math:`x` gives a correction :math:`c` of the simple forecast :math:`r`, and a linear map :math:`L` from
     latent variables to departures. In training these variables are drawn from the posterior, which sees what the core
     leaves (Kingma and Welling 2014, arXiv:1312.6114; Sohn et al. 2015, *Conditional generative models*). The mean over
-    draws is the core. Of the cycle only its range and its phase are read, so that it does not tell the place.
+    draws is the core. What is read beside the past: see `xatmo.nn.video.conditions`.
 
     Parameters
     ----------
@@ -157,8 +161,8 @@ class VAE(LatentArchitecture):
         self.n_latent, self.n_noise = (n_latent, 0) if latent == "vector" else (0, n_latent)
         self.shape = (config.n_out, config.n_future)
         both, n_out = config.n_context + config.n_future, config.n_out * config.n_future
-        n_in = config.n_state * config.n_context + config.n_known * both + config.n_static
-        n_in += 3 * config.n_state if config.cycle else 0
+        n_moving, n_fixed = n_conditions(config)
+        n_in = config.n_state * config.n_context + n_moving * both + n_fixed
         n_in += 0 if config.baseline in _PERSISTENT else config.n_state * config.n_future
         self.past = _Pyramid(n_in, widths, n_blocks, dropout)
         self.core = _Core(widths, n_blocks, dropout)
@@ -203,12 +207,13 @@ class VAE(LatentArchitecture):
         n_out = self.config.n_out
         left = (truth - reference)[:, :n_out].flatten(1, 2)
         left = functional.pad(left, self._beyond(left), mode="replicate") - core.detach()
-        found = self.posterior(torch.cat([self.future(left)[-1], features[-1]], dim=1))
+        # The posterior makes up for any core: its loss says nothing about it, nor about its features.
+        apart = [level.detach() for level in features]
+        found = self.posterior(torch.cat([self.future(left)[-1], apart[-1]], dim=1))
         if self.kind == "vector":
             found = found.mean((-2, -1), keepdim=True)
         posterior = Gaussian.of(found, dim=1)
-        # The posterior makes up for any core: its loss says nothing about it.
-        seen = core.detach() + self.departures(posterior.at(torch.randn_like(posterior.mean)), features)
+        seen = core.detach() + self.departures(posterior.at(torch.randn_like(posterior.mean)), apart)
         blind = [core + self.departures(self._drawn(x, features[-1]), features) for _ in range(n_prior)]
         made = [self._leads(one, reference) for one in (seen, core, *blind)]
         kl = kl_divergence(posterior).flatten(2).transpose(1, 2)
@@ -219,16 +224,10 @@ class VAE(LatentArchitecture):
     def _features(self, x: VideoInput, reference: torch.Tensor) -> list[torch.Tensor]:
         last = x.frames[:, :, -1:]
         seen = [x.frames[:, :, :-1] - last, last]
-        if x.cycle is not None:
-            usual = x.cycle - x.cycle.mean(dim=2, keepdim=True)
-            seen += [usual.square().mean(dim=2, keepdim=True).sqrt()]  # wide over land, narrow over the sea
-            seen += [usual[:, :, [self.config.n_context - 1, -1]]]
         if self.config.baseline not in _PERSISTENT:
             seen += [reference - last]
-        if x.known is not None:
-            seen += [x.known]
-        maps = [part.flatten(1, 2) for part in seen]
-        joined = torch.cat([*maps, *([] if x.static is None else [x.static])], dim=1)
+        moving, fixed = conditions(x, self.config.n_context + self.config.n_future)
+        joined = torch.cat([*(part.flatten(1, 2) for part in (*seen, moving)), fixed], dim=1)
         return list(self.core(self.past(functional.pad(joined, self._beyond(joined), mode="replicate"))))
 
     def _beyond(self, x: torch.Tensor) -> tuple[int, int, int, int]:

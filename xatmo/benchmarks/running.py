@@ -27,7 +27,7 @@ Note = Callable[[str], Any]
 _BASELINE_DAYS, _BASELINE_MOST = 28, 1000
 _WINDOWS = 8
 _DENSE, _BOX = 0.1, 3  # part of the cells seen a frame, above which one observation counts in a box of so many cells
-_MATERN_MOST = 4500  # observations in a window of a dense system: about 2 GB
+_MATERN_MOST = 4500  # observations in a window of a dense system: less than 3 GB
 _SCORES = ("mu", "sigma", "lambda_x", "lambda_t", "rmse")
 
 

@@ -136,7 +136,7 @@ def objective(
         If a setting is unknown, or cannot be used.
     """
     own = dict(config["objective_settings"] or {})
-    chosen, adversarial = _objective_class(config["architecture"], own)
+    chosen, adversarial = _objective_class(config, own)
     if adversarial and "pretrain" in own:
         own["pretrain_steps"] = _pretrain_steps(own.pop("pretrain"), max_steps)
     scale = (SCALE if cycle else None) if config["scale"] == "auto" else config["scale"]
@@ -152,13 +152,15 @@ def objective(
         raise OptionError(message) from error
 
 
-def _objective_class(architecture: str, own: dict[str, Any]) -> tuple[Any, bool]:
+def _objective_class(config: Mapping[str, Any], own: dict[str, Any]) -> tuple[Any, bool]:
     """Choose the objective, and take what chooses it out of its settings; tell whether it has discriminators."""
+    from xatmo.nn.ensemble_losses import ENSEMBLE_LOSSES
     from xatmo.train import AdversarialForecast, Forecast, LatentForecast
 
-    if architecture not in LATENT:
+    scored = isinstance(config["loss"], str) and config["loss"] in ENSEMBLE_LOSSES
+    if not latent(config) or scored:  # a score of members alone asks for no posterior
         return Forecast, False
-    adversarial = bool(own.pop("adversarial", LATENT[architecture]))
+    adversarial = bool(own.pop("adversarial", LATENT[config["architecture"]]))
     return (AdversarialForecast, True) if adversarial else (LatentForecast, False)
 
 

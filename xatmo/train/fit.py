@@ -158,10 +158,11 @@ def _fit(
         if progress:
             callbacks.append(Progress(total=settings.max_steps, first=first))
         manual = not objective.automatic_optimization
+        nodes = nodes_of(settings.devices)
         with _quiet(), stop.listening(), _own_draws():
             try:
                 trainer = pl.Trainer(
-                    accelerator=settings.accelerator, devices=settings.devices,
+                    accelerator=settings.accelerator, devices=settings.devices // nodes, num_nodes=nodes,
                     strategy=_strategy(settings.devices, part_by_part=manual),
                     precision=cast(Any, precision), max_steps=settings.max_steps, max_epochs=-1, logger=False,
                     callbacks=callbacks, accumulate_grad_batches=settings.accumulate,
@@ -287,6 +288,33 @@ def _strategy(devices: int, *, part_by_part: bool) -> str:
     # Under torchrun or SLURM the processes are there; elsewhere they are spawned, which works from a function.
     name = "ddp" if "LOCAL_RANK" in os.environ or "SLURM_PROCID" in os.environ else "ddp_spawn"
     return f"{name}_find_unused_parameters_true" if part_by_part else name
+
+
+def nodes_of(devices: int) -> int:
+    """Tell on how many nodes the processes of a SLURM job step run, one for each device; 1 elsewhere.
+
+    Parameters
+    ----------
+    devices : int
+        On all nodes together.
+
+    Raises
+    ------
+    OptionError
+        If they are not the same number on each node.
+
+    Examples
+    --------
+    >>> nodes_of(1)
+    1
+    """
+    nodes, tasks = (int(os.environ.get(f"SLURM_{name}", 1)) for name in ("NNODES", "NTASKS"))
+    if devices == 1 or nodes == 1 or "SLURM_PROCID" not in os.environ or tasks != devices:
+        return 1
+    if devices % nodes:
+        message = f"devices={devices} on {nodes} nodes of a SLURM job; wanted the same number on each node"
+        raise OptionError(message)
+    return nodes
 
 
 def _reraise_ours(error: ProcessRaisedException) -> None:

@@ -382,10 +382,17 @@ class _Job:
         dated = whole.times.dtype.kind in "mMO"
         zero: Any = np.timedelta64(0, "ns") if dated else whole.times.dtype.type(0)
         lead = later(zero, self.step, leads)
-        valid = np.stack([later(start, self.step, leads) for start in starts])
+        valid = _later_than(starts, self.step, leads)
         units = {} if dated else {k: v for k, v in widest[whole.time_dim].attrs.items() if k == "units"}
         return field.assign_coords(
             {START: (START, starts, {"standard_name": "forecast_reference_time", "long_name": "initial time", **units}),
              LEAD: (LEAD, lead, {"standard_name": "forecast_period", "long_name": "lead time", **units}),
              VALID: ((START, LEAD), valid, {"standard_name": "time", "long_name": "valid time", **units})}
         )  # fmt: skip
+
+
+def _later_than(starts: NDArray[Any], step: float, leads: NDArray[Any]) -> NDArray[Any]:
+    """Give valid times ``(init_time, lead_time)``."""
+    if starts.dtype.kind in "mM":
+        return np.asarray(starts[:, None] + later(np.timedelta64(0, "ns"), step, leads))
+    return np.stack([later(start, step, leads) for start in starts])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, cast
 
 import numpy as np
@@ -63,7 +64,7 @@ class Record:
         """Horizontal grid."""
         return Grid.from_latlon(self.fields[self.axes.lat].values, self.fields[self.axes.lon].values)
 
-    @property
+    @cached_property
     def runs(self) -> tuple[Run, ...]:
         """First frame and end of each stretch of time at regular steps."""
         return runs(self.times)
@@ -73,7 +74,7 @@ class Record:
         """Whether times are dates."""
         return self.times.dtype.kind in "MO"
 
-    @property
+    @cached_property
     def step(self) -> float | None:
         """Seconds between frames, or the difference of plain numbers; None of a single frame.
 
@@ -194,8 +195,9 @@ def even_step(times: NDArray[Any]) -> float | None:
     step = usual_step(times) if times.dtype.kind in "mMO" else _number_step(times)
     if step is None:
         return None
+    between = seconds_between(times[:-1], times[1:])
     for a, b in runs(times):
-        steps = np.array([seconds_between(x, y) for x, y in zip(times[a : b - 1], times[a + 1 : b], strict=True)])
+        steps = between[a : b - 1]
         if steps.size and np.abs(steps / step - 1).max() > _UNEVEN:
             low, high = ((in_words(float(s)) if times.dtype.kind in "mMO" else f"{s:g}")
                          for s in (steps.min(), steps.max()))  # fmt: skip
@@ -211,12 +213,14 @@ def _number_step(times: NDArray[Any]) -> float | None:
     return float(np.quantile(np.diff(times), 0.5, method="lower")) if len(times) > 1 else None
 
 
-def seconds_between(a: Any, b: Any) -> float:
-    """Seconds from one date to another; the difference of plain numbers."""
+def seconds_between(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.float64]:
+    """Seconds from dates to others; the differences of plain numbers."""
     apart = b - a
-    if isinstance(apart, np.timedelta64):
-        return float(apart / np.timedelta64(1, "s"))
-    return float(apart.total_seconds()) if hasattr(apart, "total_seconds") else float(apart)
+    if apart.dtype.kind == "m":
+        return np.asarray(apart / np.timedelta64(1, "s"), dtype=np.float64)
+    if apart.dtype.kind == "O":
+        return np.array([one.total_seconds() for one in apart], dtype=np.float64)
+    return np.asarray(apart, dtype=np.float64)
 
 
 def later(first: Any, step: float, numbers: Sequence[int] | NDArray[Any]) -> NDArray[Any]:

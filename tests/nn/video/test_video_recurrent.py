@@ -69,6 +69,14 @@ def test_it_goes_on_as_long_as_one_likes(architecture: str, settings: dict[str, 
     torch.testing.assert_close(long[:, :, :2], short)
 
 
+def test_a_shift_of_the_past_shifts_the_forecast() -> None:
+    for architecture, settings in KINDS:
+        net, x = network(architecture, settings).double().eval(), given()
+        x = VideoInput(*(None if part is None else part.double() for part in x))
+        shift = torch.tensor([3.0, -2.0], dtype=torch.float64).reshape(1, 2, 1, 1, 1)
+        torch.testing.assert_close(net.state(x._replace(frames=x.frames + shift)), net.state(x) + shift)
+
+
 def test_it_is_a_plain_loop() -> None:
     net = network("convlstm", {"n_layers": 2}, whole=False)
     x = torch.randn(2, 1, 4, 6, 7)

@@ -59,6 +59,14 @@ def test_untrained_it_is_the_simple_forecast(settings: dict[str, Any]) -> None:
     torch.testing.assert_close(network(settings, awake=False)(given()), simple(given()))
 
 
+def test_a_shift_of_the_past_shifts_the_forecast() -> None:
+    for settings in KINDS:
+        net, x = network(settings).double().eval(), given()
+        x = VideoInput(*(None if part is None else part.double() for part in x))
+        shift = torch.tensor([3.0, -2.0], dtype=torch.float64).reshape(1, 2, 1, 1, 1)
+        torch.testing.assert_close(net.state(x._replace(frames=x.frames + shift)), net.state(x) + shift[:, :1])
+
+
 def test_published_count() -> None:
     settings = {"preset": "moving-mnist"}
     net = VideoNetwork(VideoConfig("simvp", n_context=10, n_future=10, settings=settings))

@@ -35,3 +35,29 @@ def reference(kind: str, anomalies: torch.Tensor, n_future: int, steps_per_day: 
         day = anomalies[:, :, -steps_per_day:]
         return day[:, :, [k % steps_per_day for k in range(n_future)]]
     return anomalies.new_zeros(shape)
+
+
+GOES_ON = ("persistence", "diurnal", "yesterday")
+"""References that go on from what was seen: all of the past warmer by one kelvin makes them warmer by one kelvin."""
+
+
+def level(frames: torch.Tensor) -> torch.Tensor:
+    """Give the mean of the last frame over the map, which a short record says little about.
+
+    A network that is shown departures from it, and corrects a reference that goes on, forecasts all of a spell warmer
+    by one kelvin where it was warmer by one kelvin. Otherwise it learns from days to return to the mean of those days.
+
+    Parameters
+    ----------
+    frames : Tensor (batch, n_state, n_context, lat, lon)
+
+    Returns
+    -------
+    Tensor (batch, n_state, 1, 1, 1)
+
+    Examples
+    --------
+    >>> level(torch.arange(4.0).reshape(1, 1, 2, 1, 2)).item()
+    2.5
+    """
+    return frames[:, :, -1:].mean((3, 4), keepdim=True)

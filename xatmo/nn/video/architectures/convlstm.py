@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Literal
 
 import torch
@@ -14,6 +15,7 @@ from xatmo.nn.video.base import Architecture, VideoInput
 from xatmo.nn.video.conditions import conditions, n_conditions
 from xatmo.nn.video.config import VideoConfig
 from xatmo.nn.video.margins import enlarge, reduced
+from xatmo.nn.video.references import GOES_ON, level
 
 
 class Recurrent(Architecture):
@@ -30,7 +32,8 @@ class Recurrent(Architecture):
     The first step starts from the reference itself, and so does every step where it does not go on
     (``"climatology"``, ``"none"``): :math:`x_{t+1} = r_{t+1} + \mathrm{decode}(h_t)`. The last layer of the decoder
     starts at zero: an untrained network gives the reference. Cells of the future are those of the past, or others,
-    ``ahead``, that take over their memory.
+    ``ahead``, that take over their memory. Where the reference goes on, all is relative to the `level` of the last
+    frame, so that a shift of the whole past shifts the forecast.
 
     In training, each sample of each frame is the truth instead of :math:`x_t` with a given probability (scheduled
     sampling, Bengio et al. 2015, arXiv:1506.03099).
@@ -46,7 +49,7 @@ class Recurrent(Architecture):
         self.dropout = make_dropout("spatial", dropout, mc=mc_dropout)
         self.stochastic = is_stochastic(self.dropout)
         self.factor, self.wrap = 1, wrap
-        self.stepwise = config.baseline in ("persistence", "diurnal", "yesterday")
+        self.stepwise = config.baseline in GOES_ON
 
     def encode(self, x: torch.Tensor) -> list[torch.Tensor]:
         """Give maps of a frame ``(batch, n_in, lat, lon)``: last what the cells read, before it what is kept aside."""
@@ -70,10 +73,13 @@ class Recurrent(Architecture):
         mean: bool = False,
     ) -> torch.Tensor:
         """See `xatmo.nn.video.Architecture.forward`."""
-        if mean:
-            with without_dropout():
-                return self._roll(x, reference, truth, truth_probability)
-        return self._roll(x, reference, truth, truth_probability)
+        mid = level(x.frames) if self.stepwise else None
+        if mid is not None:
+            x, reference = x._replace(frames=x.frames - mid), reference - mid
+            truth = None if truth is None else truth - mid
+        with without_dropout() if mean else nullcontext():
+            out = self._roll(x, reference, truth, truth_probability)
+        return out if mid is None else out + mid
 
     def _roll(
         self, x: VideoInput, reference: torch.Tensor, truth: torch.Tensor | None, probability: float
@@ -187,9 +193,9 @@ class ConvLSTMForecaster(Recurrent):
         self.head = nn.Conv2d(channels, config.n_state * self.factor**2, 1)
         if compat is None:
             start_at_zero(self.head)
-        # Squares of cells lie where the window begins: then no halo makes two windows agree.
+        # Squares of cells lie where the window begins, and a level is that of the window: then no halo makes two agree.
         steps = config.n_context - 1 + n_layers * config.n_future
-        self.halo = size // 2 * steps if self.factor == 1 else None
+        self.halo = size // 2 * steps if self.factor == 1 and not self.stepwise else None
 
     def encode(self, x: torch.Tensor) -> list[torch.Tensor]:
         """Lay squares of cells along the channels."""

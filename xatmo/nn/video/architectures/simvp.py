@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ from xatmo.nn.video.base import Architecture, VideoInput
 from xatmo.nn.video.conditions import conditions, n_conditions
 from xatmo.nn.video.config import VideoConfig
 from xatmo.nn.video.margins import enlarge, reduced
+from xatmo.nn.video.references import GOES_ON, level
 
 SIZES: dict[str, dict[str, Any]] = {
     "small": {"channels": 32, "hidden": 96, "n_levels": 1, "n_blocks": 3, "expansion": 2, "joint": True},
@@ -165,10 +167,9 @@ class SimVP(Architecture):
                 f"{self.config.n_context} and at most {self.config.n_future}. Train one for these, or a recurrent one"
             )
             raise DimensionError(message)
-        if mean:
-            with without_dropout():
-                made = self._made(x)
-        else:
+        if self.config.baseline in GOES_ON:  # a shift of the whole past shifts the forecast
+            x = x._replace(frames=x.frames - level(x.frames))
+        with without_dropout() if mean else nullcontext():
             made = self._made(x)
         return reference[:, : self.config.n_out] + made[:, :, :n_future]
 

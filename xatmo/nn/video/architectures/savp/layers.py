@@ -9,8 +9,8 @@ from torch.nn import functional
 WEIGHT_STD = 0.02
 """Of initial weights, drawn from a normal distribution cut off at two deviations."""
 
-LATENT_STD = 0.1
-"""Of those of latent variables, so that draws differ from the start."""
+LATENT_STD = 1.0
+"""Of those of latent variables: what follows is small at first, and draws differ from the start."""
 
 
 def start(module: nn.Module) -> None:

@@ -25,12 +25,12 @@ from xatmo import metrics
 
 TEST_DAYS, HOURS = 4, 12
 WANTED = {"best network": 0.93, "convlstm": "below diurnal", "core-seconds of training": 480.0}
-COMMON: dict[str, Any] = {"scale": (0.6, 1.6), "learning_rate": 2e-3}
+COMMON: dict[str, Any] = {"scale": (0.6, 1.6), "augmentation": "mirror", "learning_rate": 2e-3}
 METHODS: dict[str, tuple[dict[str, Any], dict[str, int]]] = {
-    "simvp": ({"network_settings": {"n_levels": 2, "hidden": 128}}, {"max_steps": 120, "batch_size": 16}),
-    "convlstm": ({"network_settings": {"factor": 4, "size": 3}}, {"max_steps": 90, "batch_size": 8}),
+    "simvp": ({"network_settings": {"n_levels": 2, "hidden": 128}}, {"max_steps": 90, "batch_size": 16}),
+    "convlstm": ({"network_settings": {"factor": 4, "size": 3}}, {"max_steps": 75, "batch_size": 8}),
     "stacked_convlstm": (
-        {"network_settings": {"n_levels": 2, "size": 3, "n_layers": 1}}, {"max_steps": 90, "batch_size": 8},
+        {"network_settings": {"n_levels": 2, "size": 3, "n_layers": 1}}, {"max_steps": 75, "batch_size": 8},
     ),
 }  # fmt: skip
 """Settings beside the defaults, and how long to train."""

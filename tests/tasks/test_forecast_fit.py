@@ -124,6 +124,8 @@ def test_data_that_cannot_be_trained_on(ds: xr.Dataset) -> None:
         task.fit(np.zeros((4, 4, 4)))  # type: ignore[arg-type]
     with pytest.raises(CoordinateError, match="no axis of time"):
         task.fit(ds[["z"]])
+    with pytest.raises(DimensionError, match="train has no times"):
+        task.fit(ds.isel(time=slice(0)))
     with pytest.raises(CoordinateError, match="holds <U1; wanted dates or numbers"):
         task.fit(ds.isel(time=slice(2)).assign_coords(time=["a", "b"]))
     with pytest.raises(VariableError, match="no variable of numbers over time"):

@@ -40,6 +40,9 @@ class Data:
     def gathered(self) -> Gathered:
         """Find variables and grid of the training data."""
         whole = record(_merged(self.train, (self.target, self.predictors), "train"), what="train").oriented()
+        if not len(whole.times):
+            message = "train has no times; wanted a record: look at what was selected"
+            raise DimensionError(message)
         static, names = _static(whole, self.static)
         offered = [n for n in whole.complete() if n not in names]
         targets, predictors = _listed(self.target, "target"), _listed(self.predictors, "predictors")

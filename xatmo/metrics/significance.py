@@ -80,7 +80,8 @@ def compare_models(
     Returns
     -------
     Dataset
-        ``score`` (of all models, dimension ``model``; with a bootstrap also ``score_lower``, ``score_upper``), and of those that are not the reference, along ``compared``:
+        ``score`` (of all models, dimension ``model``; with a bootstrap also ``score_lower``, ``score_upper``), and of
+        those that are not the reference, along ``compared``:
         ``difference`` (score minus that of the reference), ``difference_lower``, ``difference_upper``, ``p_value``,
         ``p_adjusted``. Of two predictions without names ``compared`` has been dropped. ``VARIABLE_`` comes before the
         names where several variables are compared. Lazy where the input is.

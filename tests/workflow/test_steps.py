@@ -481,6 +481,22 @@ def test_figures_are_drawn(modelled: Path) -> None:
     ]  # fmt: skip
 
 
+def test_scores_as_ambs_has_them(modelled: Path) -> None:
+    prepare(modelled, overwrite=True, climatology=["month", "hour"])
+    found = post(modelled, baselines=[], metrics=["mse", "texture"], compat="ambs").scores
+    assert set(found) == {f"{m}{end}" for m in ("mse", "texture") for end in ("", "_lower", "_upper")}
+    truth = workflow.truth_of(modelled / "run")
+    assert truth is not None
+    forecast = xr.open_zarr(modelled / "run" / "forecasts.zarr")["2t"]
+    error = forecast - xatmo.metrics.at_valid_times(truth[0]["2t"], forecast)
+    unweighted = (error**2).mean(["init_time", "latitude", "longitude"])
+    np.testing.assert_allclose(found.mse.sel(forecast="model"), unweighted, rtol=1e-5)
+    with pytest.raises(OptionError, match="metric 'rmse' with compat='ambs'; wanted some of mse, "):
+        post(modelled, "b", baselines=[], metrics=["rmse"], compat="ambs")
+    with pytest.raises(OptionError, match="compat='savp' came; wanted 'ambs'"):
+        post(modelled, "c", baselines=[], metrics=["mse"], compat="savp")
+
+
 # ---------------------------------------------------------------------- records
 def test_data_are_known_again_by_what_they_hold(tmp_path: Path) -> None:
     ds = archive()

@@ -52,22 +52,47 @@ def score(
     OptionError
         If a metric is unknown, or needs a climatology that is not there.
     """
+    if compat not in (None, "ambs"):
+        message = f"compat={compat!r} came; wanted 'ambs' or null"
+        raise OptionError(message)
     require_climatology(climatology, truth, metrics)
     found = []
     for forecast in forecasts.values():
         names = list(forecast.data_vars)
         dims = [d for d in forecast[names[0]].dims if d not in ("lead_time", "member")]
-        more: dict[str, Any] = {} if compat is None else {"compat": compat}
         own = None if climatology is None else climatology[names]
         resampled = None if bootstrap is None else {"dim": "init_time", **_block(bootstrap, forecast["init_time"])}
         mean = forecast.mean("member", keep_attrs=True) if "member" in forecast.dims else forecast
-        made = scores_of.verify(
-            mean, truth[names], metrics=list(metrics), dim=dims, climatology=own, bootstrap=resampled, **more
-        ).compute()
+        if compat is not None:
+            made = _as_ambs(mean, truth[names], own, metrics, resampled)
+        else:
+            made = scores_of.verify(
+                mean, truth[names], metrics=list(metrics), dim=dims, climatology=own, bootstrap=resampled
+            ).compute()
         made.attrs["bootstrap"] = str(resampled)
         found.append(made)
     out = xr.concat(found, "forecast", combine_attrs="drop_conflicts", join="exact")
     return out.assign_coords(forecast=list(forecasts))
+
+
+def _as_ambs(
+    forecast: xr.Dataset, truth: xr.Dataset, climatology: xr.Dataset | None, wanted: Sequence[str], resampled: Any
+) -> xr.Dataset:
+    """Average AMBS's scores of each forecast over initial times, with bounds from these."""
+    each = scores_of.ambs(forecast, truth, climatology)
+    chosen = [str(n) for n in each.data_vars if any(n == m or str(n).endswith(f"_{m}") for m in wanted)]
+    unknown = [m for m in wanted if not any(n == m or n.endswith(f"_{m}") for n in chosen)]
+    if unknown:
+        message = f"metric {unknown[0]!r} with compat='ambs'; wanted some of {', '.join(map(str, each.data_vars))}"
+        raise OptionError(message)
+    out: dict[str, xr.DataArray] = {}
+    for name in chosen:
+        if resampled is None:
+            out[name] = each[name].mean("init_time", keep_attrs=True)
+            continue
+        drawn = scores_of.block_bootstrap(each[name], **resampled)
+        out |= {name: drawn["mean"], f"{name}_lower": drawn["lower"], f"{name}_upper": drawn["upper"]}
+    return xr.Dataset(out).compute()
 
 
 def require_climatology(climatology: xr.Dataset | None, truth: xr.Dataset, metrics: Sequence[str]) -> None:

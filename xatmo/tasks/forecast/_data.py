@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import xarray as xr
 
-from xatmo import _channels, _statics, cf
+from xatmo import _channels, _statics
 from xatmo.covariates import add_covariates, covariate_channels
 from xatmo.errors import CoordinateError, DimensionError, GridError, OptionError, UnitsError, VariableError
 from xatmo.tasks.forecast import _cycle
@@ -290,11 +290,6 @@ def check_patch(given: int | Mapping[str, int] | None, whole: Record, usual: int
             raise OptionError(message)
         found[names[key]] = int(n)
     return found
-
-
-def horizontal_of(ds: xr.Dataset) -> tuple[Hashable, ...]:
-    """Horizontal dimensions of fields that lie on a grid."""
-    return cf.horizontal(ds).dims
 
 
 def same_plane(model_plane: bool, whole: Record, what: str) -> None:

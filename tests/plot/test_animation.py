@@ -177,3 +177,34 @@ def test_what_does_not_move_or_belong_together_is_refused() -> None:
     with pytest.raises(DimensionError, match="a region needs rows and columns"):
         plot.animation({"a": on_rings}, latitude=(0, 10))
     assert len(xr.Dataset({"a": da, "b": da}).drop_vars("time").atmo.plot.animation()) == 4
+
+
+def forecasts(truth: xr.DataArray) -> xr.DataArray:
+    """Starts 0 and 1 of ``truth``, leads of one and two steps; values are ten times the start plus the lead."""
+    lead = np.array([1, 2], "m8[D]").astype("m8[ns]")
+    axes = {"init_time": truth.time.values[:2], "lead_time": lead, **{n: truth[n] for n in ("latitude", "longitude")}}
+    values = 10.0 * np.arange(2)[:, None] + np.arange(1, 3)
+    values = np.broadcast_to(values[..., None, None], (2, 2, *truth.shape[1:])).copy()
+    return xr.DataArray(values, axes, ("init_time", "lead_time", "latitude", "longitude"), "t2m", {"units": "K"})
+
+
+def test_a_forecast_moves_along_its_leads_beside_the_truth_at_its_valid_times() -> None:
+    truth = field()
+    made = forecasts(truth)
+    moving = plot.animation({"truth": truth, "forecast": made.isel(init_time=1)})
+    assert len(moving) == 2
+    np.testing.assert_array_equal(shown(moving, 1, 0), truth[3])
+    np.testing.assert_array_equal(shown(moving, 1, 1), 12.0)
+    assert moving.frame(1).get_suptitle() == "t2m\nlead time 48 h: 2001-01-04 00:00, from 2001-01-02 00:00"
+    along = plot.animation({"truth": truth, "forecast": made.isel(lead_time=0)})
+    np.testing.assert_array_equal(shown(along, 1, 0), truth[2])
+    np.testing.assert_array_equal(shown(along, 1, 1), 11.0)
+    assert along.frame(0).get_suptitle().endswith("lead time 24 h: 2001-01-02 00:00, from 2001-01-01 00:00")
+
+
+def test_several_starts_and_truths_that_end_before_are_refused() -> None:
+    truth = field()
+    with pytest.raises(DimensionError, match=r"'init_time' of 2 points came.*forecast\.isel\(init_time=0\)"):
+        plot.animation({"truth": truth, "forecast": forecasts(truth)})
+    with pytest.raises(CoordinateError, match="no field at 1 of 2 valid times"):
+        plot.animation({"truth": truth[:3], "forecast": forecasts(truth).isel(init_time=1)})

@@ -324,7 +324,7 @@ class PlotAccessor:
     def animation(
         self,
         *,
-        dim: Hashable = "time",
+        dim: Hashable | None = None,
         reference: str | None = None,
         own: Sequence[str] = (),
         latitude: tuple[float, float] | None = None,

@@ -19,7 +19,7 @@ import xarray as xr
 from xatmo import cf
 from xatmo.errors import CoordinateError, DimensionError, MissingDependencyError, OptionError
 from xatmo.grids import Grid
-from xatmo.plot import _fields, _points, maps, style
+from xatmo.plot import _fields, _leads, _points, maps, style
 from xatmo.typing import XarrayObject
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ _TRUTHS = ("truth", "target", "reference")
 def animation(
     fields: Mapping[str, xr.DataArray] | XarrayObject,
     *,
-    dim: Hashable = "time",
+    dim: Hashable | None = None,
     reference: str | None = None,
     own: Sequence[str] = (),
     within: Any = None,
@@ -59,9 +59,11 @@ def animation(
         Title of each panel to its field, lazy or not, in the same units; grids may differ. A Dataset gives its
         variables. Fields without ``dim`` stand still. Those that have it are matched by their labels: the frames are
         the labels that all of them have. Observations along a track, with time, latitude and longitude, are drawn as
-        points, those of each frame.
-    dim : str
-        The dimension to animate.
+        points, those of each frame. Forecasts from one start (`init_time`) move along their leads, or at one lead along
+        their starts; fields along time beside them are shown at their valid times, and the title tells lead, valid time
+        and start.
+    dim : str, optional
+        The dimension to animate: unless given, the lead of forecasts, and otherwise time.
     reference : str, optional
         The panel whose values decide the colour range of all. By default the one called truth, target or reference, or
         else the first. The range is found from at most 24 frames of it, which are computed here.
@@ -90,7 +92,8 @@ def animation(
     DimensionError
         If no field has ``dim``, or one has a further dimension.
     CoordinateError
-        If the fields have no label in common, or the region holds no point.
+        If the fields have no label in common, the region holds no point, or a field along time beside a forecast lacks
+        a valid time.
 
     Examples
     --------
@@ -104,7 +107,9 @@ def animation(
     >>> moving.close()
     """
     given = _panels(fields)
+    dim = _leads.dimension(given) if dim is None else dim
     scattered = {n: da for n, da in given.items() if _points.is_track(da)}
+    given |= _leads.laid({n: da for n, da in given.items() if n not in scattered}, dim)
     panels = {n: da for n, da in given.items() if n not in scattered}
     names = list(panels)
     if reference is None:
@@ -364,6 +369,8 @@ class Animation:
 
     def _label(self, index: int) -> str:
         moving = [da for n, da in self._fields.items() if n not in self._points]
+        if ahead := next(filter(None, (_leads.title(da, self._dim, index) for da in moving)), None):
+            return ahead
         for da in (self._fields[self._reference], *moving):
             if self._dim in da.dims:
                 if self._dim in da.coords:

@@ -50,8 +50,14 @@ html_show_sourcelink = False
 
 def plain(app, what, name, obj, options, lines):
     """Read docstrings as text: numbered sources are no link targets, an asterisk before a name opens no emphasis."""
+    source = False
     for i, line in enumerate(lines):
         line = re.sub(r"\[(\d+)\]_", r"[\1]", line)
+        begins = line.startswith(".. [")
+        if source and not begins:  # a source of several lines is one paragraph, and no list of definitions
+            source = line.startswith("   ")
+            line = line.strip() if source else line
+        source = source or begins
         line = re.sub(r"^\.\. (\[\d+\])", r"\1", line)
         parts = re.split(r"(``.*?``)", line)
         parts[::2] = [re.sub(r"(?<![\w*\\])\*(?=\w)(?![^*\s]*\w\*)", r"\\*", part) for part in parts[::2]]

@@ -137,3 +137,23 @@ def test_images_without_degrees_and_clear_errors():
         metrics.fss(p, t, threshold=0.5, window=3)
     with pytest.raises(ChunkError, match="fss needs 'y' and 'x' whole"):
         metrics.fss(p.chunk(y=3), t, threshold=0.5, window=3, image_dims=("y", "x"))
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_values_at_the_threshold_are_events_in_every_score(dtype):
+    level = 0.7  # single precision rounds it down
+    t = xr.DataArray(np.full((1, 4, 4), level, dtype), dims=("time", "y", "x"))
+    p = t.expand_dims(member=2)
+    assert metrics.pod(t, t, threshold=level).item() == 1
+    assert metrics.csi(t, t - 0.1, threshold=level).item() == 0
+    assert metrics.fss(t, t, threshold=level, window=3, image_dims=("y", "x")).item() == 1
+    assert metrics.brier_score(p, t, threshold=level).item() == 0
+    assert metrics.brier_score(p, t - np.array(0.1, dtype), threshold=level).item() == 1
+    found = metrics.reliability(p, t, threshold=level)
+    assert (found["observed_frequency"][-1].item(), found["weight"][-1].item()) == (1, 1)
+
+
+def test_windows_are_not_wider_than_the_globe():
+    p = xr.DataArray(np.zeros((19, 8)), Grid.regular(19, 8).coords(), ("latitude", "longitude"))
+    with pytest.raises(OptionError, match=r"fss: window=19; wanted a width in cells, or several, from 1 to 8"):
+        metrics.fss(p, p, threshold=0.5, window=19)

@@ -79,7 +79,7 @@ def test_brier_agrees_with_scores(fair):
     estimator = "fair" if fair else "ensemble"
     found = metrics.brier_score(p, t, threshold=levels, dim="time", estimator=estimator)
     expected = scores.probability.brier_score_for_ensemble(
-        p, t, "member", levels, reduce_dims=["time"], fair_correction=fair, event_threshold_operator=operator.gt
+        p, t, "member", levels, reduce_dims=["time"], fair_correction=fair, event_threshold_operator=operator.ge
     )
     np.testing.assert_allclose(found, expected.transpose(*found.dims), rtol=1e-10, atol=1e-14)
     assert found.threshold.attrs["units"] == "K"

@@ -15,7 +15,7 @@ from xatmo.metrics._aggregate import Sums, Weights, add_up
 from xatmo.metrics._compare import Compared, compare
 from xatmo.metrics._members import member_dim, rank_of
 from xatmo.metrics._pairs import Dims
-from xatmo.metrics.probabilistic import event_probability, over_members, thresholds_of
+from xatmo.metrics.probabilistic import event_probability, exceeds, over_members, thresholds_of
 from xatmo.typing import Floats, XarrayObject
 
 
@@ -154,7 +154,7 @@ def reliability(
     weights: Weights = "area",
     bins: int | None = None,
 ) -> xr.Dataset:
-    r"""How often a threshold is exceeded, by the probability that an ensemble gave to it; and the Brier score's parts.
+    r"""How often a threshold is reached, by the probability that an ensemble gave to it; and the Brier score's parts.
 
     .. math:: \overline{(p - o)^2} = \sum_k w_k (p_k - \bar o_k)^2 - \sum_k w_k (\bar o_k - \bar o)^2
               + \bar o (1 - \bar o)
@@ -165,7 +165,7 @@ def reliability(
     Parameters
     ----------
     prediction : Dataset or DataArray
-        With members: see `crps`. The probability is the part of them above the threshold.
+        With members: see `crps`. The probability is the part of them at or above the threshold.
     target : Dataset or DataArray
         On the same labels, without members.
     threshold : float
@@ -229,16 +229,18 @@ def _reliability(
     probability = over_members(event_probability, pair.prediction, level, member=member)
 
     def inside(p: Floats, t: Floats) -> Iterator[Floats]:
-        came = t > level.item()
         place = np.rint(p * members) if bins is None else np.minimum(np.floor(p * number), number - 1)
         for k in range(number):
             here = (place == k).astype(np.float64)
             yield here
             yield here * p
-            yield here * came
+            yield here * t
 
     names = [f"{part} {k}" for k in range(number) for part in ("weight", "forecast", "observed")]
-    means = add_up([probability, pair.target], names, inside, dims, pair.weights(dims, weights)).means()
+    came: xr.DataArray = xr.apply_ufunc(
+        exceeds, pair.target, level.item(), dask="parallelized", output_dtypes=[np.float64]
+    )
+    means = add_up([probability, came], names, inside, dims, pair.weights(dims, weights)).means()
     weight, forecast, observed = (
         xr.concat([means[f"{part} {k}"] for k in range(number)], dim="bin").transpose(..., "bin")
         for part in ("weight", "forecast", "observed")

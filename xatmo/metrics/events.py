@@ -12,7 +12,7 @@ from xatmo.metrics._aggregate import Weights
 from xatmo.metrics._metric import Means, Metric, Pair, evaluate
 from xatmo.metrics._pairs import Dims
 from xatmo.metrics.pointwise import _DOC
-from xatmo.metrics.probabilistic import thresholds_of
+from xatmo.metrics.probabilistic import exceeds, thresholds_of
 from xatmo.typing import Floats, T, XarrayObject
 
 _CELLS = ("hits", "misses", "false_alarms")
@@ -30,11 +30,6 @@ def _events(what: str) -> Callable[[Pair], list[xr.DataArray]]:
         return found
 
     return fields
-
-
-def exceeds(values: Any, level: Any) -> Floats:
-    """Give 1 where a value is at or above the threshold; NaN where it is missing."""
-    return np.where(np.isnan(values), np.nan, values >= level)
 
 
 def _table(p: Floats, t: Floats) -> tuple[Floats, ...]:

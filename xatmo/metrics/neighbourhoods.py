@@ -15,8 +15,7 @@ from xatmo.grids import Grid
 from xatmo.metrics._aggregate import Weights
 from xatmo.metrics._metric import Means, Metric, Pair, evaluate
 from xatmo.metrics._pairs import Dims, axes_of
-from xatmo.metrics.events import exceeds
-from xatmo.metrics.probabilistic import thresholds_of
+from xatmo.metrics.probabilistic import exceeds, thresholds_of
 from xatmo.metrics.structural import _image_dims
 from xatmo.typing import Floats, T, XarrayObject
 
@@ -113,7 +112,7 @@ def _of_thresholds(field: Any, level: Any, *, area: Floats, windows: tuple[int, 
 
 def _windows(given: Any, field: xr.DataArray, lat: Hashable, lon: Hashable, periodic: bool) -> list[int]:
     sizes = np.atleast_1d(np.asarray(0 if given is None else given))
-    most = field.sizes[lat] if periodic else min(field.sizes[lat], field.sizes[lon])
+    most = min(field.sizes[lat], field.sizes[lon])
     if sizes.ndim != 1 or sizes.dtype.kind not in "iu" or not sizes.size or sizes.min() < 1 or sizes.max() > most:
         message = f"fss: window={given!r}; wanted a width in cells, or several, from 1 to {most}"
         raise OptionError(message)
@@ -148,8 +147,8 @@ def fss(
     with the fractions f of the area of a window in which the event comes. 1 is perfect, 0 the worst; it grows with the
     window, for an unbiased forecast towards 1. Windows count where they lie within the image wholly and hold no missing
     value; around the globe they go on in longitude. Means over ``dim`` are taken before the ratio. On a box, with
-    ``weights=None``, the value is that of ``scores.spatial.fss_2d`` [2]_, which neither weighs cells, nor goes around,
-    nor leaves out gaps.
+    ``weights=None``, the value is that of ``scores.spatial.fss_2d`` [2]_ (with ``threshold_operator=numpy.greater_equal``),
+    which neither weighs cells, nor goes around, nor leaves out gaps: reasons for sums of our own.
 
     Parameters
     ----------

@@ -218,17 +218,29 @@ def thresholds_of(given: Any, units: Any, *, what: str) -> xr.DataArray:
     return xr.DataArray(levels, {"threshold": ("threshold", levels, attrs)}, ("threshold",))
 
 
+def exceeds(values: Any, level: Any) -> Floats:
+    """Give 1 where a value is at or above the threshold; NaN where it is missing.
+
+    The threshold is rounded as the values are: 0.7 in single precision is at 0.7, though below it in double precision.
+
+    Examples
+    --------
+    >>> exceeds(np.array([0.6, 0.7, np.nan], dtype=np.float32), 0.7)
+    array([ 0.,  1., nan])
+    """
+    values = np.asarray(values)
+    level = np.asarray(level, dtype=values.dtype if values.dtype.kind == "f" else np.float64)
+    return np.where(np.isnan(values), np.nan, values >= level)
+
+
 def event_probability(members: Any, threshold: Any) -> Floats:
-    """Part of the members above a threshold; NaN where one is missing."""
-    x = np.asarray(members)
-    above = (x > np.asarray(threshold)[..., None]).mean(-1)
-    return np.where(np.isnan(x).any(-1), np.nan, above)
+    """Part of the members at or above a threshold; NaN where one is missing."""
+    return np.asarray(exceeds(members, np.asarray(threshold)[..., None]).mean(-1))
 
 
 def _brier_block(members: Any, target: Any, threshold: Any, *, fair: bool) -> Floats:
     probability = event_probability(members, threshold)
-    came = np.where(np.isnan(target), np.nan, target > threshold)
-    score = (probability - came) ** 2
+    score = (probability - exceeds(target, threshold)) ** 2
     return score - probability * (1 - probability) / (members.shape[-1] - 1) if fair else score
 
 
@@ -251,9 +263,10 @@ def brier_score(
     weights: Weights = "area",
     estimator: Estimator = "fair",
 ) -> T:
-    """Brier score of an ensemble: mean squared error of the probability that a threshold is exceeded; 0 is perfect.
+    """Brier score of an ensemble: mean squared error of the probability of an event; 0 is perfect.
 
-    The probability is the part k / M of the members above the threshold. The fair score takes off
+    Events are values at or above the threshold, as in `pod` and `fss`; the probability is the part k / M of the members
+    that have it. The fair score takes off
     k (M - k) / (M^2 (M - 1)), what so few members cost on average; ``estimator="ensemble"`` does not. Its integral over
     all thresholds is the `crps`. By name in `verify`, fix the threshold first:
     ``functools.partial(brier_score, threshold=280)``.

@@ -56,14 +56,14 @@ class FlatProblem(CovarianceProblem):
         self, values: Array, observed: Bools, background: Array | None, domain: Bools, lag: Array | None = None,
         noise_std: Array | None = None, passes: Array | None = None,
     ) -> tuple[Array, Array]:  # fmt: skip
-        """Analyse one tile; true times that are off the grid are taken by pairs."""
-        if self.window or any(a is not None for a in (lag, noise_std, passes)):
+        """Analyse one tile; true times are rounded as `xatmo.assimilation.dense.gridded.interpolate` says."""
+        if self.window or any(a is not None for a in (noise_std, passes)):
             return super().__call__(values, observed, background, domain, lag, noise_std, passes)
         _, _, first = self.innovations(values, observed, background)
         setting = gridded.Setting.of(self.scales, self.kind, self.metric)
         n = self.nodes
         axes = n.time, n.latitude, n.longitude
-        mean, std = gridded.interpolate(setting, values - first, observed, axes, uncertainty=self.uncertainty)
+        mean, std = gridded.interpolate(setting, values - first, observed, axes, late=lag, uncertainty=self.uncertainty)
         error = np.full(mean.shape, np.nan) if std is None else std
         return (mean + first)[self.wanted], error[self.wanted]
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from xatmo.assimilation.covariance.frame import Frame
 from xatmo.assimilation.covariance.functions import Deviations, make
 from xatmo.assimilation.covariance.likelihood import Scales, estimate
+from xatmo.assimilation.covariance.together import Box, beside, mean_of_boxes
 from xatmo.assimilation.dense import _kernels
 from xatmo.assimilation.dense._optimal import extents
 from xatmo.assimilation.labels import observations
@@ -43,6 +44,8 @@ class Seen:
         Degrees, seconds, deviations from the background.
     extent, spacing : (float, float)
         Largest and smallest scales of the window: length (metres or degrees), and time (seconds).
+    beside : float
+        How densely they lie: see `xatmo.assimilation.covariance.together.beside`.
     """
 
     latitude: Array
@@ -51,6 +54,7 @@ class Seen:
     values: Array
     extent: tuple[float, float]
     spacing: tuple[float, float]
+    beside: float = 0.0
 
 
 def estimate_pooled(
@@ -187,6 +191,7 @@ def draw_windows(
     n_windows: int = 8,
     metric: str = "sphere",
     seed: int = 0,
+    box: Box = (1, 1),
 ) -> list[Seen]:
     """Read the observations of some windows, at times spread evenly, drawn over places and samples.
 
@@ -203,6 +208,8 @@ def draw_windows(
     metric : {"sphere", "degrees"}
         Unit of the extents.
     seed : int
+    box : (rows, columns)
+        Cells of which one observation is made: see `xatmo.assimilation.covariance.together`.
     """
     like = xr.DataArray(np.broadcast_to(0.0, field.shape), field.coords, field.dims)  # what is not drawn is not read
     got, _ = observations.gather(like.to_dataset(name="obs"), "obs", None, None, None, what="the estimation of scales")
@@ -233,6 +240,8 @@ def draw_windows(
                 break
         if values is None or (turn >= len(moments) and np.isfinite(values).sum() < _ENOUGH):
             continue
+        seen = np.isfinite(values)
+        values = mean_of_boxes(values, box)
         index = np.nonzero(np.isfinite(values))
         here = replace(nodes, time=nodes.time[start : start + frames], latitude=nodes.latitude[at[lat_dim]],
                        longitude=nodes.longitude[at[lon_dim]], periodic=False)  # fmt: skip
@@ -240,9 +249,11 @@ def draw_windows(
         if latest is not None:
             late = latest.isel({d: i for d, i in at.items() if d in latest.dims}).broadcast_like(drawn)
             late = late.transpose(*got.core)
-            time = time + np.nan_to_num(late.values.reshape(values.shape)[index])
+            offsets = np.where(seen, np.nan_to_num(late.values.reshape(values.shape)), np.nan)
+            time = time + mean_of_boxes(offsets, box)[index]
         extent, spacing = extents(here, degrees=metric == "degrees")
-        out.append(Seen(here.latitude[index[1]], here.longitude[index[2]], time, values[index], extent, spacing))
+        out.append(Seen(here.latitude[index[1]], here.longitude[index[2]], time, values[index], extent, spacing,
+                        beside(seen)))  # fmt: skip
     return out
 
 

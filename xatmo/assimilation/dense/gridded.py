@@ -33,6 +33,9 @@ BENT = 0.1
 _NARROWEST = 6  # rows of a tile: where even so few are not plane, distances are taken pair by pair
 _REACH = 1.5  # overlap of tiles, in length scales
 _BLOCK = 4_000_000
+_FINEST = 40  # true times are rounded to this part of a time scale, or
+_FINE = 8  # to this part of a step, or coarser where
+_TABLE = 2_000_000  # a table had more values
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,7 @@ def interpolate(
     observed: Bools,
     nodes: tuple[Array, Array, Array],
     *,
+    late: Array | None = None,
     uncertainty: bool = False,
 ) -> tuple[Array, Array | None]:
     """Analyse a window: ``K_xo (K_oo + noise_std^2 I)^-1 y`` at every node, and its posterior standard deviation.
@@ -82,6 +86,9 @@ def interpolate(
         Deviations from the background; read where ``observed``.
     observed : bool array (time, lat, lon)
     nodes : times (n_time,) in seconds, latitudes (n_lat,), longitudes (n_lon,) in degrees
+    late : array (time, lat, lon), optional
+        Seconds from the time of its node to the true time of an observation, NaN as 0. They are rounded: to a fortieth
+        of the time scale, or an eighth of a step of time if that is more.
     uncertainty : bool
 
     Returns
@@ -110,10 +117,11 @@ def interpolate(
     for rows, columns in _tiles(setting, observed, nodes, flat=None not in steps):
         window = nodes[0], nodes[1][rows], nodes[2][columns]
         there = observed[:, rows, columns]
-        if None not in steps and _flat(setting, window[1]):
-            one = _by_table(setting, values[:, rows, columns], there, window, steps, uncertainty)  # type: ignore[arg-type]
+        after = None if late is None else np.nan_to_num(late[:, rows, columns])
+        if None not in steps and _flat(setting, window[1]) and _short(after, nodes[0]):
+            one = _by_table(setting, values[:, rows, columns], there, window, steps, after, uncertainty)  # type: ignore[arg-type]
         else:
-            one = _by_pairs(setting, values[:, rows, columns], there, window, uncertainty)
+            one = _by_pairs(setting, values[:, rows, columns], there, window, after, uncertainty)
         weight = _ramp(rows, values.shape[1])[:, None] * _ramp(columns, values.shape[2])
         total[rows, columns] += weight
         mean[:, rows, columns] += weight * one[0]
@@ -160,31 +168,43 @@ def _by_table(
     observed: Bools,
     nodes: tuple[Array, Array, Array],
     steps: tuple[float, float, float],
+    late: Array | None,
     uncertainty: bool,
 ) -> tuple[Array, Array | None]:
-    index = np.nonzero(observed)
-    n = cast("tuple[int, int, int]", values.shape)
-    known = table(setting.covariance, setting.shape, setting.drift, _lengths(setting, nodes[1], steps), n)
+    found = np.nonzero(observed)
+    seen = values[found].astype(np.float64)
+    lengths = _lengths(setting, nodes[1], steps)
+    index, frames, n_time = found, slice(None), values.shape[0]
+    if late is not None and found[0].size:
+        parts = _parts(setting, lengths[0], values.shape)
+        moment = found[0] * parts + np.rint(late[found] / lengths[0] * parts).astype(np.intp)
+        before = max(-int(moment.min()), 0)
+        index = (moment + before, *found[1:])
+        frames = slice(before, before + (n_time - 1) * parts + 1, parts)
+        n_time = max(int(index[0].max()) + 1, frames.stop)
+        lengths = (lengths[0] / parts, *lengths[1:])
+    n = (n_time, *values.shape[1:])
+    known = table(setting.covariance, setting.shape, setting.drift, lengths, n)
     strides = (np.array([known.values[0].size, known.values[0, 0].size, 1])).astype(np.int32)
     place = sum(i.astype(np.int32) * s for i, s in zip(index, strides, strict=True))
     zero = np.int32(sum((m - 1) * int(s) for m, s in zip(n, strides, strict=True)))
     flat = known.values.reshape(-1)
     signal = setting.covariance.signal_std
     if index[0].size == 0:
-        return np.zeros(n), np.full(n, signal) if uncertainty else None
+        return np.zeros(values.shape), np.full(values.shape, signal) if uncertainty else None
     matrix = flat.take(place[:, None] - (place - zero))
     matrix[np.arange(len(matrix)), np.arange(len(matrix))] += setting.noise_std**2
     factor = _kernels.factorise(matrix)
-    half = solve_triangular(factor, values[index].astype(np.float64), lower=True, check_finite=False)
+    half = solve_triangular(factor, seen, lower=True, check_finite=False)
     weights = np.zeros(known.padded, dtype=np.float32)
-    weights[index] = solve_triangular(factor, half, lower=True, trans="T", check_finite=False)
+    np.add.at(weights, index, solve_triangular(factor, half, lower=True, trans="T", check_finite=False))
     made = fft.irfftn(fft.rfftn(weights) * known.spectrum, s=known.padded)
-    mean = made[: n[0], : n[1], : n[2]].astype(np.float64)
+    mean = made[frames][: len(values), : n[1], : n[2]].astype(np.float64)
     if not uncertainty:
         return mean, None
+    every = np.arange(n[0], dtype=np.int32)[frames], *(np.arange(m, dtype=np.int32) for m in n[1:])
     nodes_at = sum(
-        np.arange(m, dtype=np.int32).reshape([-1 if k == axis else 1 for k in range(3)]) * strides[axis]
-        for axis, m in enumerate(n)
+        each.reshape([-1 if k == axis else 1 for k in range(3)]) * strides[axis] for axis, each in enumerate(every)
     )
     at = np.asarray(nodes_at).reshape(-1)
     left = np.empty(at.size)
@@ -194,19 +214,35 @@ def _by_table(
         part = slice(start, start + block)
         solved = inverse @ flat.take(at[part] - (place[:, None] - zero)).astype(np.float32)
         left[part] = signal**2 - np.einsum("ij,ij->j", solved, solved)
-    return mean, np.sqrt(np.maximum(left, 0.0)).reshape(n)
+    return mean, np.sqrt(np.maximum(left, 0.0)).reshape(values.shape)
+
+
+def _parts(setting: Setting, step: float, shape: tuple[int, ...]) -> int:
+    """Give the parts of a step of time to which true times are rounded."""
+    size = 2 * shape[0] * (2 * shape[1] - 1) * (2 * shape[2] - 1)
+    parts = 1
+    while parts < min(_FINEST * abs(step) / setting.covariance.time_scale, _FINE) and 2 * parts * size <= _TABLE:
+        parts *= 2
+    return parts
+
+
+def _short(late: Array | None, times: Array) -> bool:
+    """Whether true times are no further away than the window is long: a table of their differences is small."""
+    return late is None or float(np.abs(late).max(initial=0.0)) <= float(np.ptp(times))
 
 
 def _by_pairs(
-    setting: Setting, values: NDArray[Any], observed: Bools, nodes: tuple[Array, Array, Array], uncertainty: bool
-) -> tuple[Array, Array | None]:
+    setting: Setting, values: NDArray[Any], observed: Bools, nodes: tuple[Array, Array, Array], late: Array | None,
+    uncertainty: bool,
+) -> tuple[Array, Array | None]:  # fmt: skip
     index = np.nonzero(observed)
     plain = setting.shape == (0.0, 0.0) and setting.drift == (0.0, 0.0)
     middle = [float(a.min() + a.max()) / 2 for a in nodes[1:]]
     frame = Frame(setting.metric, (middle[0], middle[1]), setting.shape, setting.drift)
     seen = values[index].astype(np.float64)
+    when = nodes[0][index[0]] + (0.0 if late is None else late[index])
     mean, std = _windows.interpolate_windows(
-        setting.covariance, (nodes[1][index[1]], nodes[2][index[2]], nodes[0][index[0]], seen), setting.noise_std,
+        setting.covariance, (nodes[1][index[1]], nodes[2][index[2]], when, seen), setting.noise_std,
         nodes, {}, setting.metric if plain else frame, uncertainty=uncertainty,
     )  # fmt: skip
     return mean, std if uncertainty else None

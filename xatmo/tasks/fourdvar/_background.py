@@ -13,12 +13,15 @@ from numpy.typing import NDArray
 
 from xatmo import cf
 from xatmo.assimilation import flat, linear, optimal
+from xatmo.assimilation.covariance import together
 from xatmo.assimilation.covariance.likelihood import Scales
 from xatmo.assimilation.covariance.pooled import Seen, at_bounds, draw_windows, estimate_pooled, pooled_mean
 from xatmo.assimilation.dense import gridded
 from xatmo.assimilation.labels import observations, tracks
 from xatmo.assimilation.labels._arguments import duration, lengths, positive, velocity, window_of
+from xatmo.assimilation.labels.observations import lag_seconds
 from xatmo.errors import MissingValueError, OptionError
+from xatmo.grids import unwrap_longitude
 
 Array = NDArray[np.float64]
 Given: TypeAlias = "Hashable | xr.DataArray | None"
@@ -49,7 +52,8 @@ class Background:
     settings : dict
         Of ``"oi"``: the covariance's kind, ``metric``, ``length_scale`` (metres or degrees), ``time_scale`` (seconds),
         ``noise_std``, ``signal_std``, ``shape``, ``drift`` (metres or degrees a second), ``mean``, what is interpolated
-        being the deviation from it, and ``window``. Plain values for JSON.
+        being the deviation from it, ``window``, and ``together``: the width of boxes in which observations of one frame
+        count as one, their mean. Plain values for JSON.
 
     Examples
     --------
@@ -81,7 +85,10 @@ class Background:
         """Find what a kind of background needs.
 
         For ``"oi"`` the scales, the drift and the anisotropy that ``oi`` does not give are those of maximum likelihood
-        in some windows of the observations, drawn over the record and its samples; these alone are read.
+        in some windows of the observations, drawn over the record and its samples; these alone are read. Where a swath
+        sees many neighbours at once, their means in boxes of a third of the length scale are the observations, of the
+        estimation and of the background: see `xatmo.assimilation.covariance.together`. A ``noise_std`` that is given is
+        then that of the means, as if neighbours had their errors in common.
 
         Parameters
         ----------
@@ -127,29 +134,30 @@ class Background:
         field, anomalies = merged(ds, obs, mask), rest.pop("anomalies")
         period = _period(field) if anomalies else None
         frames = time_window * (_LONGER if anomalies else 1)
-        windows = draw_windows(
-            field, beside, n_frames=frames, n_windows=n_windows, metric=rest["metric"], seed=seed
-        )  # fmt: skip
-        number = sum(w.values.size for w in windows)
-        if not number:
+
+        def drawn(box: together.Box = (1, 1)) -> list[Seen]:
+            return draw_windows(
+                field, beside, n_frames=frames, n_windows=n_windows, metric=rest["metric"], seed=seed, box=box
+            )
+
+        windows = drawn()
+        if not sum(w.values.size for w in windows):
             message = (
                 f"no observations in {len(windows)} windows of {time_window} frames; check obs= and mask=, or take "
                 "background='zero'"
             )
             raise MissingValueError(message)
         known = anomalies or "preset" in (oi or {})
-        mean = 0.0 if known else float(sum(w.values.sum() for w in windows) / number)
-        found = given
-        for _ in range(1 if known else _ROUNDS):
-            about = [replace(w, values=w.values - mean) for w in windows]
-            found = _estimated(about, given, rest, period)
-            if known:
-                break
-            off, error = pooled_mean(about, found, covariance=rest["covariance"], metric=rest["metric"])
-            mean += off
-            if abs(off) < error:  # of a mean within its error the scales tell nothing else
-                break
-        return cls(kind, _described(found, {**rest, "mean": mean}))
+        if not together.crowded([w.values.size for w in windows], [w.beside for w in windows]):
+            return cls(kind, _described(*_found(windows, given, rest, period, known=known)))
+        grid = _grid(field)
+        width = None if given.length_scale is None else together.NARROW * given.length_scale
+        box = together.FIRST if width is None else together.cells(width, *grid, rest["metric"])
+        found, rest = _found(drawn(box), given, rest, period, known=known)
+        width = together.NARROW * cast(float, found.length_scale)
+        if (fitting := together.cells(width, *grid, rest["metric"])) != box:
+            found, rest = _found(drawn(fitting), given, rest, period, known=known)
+        return cls(kind, _described(found, {**rest, "together": width}))
 
     # ------------------------------------------------------------------ made
     def make(
@@ -198,21 +206,40 @@ class Background:
             single = single if single.chunks is None else single.chunk({d: -1 for d in _core(single)})
             return linear.linear_interp(ds, single, domain=domain, empty=np.nan)
         s = self.settings
+        single, lag = self.combined(ds, single, lag)
         return flat.flat_interp(
             ds, single, self.scales, kind=s["covariance"], metric=s["metric"], mean=s.get("mean", 0.0),
             window=window_of(s.get("window")), lag=lag, domain=domain, uncertainty=uncertainty,
         )  # fmt: skip
 
+    def combined(self, ds: xr.Dataset, obs: xr.DataArray, lag: Given = None) -> tuple[xr.DataArray, Given]:
+        """Give what counts as observations of a field, and their true times: means of boxes, where these were dense.
+
+        Parameters
+        ----------
+        ds, lag
+            See `fit`.
+        obs : DataArray
+        """
+        if not self.settings.get("together"):
+            return obs, lag
+        across = cf.horizontal(obs).dims
+        box = together.cells(self.settings["together"], *_grid(obs), self.settings["metric"])
+        if lag is not None:
+            late = lag_seconds(observations.pick(ds, lag, "lag")).fillna(0).broadcast_like(obs).where(obs.notnull())
+            lag = together.super_observations(late.assign_attrs(units="seconds"), box, across)
+        return together.super_observations(obs, box, across), lag
+
     @overload
     def of_window(
         self, values: NDArray[Any], mask: NDArray[Any] | None, latitude: Array, longitude: Array, time: Array,
-        *, uncertainty: Literal[False] = False,
+        *, late: NDArray[Any] | None = None, uncertainty: Literal[False] = False,
     ) -> Array: ...  # fmt: skip
 
     @overload
     def of_window(
         self, values: NDArray[Any], mask: NDArray[Any] | None, latitude: Array, longitude: Array, time: Array,
-        *, uncertainty: Literal[True],
+        *, late: NDArray[Any] | None = None, uncertainty: Literal[True],
     ) -> tuple[Array, Array]: ...  # fmt: skip
 
     def of_window(
@@ -223,6 +250,7 @@ class Background:
         longitude: Array,
         time: Array,
         *,
+        late: NDArray[Any] | None = None,
         uncertainty: bool = False,
     ) -> Array | tuple[Array, Array]:
         """Give the background of one window of plain arrays.
@@ -237,6 +265,8 @@ class Background:
             Degrees; longitudes do not jump.
         time : array (time,)
             Seconds.
+        late : array (time, lat, lon), optional
+            Seconds from these to the true times of the observations, of ``"oi"``.
         uncertainty : bool
             Whether to give the posterior standard deviation too, of ``"oi"``.
 
@@ -269,8 +299,14 @@ class Background:
         if self.kind == "linear":
             return linear.interpolate(values, observed, cast(Any, nodes))
         mean = float(self.settings.get("mean", 0.0))
+        seen = np.where(observed, values - mean, np.nan)
+        offsets = None if late is None else np.where(observed, np.nan_to_num(late), np.nan)
+        if self.settings.get("together"):
+            box = together.cells(self.settings["together"], nodes[1], nodes[2], self.settings["metric"])
+            seen = together.mean_of_boxes(seen, box)
+            offsets = None if offsets is None else together.mean_of_boxes(offsets, box)
         made, std = gridded.interpolate(
-            self.setting, values - mean, observed, cast(Any, nodes), uncertainty=uncertainty
+            self.setting, seen, np.isfinite(seen), cast(Any, nodes), late=offsets, uncertainty=uncertainty
         )
         return (made + mean, std) if std is not None else made + mean
 
@@ -402,6 +438,31 @@ def _period(field: xr.DataArray) -> float:
     """Seconds that a record stands for."""
     when = observations.seconds(field[cf.time(field)])
     return float(np.ptp(when)) * when.size / max(when.size - 1, 1)
+
+
+def _grid(field: xr.DataArray) -> tuple[Array, Array]:
+    """Give the degrees of rows and of columns, which do not jump."""
+    axes = cf.horizontal(field)
+    lat, lon = (np.asarray(field[d].values, dtype=np.float64) for d in axes.dims)
+    return lat, np.asarray(unwrap_longitude(lon))
+
+
+def _found(
+    windows: list[Seen], given: Scales, settings: Mapping[str, Any], period: float | None, *, known: bool
+) -> tuple[Scales, dict[str, Any]]:
+    """Find scales, and the mean unless it is known to be zero; give them with the other settings."""
+    mean = 0.0 if known else float(np.concatenate([w.values for w in windows]).mean())
+    found = given
+    for _ in range(1 if known else _ROUNDS):
+        about = [replace(w, values=w.values - mean) for w in windows]
+        found = _estimated(about, given, settings, period)
+        if known:
+            break
+        off, error = pooled_mean(about, found, covariance=settings["covariance"], metric=settings["metric"])
+        mean += off
+        if abs(off) < error:  # of a mean within its error the scales tell nothing else
+            break
+    return found, {**settings, "mean": mean}
 
 
 def _estimated(windows: list[Seen], given: Scales, settings: Mapping[str, Any], period: float | None) -> Scales:

@@ -110,6 +110,7 @@ class Redraw:
         self._latitude, self._longitude = grid.latitude, grid.longitude
         self._time = observations.seconds(fields.template[_time_name(fields)])
         self._n_extra = len(fields.dims) - 3
+        self._lag, self._dims = fields.lag, fields.dims
 
     # ------------------------------------------------------------------ what is drawn
     def into(
@@ -168,12 +169,16 @@ class Redraw:
         target = np.where(number > 0, total / np.maximum(number, 1), np.float32(np.nan))
         mask = mask & kept
         obs = np.where(mask, obs, np.float32(np.nan))
-        background = np.stack([self.guess(o, m, p) for o, m, p in zip(obs, mask, place, strict=True)])
+        background = np.stack([self.guess(o, m, p, late=True) for o, m, p in zip(obs, mask, place, strict=True)])
         return obs, mask, background, target
 
     # ------------------------------------------------------------------ backgrounds
-    def guess(self, obs: Array, mask: Array, place: Array) -> Array:
-        """Background of one sample ``(output, time, lat, lon)``, in normalized units."""
+    def guess(self, obs: Array, mask: Array, place: Array, *, late: bool = False) -> Array:
+        """Background of one sample ``(output, time, lat, lon)``, in normalized units.
+
+        ``late`` says whether the observations are those of the record, which may have other times than their labels;
+        what is drawn from a target has the times of its frames.
+        """
         out = np.zeros((len(self.channels.outputs), *obs.shape[1:]), np.float32)
         if not self.background.of_outputs or not mask.any():
             return out
@@ -185,9 +190,22 @@ class Redraw:
             if background is None or not own:
                 continue
             values = self.scaling.denormalize_array(channel.name, obs[own].astype(np.float64))
-            made = background.of_window(values, mask[own], *(np.asarray(n, dtype=np.float64) for n in nodes))
+            made = background.of_window(
+                values, mask[own], *(np.asarray(n, dtype=np.float64) for n in nodes),
+                late=self._late(at) if late else None,
+            )  # fmt: skip
             out[k] = self.scaling.normalize_array(channel.name, made)
         return out
+
+    def _late(self, at: Sequence[NDArray[np.int64]]) -> Array | None:
+        """Seconds from the frames of a window to the true times of its observations."""
+        if self._lag is None:
+            return None
+        places = {d: xr.DataArray(p, dims=(d,)) for d, p in zip(self._dims, at, strict=True) if d in self._lag.dims}
+        some = self._lag.isel(places)
+        full = some.expand_dims({d: p.size for d, p in zip(self._dims, at, strict=True) if d not in some.dims})
+        values = np.asarray(full.transpose(*self._dims).values, dtype=np.float64)
+        return values.reshape(values.shape[-3:])
 
     def _points(self, place: Array) -> list[NDArray[np.int64]]:
         """Points along each dimension of a window, from the fields that hold them."""

@@ -86,6 +86,45 @@ def test_positions_are_those_that_are_counted() -> None:
             np.testing.assert_array_equal(row, np.bincount(at, minlength=times.size))
 
 
+@pytest.mark.parametrize("blocks", [4, 8])
+def test_bounds_from_few_blocks_are_as_wide_as_students_t_has_them(blocks: int) -> None:
+    errors = xr.DataArray(autoregressive(24 * blocks, memory=0.8, repeats=600, seed=1), dims=("run", "time"))
+    shares, sizes = [], []
+    for student in (True, False):
+        resampling = {"dim": "time", "block": 24, "n": 400, "student": student}
+        found = metrics.verify(errors, 0 * errors, metrics="bias", dim="time", bootstrap=resampling)
+        shares.append(float(((found["bias_lower"] <= 0) & (found["bias_upper"] >= 0)).mean()))
+        tested = metrics.compare_models(errors, 0 * errors, 0 * errors, metric="bias", dim="time", bootstrap=resampling)
+        sizes.append(float((tested["p_value"] <= 0.05).mean()))
+    # Three standard errors of 600 drawings at 0.88 are 0.04.
+    assert 0.82 < shares[0] < 0.94
+    assert shares[1] < shares[0] - 0.05
+    assert sizes[0] < 0.1 < sizes[1]
+
+
+def test_bounds_are_students_of_block_means_where_these_are_normal() -> None:
+    from scipy.stats import norm, t
+
+    means = np.random.default_rng(0).normal(size=6)
+    values = xr.DataArray(np.repeat(means, 5), dims="time")
+    found = metrics.block_bootstrap(values, dim="time", block=5, n=20000)
+    plain = metrics.block_bootstrap(values, dim="time", block=5, n=20000, student=False)
+    factor = np.sqrt(6 / 5) * t.ppf(0.95, 5) / norm.ppf(0.95)
+    wide, narrow = (float(x["upper"] - x["lower"]) for x in (found, plain))
+    assert wide == pytest.approx(factor * narrow, rel=1e-12)
+    assert wide == pytest.approx(2 * t.ppf(0.95, 5) * means.std(ddof=1) / np.sqrt(6), rel=0.05)
+    assert found["lower"].attrs["blocks"] == 6
+
+
+def test_bounds_keep_within_what_a_score_can_be() -> None:
+    x = xr.DataArray(np.arange(40.0), dims="time")
+    noisy = x + np.random.default_rng(0).normal(size=40)
+    resampling = {"dim": "time", "block": 10, "n": 200}
+    found = metrics.verify(noisy, x, metrics=["correlation", "rmse"], bootstrap=resampling)
+    assert found["correlation"] < found["correlation_upper"] <= 1
+    assert found["rmse_lower"] >= 0
+
+
 def test_ambs_is_reproduced_to_its_draws() -> None:
     n = 168 * 11 + 30
     times = pd.date_range("2019-01-01", periods=n, freq="h", name="init_time")
@@ -107,7 +146,7 @@ def test_ambs_is_reproduced_to_its_draws() -> None:
 
 def test_missing_values_of_given_scores_are_left_out() -> None:
     values = xr.DataArray([1.0, np.nan, *6 * [3.0]], dims="time", attrs={"units": "K2"})
-    found = metrics.block_bootstrap(values, dim="time", n=400)
+    found = metrics.block_bootstrap(values, dim="time", n=400, student=False)
     assert found["mean"].item() == pytest.approx(19 / 7)
     assert 1.0 < found["lower"].item() < found["upper"].item() == 3.0
     assert found["upper"].attrs["units"] == "K2"
@@ -128,7 +167,10 @@ def largest(prediction: xr.DataArray, target: xr.DataArray, *, dim: Any = None) 
 @pytest.mark.parametrize("metric", ["wasserstein", largest])
 def test_scores_that_are_no_sums_are_those_of_drawn_fields(metric: Any, no_compute: Any) -> None:
     p, t = pair()
-    dim, options = ("time", "latitude", "longitude"), {"dim": "time", "block": "5D", "n": 12, "seed": 3}
+    dim, options = (
+        ("time", "latitude", "longitude"),
+        {"dim": "time", "block": "5D", "n": 12, "seed": 3, "student": False},
+    )
     name = metric if isinstance(metric, str) else "largest"
     function = metrics.wasserstein if name == "wasserstein" else largest
     found = metrics.verify(p, t, metrics=metric, dim=dim, bootstrap=options)

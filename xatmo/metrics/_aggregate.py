@@ -119,14 +119,14 @@ class Sums:
         weight = self.weight.where(self.weight > 0)
         return {name: total / weight for name, total in self.total.items()}
 
-    def resampled(self, dim: Hashable, counts: xr.DataArray) -> Sums:
-        """Add up along ``dim``, each entry as often as ``counts`` (``(resample, dim)``) says."""
+    def map(self, function: Callable[[xr.DataArray], xr.DataArray]) -> Sums:
+        """Apply a linear function to all sums."""
+        return Sums({name: function(total) for name, total in self.total.items()}, function(self.weight))
 
-        def add(part: xr.DataArray) -> xr.DataArray:
-            drawn: xr.DataArray = xr.dot(in_one_chunk(part, dim), counts, dim=[dim])
-            return drawn
-
-        return Sums({name: add(total) for name, total in self.total.items()}, add(self.weight))
+    def over(self, dims: Iterable[Hashable]) -> Sums:
+        """Add up along more dimensions."""
+        gone = list(dims)
+        return self.map(lambda part: part.sum([d for d in gone if d in part.dims], skipna=False)) if gone else self
 
 
 def in_one_chunk(part: xr.DataArray, dim: Hashable) -> xr.DataArray:

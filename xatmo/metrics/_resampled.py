@@ -19,6 +19,16 @@ from xatmo.metrics._pairs import axes_of, match
 from xatmo.metrics.resampling import Bootstrap
 
 Score = Callable[..., xr.DataArray]
+_ANY = (-np.inf, np.inf)
+_POSITIVE = ("mse", "rmse", "mae", "nrmse", "crps", "energy_score", "wasserstein", "std_ratio", "gradient_ratio")
+_PARTS = ("pod", "far", "csi", "fss")
+_RATIOS = ("correlation", "acc", "spearman", "ssim", "ms_ssim")
+LIMITS: Mapping[str, tuple[float, float]] = {
+    **dict.fromkeys((*_POSITIVE, "spread_skill", "frequency_bias"), (0.0, np.inf)),
+    **dict.fromkeys(_PARTS, (0.0, 1.0)), **dict.fromkeys(_RATIOS, (-1.0, 1.0)),
+    **dict.fromkeys(("skill", "skill_score"), (-np.inf, 1.0)),
+}  # fmt: skip
+"""Values that scores can have."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +43,19 @@ class Resampled:
         With the dimension ``resample`` beside those of ``best``; None where nothing is resampled.
     blocks : int
         Blocks to a resample; 0 where nothing is resampled.
+    within : pair of float
+        Smallest and largest value that the score can have.
     """
 
     best: xr.DataArray
     samples: xr.DataArray | None = None
     blocks: int = 0
+    within: tuple[float, float] = _ANY
+
+    def bounds(self, resampling: Bootstrap) -> tuple[xr.DataArray, xr.DataArray]:
+        """Lower and upper bound of the score."""
+        assert self.samples is not None
+        return resampling.bounds(self.samples, self.blocks, within=self.within)
 
     def with_bounds(self, label: str, resampling: Bootstrap | None) -> dict[Hashable, xr.DataArray]:
         """Variables ``label``, ``label_lower`` and ``label_upper``."""
@@ -46,7 +64,7 @@ class Resampled:
         best = self.best
         out: dict[Hashable, xr.DataArray] = {label: best}
         name = best.attrs.get("long_name", label)
-        for word, bound in zip(("lower", "upper"), resampling.bounds(self.samples), strict=True):
+        for word, bound in zip(("lower", "upper"), self.bounds(resampling), strict=True):
             attrs = {**best.attrs, "long_name": f"{word} {resampling.level:g} bound of {name}", "blocks": self.blocks}
             out[f"{label}_{word}"] = restore_order(bound.astype(best.dtype), best).assign_attrs(attrs)
         return out
@@ -61,11 +79,10 @@ def of_sums(metric: Metric, ready: Prepared, resampling: Bootstrap) -> Resampled
         raise not_averaged(along, pair.dims)
     size, labels = of.sizes[along], of.indexes.get(along)
     sums = ready.sums(metric, keep=(along,))
-    whole = sums.resampled(along, xr.DataArray(np.ones((1, size)), dims=("resample", along)))
-    drawn = sums.resampled(along, resampling.counts(size, labels))
+    drawn = sums.map(lambda part: resampling.add(part, labels))
     samples = in_one_chunk(metric.score(drawn.means(), pair), "resample")
-    best = ready.finish(metric, {n: m.isel(resample=0, drop=True) for n, m in whole.means().items()})
-    return Resampled(best, samples, resampling.windows(size, labels).drawn)
+    best = ready.finish(metric, sums.over([along]).means())
+    return Resampled(best, samples, resampling.windows(size, labels).drawn, LIMITS.get(metric.name, _ANY))
 
 
 def of_fields(
@@ -105,7 +122,7 @@ def of_fields(
     blocks = resampling.windows(size, labels).drawn  # refuses too few before the work
     settings = {"function": function, "dim": dim, "resampling": resampling, "size": size, "labels": labels}
     if prediction.chunks is None and target.chunks is None:
-        return Resampled(best, _drawn_scores(prediction, target, **settings), blocks)
+        return Resampled(best, _drawn_scores(prediction, target, **settings), blocks, LIMITS.get(what, _ANY))
     axes = axes_of(prediction)
     together = [*over, *(() if axes is None else axes.dims)]
     both = xr.unify_chunks(*(gathered(f.chunk() if f.chunks is None else f, together) for f in (prediction, target)))
@@ -114,9 +131,8 @@ def of_fields(
     form = best.reset_coords(drop=True).drop_attrs().expand_dims(resample=resampling.n).astype(np.float64)
     template = form.chunk({d: ds.chunks.get(d, -1) if d in ds.chunks else -1 for d in form.dims})
     samples = xr.map_blocks(_of_block, ds, kwargs={**settings, "names": names}, template=template)
-    return Resampled(
-        best, samples.assign_coords({n: c for n, c in best.coords.items() if n not in samples.coords}), blocks
-    )
+    samples = samples.assign_coords({n: c for n, c in best.coords.items() if n not in samples.coords})
+    return Resampled(best, samples, blocks, LIMITS.get(what, _ANY))
 
 
 def not_averaged(along: Hashable, dims: tuple[Hashable, ...]) -> DimensionError:

@@ -147,8 +147,8 @@ def fss(
     with the fractions f of the area of a window in which the event comes. 1 is perfect, 0 the worst; it grows with the
     window, for an unbiased forecast towards 1. Windows count where they lie within the image wholly and hold no missing
     value; around the globe they go on in longitude. Means over ``dim`` are taken before the ratio. On a box, with
-    ``weights=None``, the value is that of ``scores.spatial.fss_2d`` [2]_ (with ``threshold_operator=numpy.greater_equal``),
-    which neither weighs cells, nor goes around, nor leaves out gaps: reasons for sums of our own.
+    ``weights=None``, the value is that of ``scores.spatial.fss_2d`` [2]_ for events at or above the threshold; that
+    neither weighs cells, nor goes around, nor leaves out gaps.
 
     Parameters
     ----------

@@ -46,7 +46,8 @@ def compare_models(
     .. math:: p = \frac{1 + \#\{\,|d^*_i - d| \ge |d|\,\}}{n + 1}
 
     with the difference d and its resamples d*: how often chance alone takes a difference as far from its mean as zero
-    is. It needs no sum and takes any metric. ``"diebold_mariano"`` [1]_ takes the difference of the scores of each time
+    is. For few blocks it is made larger, as Student's t has it: see `Bootstrap`. It needs no sum and takes any metric.
+    ``"diebold_mariano"`` [1]_ takes the difference of the scores of each time
     as a series, whose autocovariance gives the variance of its mean, in the form of Hering and Genton [2]_ with
     Student's t, by the library ``scores``. The scores shown are then means of the scores of each time: of ``rmse``, of
     roots.
@@ -98,7 +99,7 @@ def compare_models(
     Notes
     -----
     A point that is missing in one model is left out of all. Bounds and p-values of a bootstrap are good where there are
-    many blocks; of fewer than ten (attribute ``blocks``) they are rough, and too narrow.
+    many blocks; with fewer than ten (attribute ``blocks``) they are rough, though Student's t widens them.
 
     References
     ----------
@@ -259,23 +260,17 @@ def _by_bootstrap(
         d = one.best.astype(np.float64) - base.best.astype(np.float64)
         drawn = one.samples - base.samples
         differences[model] = d
-        lower[model], upper[model] = resampling.bounds(drawn)
-        p_values[model] = _two_sided(drawn, d)
+        lower[model], upper[model] = resampling.bounds(drawn, base.blocks)
+        p_values[model] = resampling.p_value(drawn, d, base.blocks)
     made = {"difference": differences, "difference_lower": lower, "difference_upper": upper, "p_value": p_values}
     about = {"level": resampling.level, "blocks": base.blocks}
     out = _described(name, found, made, reference, about)
-    ends = [resampling.bounds(one.samples) for one in found.values()]
+    ends = [one.bounds(resampling) for one in found.values()]
     for side, word in enumerate(("lower", "upper")):
         bound = _joined(dict(zip(found, (pair[side] for pair in ends), strict=True)), MODEL)
         attrs = {**out["score"].attrs, "long_name": f"{word} bound of the score", **about}
         out[f"score_{word}"] = bound.astype(out["score"].dtype).transpose(*out["score"].dims).assign_attrs(attrs)
     return out
-
-
-def _two_sided(drawn: xr.DataArray, d: xr.DataArray) -> xr.DataArray:
-    drawn = in_one_chunk(drawn, "resample")
-    far = (abs(drawn - d) >= abs(d)).sum("resample")
-    return ((1 + far) / (1 + drawn.sizes["resample"])).where(d.notnull())
 
 
 def _by_diebold_mariano(

@@ -81,7 +81,8 @@ def test_what_is_held_back_is_in_no_background() -> None:
     class Flat:
         """A background that is the number of observations everywhere."""
 
-        def of_window(self, values: np.ndarray, mask: np.ndarray, *nodes: np.ndarray) -> np.ndarray:
+        def of_window(self, values: np.ndarray, mask: np.ndarray, *nodes: np.ndarray, late: None) -> np.ndarray:
+            assert late is None
             return np.full(values.shape[-3:], float(mask.sum()))
 
     made = _redraw.Made((), (Flat(),))  # type: ignore[arg-type]
@@ -99,6 +100,33 @@ def test_what_is_held_back_is_in_no_background() -> None:
     counts = background[:, 0, 0, 0, 0] * scale + float(normalizer.scaling("seen")[0])
     np.testing.assert_allclose(counts, mask.flatten(1).sum(1), atol=1e-3)
     assert (obs[mask == 0] == 0).all()
+
+
+def test_what_is_held_back_has_its_true_times() -> None:
+    """Backgrounds without some tracks are told when the others were seen: here the hours are the values themselves."""
+    from xatmo.tasks.fourdvar import _batches, _data, _packing, _redraw
+
+    ds = sea(part=0.05)
+    hours = xr.DataArray(np.arange(ds.seen.size, dtype=float).reshape(ds.seen.shape), ds.seen.coords, ds.seen.dims)
+    ds = ds.assign(seen=hours.where(ds.seen.notnull()), lag=hours.assign_attrs(units="hours"))
+    fields = _data.gather(ds, "seen", lag="lag", what="train")
+    channels = _packing.Channels.of(fields, (0,), 1)
+    calls = []
+
+    class Told:
+        def of_window(
+            self, values: np.ndarray, mask: np.ndarray, *nodes: np.ndarray, late: np.ndarray
+        ) -> np.ndarray:  # fmt: skip
+            calls.append(int(mask.sum()))
+            np.testing.assert_allclose(late[mask[0]] / 3600, values[0][mask[0]], rtol=1e-5)
+            return np.zeros(values.shape[-3:])
+
+    source = _batches.WindowBatches(
+        fields, channels, _packing.normalizer(fields, channels), {"time": 3, "lat": 16, "lon": 16},
+        _redraw.Made((), (Told(),)), batch_size=2, seed=0, drawing=_batches.Drawing(held_back=0.3),  # type: ignore[arg-type]
+    )  # fmt: skip
+    next(iter(source.batches(0)))
+    assert min(calls) > 0
 
 
 def test_redrawn_samples_are_observed_as_another_time_was() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -158,6 +159,7 @@ def train(
     scaling = Scaling(statistics)
     seed, devices = whole("seed", options.seed, 0), whole("devices", options.devices)
     size = _patch(options.patch_size, fields, config["time_window"])
+    began = time.perf_counter()
     guess = _guesses(config, channels, fields, data, initial, seed)
     drawing, notes = _drawing(config, fields, channels, scaling, guess, mode=mode, complete=complete)
     common: dict[str, Any] = {
@@ -179,6 +181,11 @@ def train(
             other, channels, statistics, fitting, _made(guess, channels, other, drawing, scaling), **common,
             training=False,
         )  # fmt: skip
+    prepared = time.perf_counter() - began
+    if options.progress and guess:
+        from rich import print as show
+
+        show(f"scales and backgrounds of the record, before training: {prepared:.0f} s")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network, trained, network_config = _network.make(
@@ -217,7 +224,8 @@ def train(
     training: dict[str, Any] = {
         **about, "notes": [*notes, *about.get("notes", ())], "objective": mode, "time_step": usual_step(times),
         "period": f"{str(times.min())[:16]} to {str(times.max())[:16]}, {len(times)} times",
-        "steps": result.steps, "seconds": round(result.seconds, 1), "precision": result.precision, "seed": seed,
+        "steps": result.steps, "seconds": round(result.seconds, 1),
+        "seconds_before": round(prepared, 1), "precision": result.precision, "seed": seed,
         "devices": devices, "accumulate": accumulate, **{k: config[k] for k in _DESCRIBED},
     }  # fmt: skip
     if initial is not None:

@@ -3,8 +3,8 @@
 ``python tests/benchmarks/bench_gpu_video.py`` on a machine with CUDA prints the rows of a Markdown table: training
 steps (forward, backward, optimizer; of SAVP with its discriminators) of every architecture with its default settings,
 12 frames from 12, at 56 x 92, the grid of the published comparisons of European temperature, and at 256 x 256, in
-float32, with TF32 products and in bfloat16. A batch that does not fit into the memory is halved. ``--tiny`` shows anywhere that
-it runs.
+float32, with TF32 products and in bfloat16. A batch that does not fit into the memory is halved. ``--tiny`` shows
+anywhere that it runs.
 
 Operations are those that torch counts in matrix products and convolutions of one step. The card's rate is that of one
 large product of matrices in the same precision, measured first. Memory is the most that torch holds within a step.

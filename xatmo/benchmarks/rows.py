@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, TypeVar
 
 from xatmo.errors import OptionError
 
@@ -100,7 +100,18 @@ QUICK: dict[str, Any] = {
 """Settings of networks so small that they show that everything runs, and nothing else."""
 
 
-def chosen(table: Iterable[Row], names: Iterable[str] | None) -> tuple[Row, ...]:
+class Named(Protocol):
+    """A row of any table."""
+
+    @property
+    def name(self) -> str:
+        """For files and options."""
+
+
+R = TypeVar("R", bound=Named)
+
+
+def chosen(table: Iterable[R], names: Iterable[str] | None) -> tuple[R, ...]:
     """Give the rows of these names, in the order of the table.
 
     Raises

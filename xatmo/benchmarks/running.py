@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +14,16 @@ import xarray as xr
 
 import xatmo
 from xatmo import assimilation
-from xatmo.assimilation.covariance import pooled
-from xatmo.assimilation.covariance.likelihood import Scales
+from xatmo.benchmarks import keeping
 from xatmo.benchmarks.cases import Case, gp_case, osse_case
 from xatmo.benchmarks.rows import GP, OSSE, PUBLISHED, QUICK, Row, chosen
-from xatmo.errors import ConfigError
 from xatmo.metrics import altimetry
+from xatmo.tasks.fourdvar._background import Background
 
 Note = Callable[[str], Any]
 
 _BASELINE_DAYS, _BASELINE_MOST = 28, 1000
 _WINDOWS = 8
-_DENSE, _BOX = 0.1, 3  # part of the cells seen a frame, above which one observation counts in a box of so many cells
 _MATERN_MOST = 4500  # observations in a window of a dense system: less than 3 GB
 _SCORES = ("mu", "sigma", "lambda_x", "lambda_t", "rmse")
 
@@ -194,8 +191,8 @@ def run(case: Case, rows: Iterable[Row], output: str | Path, options: Options, *
             note(f"left out: {row.title}, which these data do not have")
     for number, row in enumerate(wanted, start=1):
         place = folder / "rows" / row.name
-        key = json.loads(json.dumps({**case.identity(), **options.identity(), "row": _plain(row)}))
-        before = _finished(place, key, overwrite=options.overwrite)
+        key = keeping.plain({**case.identity(), **options.identity(), "row": _plain(row)})
+        before = keeping.finished(place, key, overwrite=options.overwrite)
         if before is None:
             note(f"[{number}/{len(wanted)}] {row.title}")
             before = _done(case, row, place, options, key, note)
@@ -207,27 +204,10 @@ def run(case: Case, rows: Iterable[Row], output: str | Path, options: Options, *
 
 
 # ---------------------------------------------------------------------- one row
-def _finished(place: Path, key: Mapping[str, Any], *, overwrite: bool) -> dict[str, Any] | None:
-    file = place / "row.json"
-    if overwrite or not file.exists():
-        return None
-    there: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    if there["key"] != key:
-        differing = sorted(k for k in {**there["key"], **key} if there["key"].get(k) != key.get(k))
-        message = (
-            f"{place} was made with other {', '.join(differing)}; take another --output, or --overwrite, which does it "
-            "anew (overwrite=True)"
-        )
-        raise ConfigError(message)
-    row: dict[str, Any] = there["row"]
-    return row
-
-
 def _done(
     case: Case, row: Row, place: Path, options: Options, key: Mapping[str, Any], note: Note
 ) -> dict[str, Any]:  # fmt: skip
-    place.mkdir(parents=True, exist_ok=True)
-    (place / "row.json").unlink(missing_ok=True)
+    keeping.begin(place)
     about: dict[str, Any] = {"name": row.name, "title": row.title}
     began = time.perf_counter()
     if row.kind == "network":
@@ -242,7 +222,7 @@ def _done(
     about["map_seconds"] = time.perf_counter() - began
     mapped.rename("analysis").to_dataset().to_netcdf(place / "map.nc")
     about |= _scored(case, mapped)
-    (place / "row.json").write_text(json.dumps({"key": key, "row": about}, indent=1), encoding="utf-8")
+    keeping.keep(place, key, about)
     note("  " + ", ".join(f"{n} {about[n]:.4g}" for n in _SCORES) + _how(about))
     return about
 
@@ -260,11 +240,12 @@ def _interpolated(case: Case, row: Row) -> xr.DataArray:
     if "preset" in settings:
         test = test.assign(obs=_thinned(test["obs"]))
         return assimilation.optimal_interp(test, "obs", **settings, **domain)["obs"]
-    settings |= _scales(case, settings)
-    settings["window"] = {"time": f"{_width(test['obs'], settings.pop('days'))}D"}
-    mean = settings.pop("mean")
-    first = xr.full_like(test["obs"], mean)
-    return assimilation.optimal_interp(test, "obs", background=first, **settings, **case.roles())["obs"]
+    found = _background(case, settings)
+    seen, lag = found.combined(test, test["obs"], _only(case.roles(), "lag").get("lag"))
+    settings |= _keywords(found)
+    settings["window"] = {"time": f"{_width(seen, settings.pop('days'))}D"}
+    first = xr.full_like(seen, settings.pop("mean"))
+    return assimilation.optimal_interp(test, seen, background=first, lag=lag, **settings, **domain)["obs"]
 
 
 def _thinned(obs: xr.DataArray) -> xr.DataArray:
@@ -276,42 +257,23 @@ def _thinned(obs: xr.DataArray) -> xr.DataArray:
     return obs.where(xr.DataArray(kept, dims=obs.dims))
 
 
-def _scales(case: Case, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Find scales, drift and mean by maximum likelihood in windows of the training days; give them as keywords."""
+def _background(case: Case, settings: Mapping[str, Any]) -> Background:
+    """Find scales, drift and mean by maximum likelihood in windows of the training days."""
     metric = "degrees" if case.name == "gp" else "sphere"
-    kind = str(settings["covariance"])
-    seen = _apart(case.part(case.train)["obs"])
-    windows = pooled.draw_windows(seen, n_frames=max(15, case.time_window), n_windows=_WINDOWS, metric=metric)
-    mean = float(np.concatenate([w.values for w in windows]).mean())
-    about = [replace(w, values=w.values - mean) for w in windows]
-    drift = None if settings.get("drift") == "estimate" else (0.0, 0.0)
-    found = pooled.estimate_pooled(about, Scales(drift=drift), covariance=kind, metric=metric)
-    mean += pooled.pooled_mean(about, found, covariance=kind, metric=metric)[0]
-    days = float(found.time_scale or 1.0) / 86400
-    unit = 86400.0 if metric == "degrees" else 1.0  # velocities are given in degrees a day, or metres a second
-    return {
-        "metric": metric, "length_scale": found.length_scale, "time_scale": pd.Timedelta(days, "D").to_timedelta64(),
-        "noise_std": found.noise_std, "signal_std": found.signal_std, "mean": mean,
-        "drift": tuple(unit * v for v in found.drift or (0.0, 0.0)), "days": days,
-    }  # fmt: skip
+    return Background.fit(
+        "oi", case.part(case.train), "obs", lag=_only(case.roles(), "lag").get("lag"),
+        time_window=max(15, case.time_window), oi={"metric": metric, **settings}, n_windows=_WINDOWS,
+    )  # fmt: skip
 
 
-def _apart(obs: xr.DataArray) -> xr.DataArray:
-    """Keep one observation of each frame in a box of cells, where a swath sees whole boxes.
-
-    Neighbours in a swath share their errors, and what cells and days do not resolve. To a likelihood of independent
-    errors this is sea of short memory: scales of 31 000 such observations map worse than those of 7000 of them.
-    """
-    found = np.isfinite(obs.values)
-    if found.mean() < _DENSE:
-        return obs
-    *_, rows, columns = obs.dims
-    order = np.random.default_rng(0).random(obs.shape)
-    drawn = obs.copy(data=np.where(found, order, -1.0))
-    whole = {str(rows): _BOX, str(columns): _BOX}
-    first = drawn.coarsen(whole, boundary="pad").max().values
-    largest = first.repeat(_BOX, axis=-2).repeat(_BOX, axis=-1)[..., : obs.sizes[rows], : obs.sizes[columns]]
-    return obs.where(xr.DataArray(found & (order == largest), dims=obs.dims))
+def _keywords(found: Background) -> dict[str, Any]:
+    """Give scales as keywords of `xatmo.assimilation.optimal_interp`, with the mean and the days of the time scale."""
+    s = found.settings
+    unit = 86400.0 if s["metric"] == "degrees" else 1.0  # velocities are given in degrees a day, or metres a second
+    kept = {k: s[k] for k in ("covariance", "metric", "length_scale", "noise_std", "signal_std", "mean")}
+    days = s["time_scale"] / 86400
+    span = pd.Timedelta(days, "D").to_timedelta64()
+    return {**kept, "time_scale": span, "drift": tuple(unit * v for v in s["drift"]), "days": days}
 
 
 def _width(obs: xr.DataArray, days: float) -> int:

@@ -406,8 +406,8 @@ def compare(
 
 @app.command()
 def benchmark(
-    table: Annotated[str, typer.Argument(help="osse: sea level from altimeters; gp: a Gaussian process",
-                                         show_default=False)],
+    table: Annotated[str, typer.Argument(help="osse: sea level from altimeters; gp: a Gaussian process; "
+                                         "moving-digits, rain: forecasts", show_default=False)],
     output: Annotated[
         Path, typer.Option("--output", "-o", help="folder for table.csv, table.md, and each row's model and map")
     ] = Path("benchmark"),
@@ -415,7 +415,7 @@ def benchmark(
         Path | None,
         typer.Option(
             help="folder of the challenge's files; or for a generated twin, written where there are none; OUTPUT/twin "
-            "unless given"
+            "unless given. moving-digits: mnist_test_seq.npy; rain: a radar's file, or a folder of them"
         ),
     ] = None,
     rows: Annotated[
@@ -423,7 +423,9 @@ def benchmark(
     ] = None,
     max_time: Annotated[str | None, typer.Option(help="of training for each network, HH:MM:SS")] = None,
     max_steps: Annotated[int | None, typer.Option(help="of the optimiser for each network")] = None,
-    batch_size: Annotated[int, typer.Option(help="windows at a time")] = 4,
+    batch_size: Annotated[
+        int | None, typer.Option(help="windows at a time; 4 unless given, or as the row has it")
+    ] = None,
     patch_size: Annotated[int | None, typer.Option(help="cells each way that a network sees; 64 unless given")] = None,
     seed: Annotated[int, typer.Option(help="of generated data and of networks")] = 0,
     scenario: Annotated[str, typer.Option(help="osse: altimeters that observe: both, nadirs, swot")] = "both",
@@ -433,8 +435,19 @@ def benchmark(
     test: Annotated[
         str | None, typer.Option(help="osse: days that are mapped, FIRST,LAST; 2012-10-01,2012-12-20 unless given")
     ] = None,
-    size: Annotated[int, typer.Option(help="gp: cells each way")] = 50,
-    n_time: Annotated[int, typer.Option("--steps", help="gp: steps of the process")] = 300,
+    size: Annotated[
+        int | None, typer.Option(help="of generated data, cells each way; 50 (gp), 32 (moving-digits), 64 (rain)")
+    ] = None,
+    n_time: Annotated[
+        int | None, typer.Option("--steps", help="of generated data, in time; 300 (gp), 720 (rain)")
+    ] = None,
+    digits: Annotated[int, typer.Option(help="moving-digits: digits in a sequence")] = 2,
+    sequences: Annotated[int | None, typer.Option(help="moving-digits: that train; 6000 unless given")] = None,
+    unseen: Annotated[int | None, typer.Option(help="moving-digits: generated sequences that are scored; 500")] = None,
+    context: Annotated[int | None, typer.Option(help="forecasts: frames that are read; 10, of rain 6")] = None,
+    future: Annotated[int | None, typer.Option(help="forecasts: frames to come; 10, of rain 6")] = None,
+    thresholds: Annotated[str | None, typer.Option(help="rain: mm/h of events; 1,5,10 unless given")] = None,
+    area: Annotated[str | None, typer.Option(help="rain: what is scored: first and last y, first and last x")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="networks of the least size: to see that all runs")] = False,
     precision: Annotated[str | None, typer.Option(help="of training: 32, bf16")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda")] = "auto",
@@ -446,7 +459,8 @@ def benchmark(
     asked = benchmarking.Wanted(
         table.lower(), output, data, rows=rows, max_time=max_time, max_steps=max_steps, batch_size=batch_size,
         patch_size=patch_size, seed=seed, scenario=scenario, train=train, test=test, size=size, n_time=n_time,
-        quick=quick, precision=precision, device=device, overwrite=overwrite,
+        digits=digits, sequences=sequences, unseen=unseen, n_context=context, n_future=future, thresholds=thresholds,
+        area=area, quick=quick, precision=precision, device=device, overwrite=overwrite,
     )  # fmt: skip
     for path in benchmarking.run(asked, note=typer.echo):
         typer.echo(f"wrote {path}")

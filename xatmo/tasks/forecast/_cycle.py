@@ -96,7 +96,9 @@ def at_times(
     try:
         made = climatology_at(cycle, dims, chunks=along)
     except CoordinateError as error:
-        message = f"the model's cycle has no entry for a time of the forecast: {error}. Train on such times, too"
+        found = str(error).partition(": ")[0].removeprefix("the climatology ")  # its remedies are for fields at hand
+        other = ", or take 'diurnal', which asks for the hour alone" if "month" in cycle.dims else ""
+        message = f"the model's cycle has no entry for a time of the forecast: it {found}; train on such times{other}"
         raise CoordinateError(message) from error
     made = made.drop_vars(list(made.coords))
     if chunks is not None:

@@ -16,7 +16,8 @@ import typer
 app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Spherical harmonics, patches, super-resolution and variational interpolation for fields on the sphere.",
+    help="Spherical harmonics, patches, super-resolution, variational interpolation and forecasts for fields on the "
+    "sphere.",
 )
 
 Input = Annotated[Path, typer.Argument(help="netCDF, Zarr or GRIB", show_default=False)]
@@ -368,7 +369,11 @@ def compare(
     variable: Variable = None,
     time: Annotated[str, typer.Option(help="the time that maps show: a position, or a label as 2006-01-01T12")] = "-1",
     baseline: Annotated[
-        str, typer.Option(help="interpolation of --coarse to compare with: bicubic, bilinear, nearest, none")
+        str,
+        typer.Option(
+            help="interpolation of --coarse to compare with: bicubic, bilinear, nearest; none: also without the "
+            "simple forecasts that folders of runs hold"
+        ),
     ] = "bicubic",
     cities: Annotated[
         str | None, typer.Option(help="places: a CSV file with name, latitude, longitude; random ones unless given")
@@ -379,7 +384,11 @@ def compare(
         str | None, typer.Option(help="blocks to resample, DIM:BLOCK: init_time:7D, time:168; chosen unless given")
     ] = None,
     reference: Annotated[
-        str | None, typer.Option(help="of forecasts, the run that the others are tested against; the last unless given")
+        str | None,
+        typer.Option(
+            help="of forecasts, the run that the others are tested against; the last RUN unless given, of one RUN "
+            "a simple forecast"
+        ),
     ] = None,
     climatology: Annotated[
         Path | None, typer.Option(help="by month and hour, on the grid of the truth: adds the anomaly correlation")

@@ -13,7 +13,7 @@ import xarray as xr
 
 from xatmo import report, workflow
 from xatmo.cli import files, scoring, tables
-from xatmo.errors import OptionError
+from xatmo.errors import OptionError, XatmoError
 
 Note = Callable[[str], None]
 
@@ -31,6 +31,7 @@ class Wanted:
     metrics, variable : str or None
     time : str
     baseline : str
+        ``none`` leaves out the simple forecasts of runs, too.
     cities : str or None
     members : int or None
     bounds, figures : bool
@@ -82,7 +83,7 @@ def compare(wanted: Wanted, *, note: Note) -> list[Path]:
         message = f"{wanted.html} exists; pass --overwrite to replace it"
         raise FileExistsError(message)
     named = named_runs(wanted.runs)
-    truth, usual = _truth(wanted, list(named.values()))
+    truth, usual = _truth(wanted, named, note)
     coarse = _opened(wanted.coarse, None)
     options: dict[str, Any] = {} if wanted.metrics is None else {"metrics": _words(wanted.metrics)}
     if wanted.cities is not None:
@@ -93,9 +94,12 @@ def compare(wanted: Wanted, *, note: Note) -> list[Path]:
         options["climatology"] = usual
     bounds: Any = "auto" if wanted.bootstrap is None else scoring.read_bootstrap(wanted.bootstrap)
     runs = {name: _run(path, wanted, coarse) for name, path in named.items()}
+    simple = _simple_forecasts(named) if wanted.baseline != "none" else {}
+    reference = wanted.reference or _reference(list(runs), list(simple))
+    runs |= simple
     found = report.compare(
         runs, truth, coarse=coarse, html=wanted.html, variables=None if wanted.variable is None else [wanted.variable],
-        bootstrap=bounds if wanted.bounds else None, reference=wanted.reference, time=_time(wanted.time),
+        bootstrap=bounds if wanted.bounds else None, reference=reference, time=_time(wanted.time),
         baseline=None if wanted.baseline == "none" else wanted.baseline, members=wanted.members,
         figures=wanted.figures, title=wanted.title,
         device=wanted.device, batch_size=wanted.batch_size, step=_step(note), **options,
@@ -107,14 +111,56 @@ def compare(wanted: Wanted, *, note: Note) -> list[Path]:
     return [wanted.html, *(found.save_tables(wanted.tables) if wanted.tables is not None else [])]
 
 
-def _truth(wanted: Wanted, paths: list[Path]) -> tuple[xr.Dataset | None, xr.Dataset | None]:
+def _truth(wanted: Wanted, named: dict[str, Path], note: Note) -> tuple[xr.Dataset | None, xr.Dataset | None]:
     """Open the truth and the climatology: what is named, or what the runs of a workflow were scored with."""
-    if wanted.target is None and wanted.coarse is None:
-        for path in paths:
+    if wanted.target is not None or wanted.coarse is not None:
+        return _opened(wanted.target, wanted.variable), None
+    truths: dict[str, tuple[xr.Dataset, xr.Dataset | None]] = {}
+    failed: Exception | None = None
+    for name, path in named.items():
+        try:
             found = workflow.truth_of(path) if path.is_dir() else None
-            if found is not None:
-                return files.in_pieces(found[0]), found[1]
-    return _opened(wanted.target, wanted.variable), None
+        except (XatmoError, OSError) as error:  # its data are gone or have changed; those of another run serve
+            note(f"{name}: what it was scored with cannot be had, {error}")
+            failed = failed or error
+            continue
+        if found is not None:
+            truths[name] = found
+    if not truths:
+        if failed is not None:
+            raise failed
+        return None, None
+    first, (truth, usual) = next(iter(truths.items()))
+    for name, (other, _) in truths.items():
+        apart = workflow.disagreements(truth, other)
+        if apart:
+            note(f"{name} was made from other data than {first}: {'; '.join(apart)}. The truth is that of {first}")
+    if usual is not None:
+        try:
+            usual, remark = workflow.covering(usual, truth["time"])
+        except XatmoError as error:
+            usual, remark = None, f"left out, {error}"
+        if remark is not None:
+            note(f"acc: {remark}")
+    return files.in_pieces(truth), usual
+
+
+def _simple_forecasts(named: dict[str, Path]) -> dict[str, xr.Dataset]:
+    """Open the simple forecasts that the runs hold, each kind once; a run of that name goes before."""
+    found: dict[str, xr.Dataset] = {}
+    for path in named.values():
+        for name in workflow.BASELINES:
+            where = path / "baselines" / f"{name}.zarr"
+            if name not in found and name not in named and where.is_dir() and (path / "run.json").is_file():
+                found[name] = files.open_fields(where)
+    return found
+
+
+def _reference(runs: list[str], simple: list[str]) -> str | None:
+    """Name what the others are tested against: the last run that was named, of a single one a simple forecast."""
+    if len(runs) > 1 or not simple:
+        return runs[-1] if simple else None
+    return next((name for name in ("diurnal", "persistence") if name in simple), simple[0])
 
 
 def named_runs(words: tuple[str, ...]) -> dict[str, Path]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from xatmo.workflow.evaluation import Postprocessed, initial_times, postprocess, truth_of
+from xatmo.workflow.evaluation import BASELINES, Postprocessed, initial_times, postprocess
 from xatmo.workflow.extraction import Extracted, extract, find_extracted
 from xatmo.workflow.naming import Period, RunName, periods_of
 from xatmo.workflow.preparation import Prepared, Preprocessed, is_prepared, open_prepared, preprocess
 from xatmo.workflow.splits import Splits
 from xatmo.workflow.training import train
+from xatmo.workflow.truth import disagreements, truth_of
+from xatmo.workflow.usual import covering
 
 __all__ = [
+    "BASELINES",
     "Extracted",
     "Period",
     "Postprocessed",
@@ -17,6 +20,8 @@ __all__ = [
     "Preprocessed",
     "RunName",
     "Splits",
+    "covering",
+    "disagreements",
     "extract",
     "find_extracted",
     "initial_times",

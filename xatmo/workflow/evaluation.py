@@ -14,11 +14,13 @@ import xarray as xr
 
 import xatmo
 from xatmo import streaming
+from xatmo.climatology import climatology
 from xatmo.errors import ConfigError, OptionError, XatmoError
 from xatmo.workflow import scoring
 from xatmo.workflow.preparation import Prepared, open_prepared
 from xatmo.workflow.records import Record, appearing, read, remove, replace, write_text
 from xatmo.workflow.selection import Numbers, is_in
+from xatmo.workflow.usual import covering, mean_day_forecast
 
 if TYPE_CHECKING:
     from xatmo.tasks import Task
@@ -28,6 +30,20 @@ FORECASTS, SCORES, AVERAGES = "forecasts.zarr", "scores.nc", "scores.json"
 BASELINES: Final = ("persistence", "yesterday", "diurnal", "climatology")
 REGION_BYTES: Final = 64_000_000  # written at a time
 _MOVING: Final = "moving.json"
+
+
+@dataclass(frozen=True)
+class _Told:
+    """By name of a baseline or score: what was done otherwise than asked, and why something is not there."""
+
+    remarks: dict[str, str]
+    left_out: dict[str, str]
+
+    def tell(self, say: Callable[[str], Any]) -> None:
+        for name, text in self.remarks.items():
+            say(f"{name}: {text}")
+        for name, text in self.left_out.items():
+            say(f"left out: {name}, {text}")
 
 
 @dataclass(frozen=True)
@@ -92,10 +108,11 @@ def postprocess(
     hours : int, list or range, optional
         Initial times at these hours only, UTC.
     baselines : sequence of {"persistence", "yesterday", "diurnal", "climatology"}
-        Simple forecasts, fitted on the training part, for the same initial times.
+        Simple forecasts, fitted on the training part, for the same initial times. One that cannot be had is left out,
+        which is told and recorded.
     metrics : sequence of str
         Scores, over the domain and all initial times, for each lead time; acc takes the climatology of the training
-        part.
+        part, by hour alone where the test has months that the training has not.
     bootstrap : mapping, optional
         Blocks of initial times to resample, {block: 7D, n: 1000, level: 0.9, seed: 0}; null: no intervals.
     compat : {None, "ambs"}
@@ -157,7 +174,7 @@ def postprocess(
         return Postprocessed(path, xr.load_dataset(path / SCORES), already=True)
     truth = prepared.part(part)
     inits = initial_times(prepared, task, part, every=every, hours=hours, baselines=baselines)
-    scoring.require_climatology(prepared.climatology, truth, metrics)
+    usual, remark = scoring.climatology_for(prepared.climatology, truth, metrics)
     _begin(work, record, path, overwrite, say)
     if not (work / _MOVING).exists():
         say(f"{inits.size} initial times from {str(inits[0])[:16]} to {str(inits[-1])[:16]}")
@@ -165,23 +182,21 @@ def postprocess(
         key = {"digest": record.digest}
         _write(truth.atmo.forecast(task, init_time=inits, members=members, **options), work / FORECASTS, key, progress,
                say)  # fmt: skip
-        beside = []
+        told_of = _Told({} if remark is None else {"acc": remark}, {})
+        forecasts = {"model": xr.open_zarr(work / FORECASTS)}
         for name in baselines:
+            where = work / "baselines" / f"{name}.zarr"
             try:
-                simple = _simple(name, task, prepared, work)
-                made_of_it = truth.atmo.forecast(simple, init_time=inits)
-            except XatmoError as error:  # no month of the test in the training, say
-                say(f"left out: {name}, {error}")
+                simple = _simple_forecast(name, task, prepared, work, truth, inits, told_of.remarks)
+            except XatmoError as error:  # the mean day where a day is one frame, say
+                told_of.left_out[name] = str(error)
                 continue
-            _write(made_of_it, work / "baselines" / f"{name}.zarr", key, progress, say)
-            beside.append(name)
-        made = {"model": work / FORECASTS, **{n: work / "baselines" / f"{n}.zarr" for n in beside}}
-        forecasts = {name: xr.open_zarr(where) for name, where in made.items()}
+            _write(simple, where, key, progress, say)
+            forecasts[name] = xr.open_zarr(where)
+        told_of.tell(say)
         if not (work / SCORES).exists():
             say("scoring")
-            scores = scoring.score(
-                forecasts, truth, prepared.climatology, metrics=metrics, bootstrap=bootstrap, compat=compat
-            )
+            scores = scoring.score(forecasts, truth, usual, metrics=metrics, bootstrap=bootstrap, compat=compat)
             with appearing(work / SCORES) as file:
                 scores.to_netcdf(file)
         scores = xr.load_dataset(work / SCORES)
@@ -193,43 +208,9 @@ def postprocess(
             drawing.draw(forecasts, truth, scores, work / "figures")
         if netcdf:
             _each_initial_time(forecasts["model"], work / "netcdf")
-        write_text(work / _MOVING, json.dumps(record.key))
+        write_text(work / _MOVING, json.dumps({"remarks": told_of.remarks, "left_out": told_of.left_out}))
     scores = _move(work, path, record, prepared, part)
     return Postprocessed(path, scores)
-
-
-def truth_of(run: str | Path) -> tuple[xr.Dataset, xr.Dataset | None] | None:
-    """Give what the forecasts of a run are to be compared with, and the climatology of its training part.
-
-    Parameters
-    ----------
-    run : path
-        Folder that `postprocess` wrote.
-
-    Returns
-    -------
-    (Dataset, Dataset or None), or None
-        None where the folder is no such one.
-
-    Raises
-    ------
-    CheckpointError
-        If the prepared data are gone, or have changed.
-
-    Examples
-    --------
-    >>> truth_of(".") is None
-    True
-    """
-    folder = Path(run)
-    record = read(folder / RECORD)
-    if record is None or record.get("step") != "postprocess" or "prepared" not in record:
-        return None
-    where = record["prepared"]
-    relative = folder / where["relative"]
-    prepared = open_prepared(relative if relative.exists() else where["path"])
-    truth = prepared.part(where["part"])
-    return truth[[n for n, da in truth.data_vars.items() if "time" in da.dims]], prepared.climatology
 
 
 def initial_times(
@@ -293,6 +274,23 @@ def _frames(task: Task, step: Any, baselines: Sequence[str]) -> tuple[int, int]:
     return (max(context, day) if "yesterday" in baselines else context), future
 
 
+def _simple_forecast(
+    name: str, task: Task, prepared: Prepared, work: Path, truth: xr.Dataset, inits: Any, remarks: dict[str, str]
+) -> xr.Dataset:
+    """Forecast by a simple method; a climatology by month without the month of the test is one of hours."""
+    model = xr.open_zarr(work / FORECASTS)
+    if name == "climatology":
+        train = prepared.part("train")
+        times = train["time"]
+        frames = xr.Dataset({"n": ("time", np.zeros(times.size))}, {"time": times})
+        _, remark = covering(climatology(frames, by=("month", "hour")), model["valid_time"])
+        if remark is not None:
+            remarks[name] = remark
+            return mean_day_forecast(train, model)
+    forecast: xr.Dataset = truth.atmo.forecast(_simple(name, task, prepared, work), init_time=inits)
+    return forecast
+
+
 def _simple(name: str, task: Task, prepared: Prepared, work: Path) -> Task:
     """Fit a simple forecast on the training part, for the targets of the model."""
     train_part = prepared.part("train")
@@ -353,9 +351,10 @@ def _move(work: Path, path: Path, record: Record, prepared: Prepared, part: str)
         if item not in (_MOVING, RECORD):
             replace(work / item, path / item)
     scores = xr.load_dataset(path / SCORES)
+    about = read(work / _MOVING) or {}
     sizes = xr.open_zarr(path / FORECASTS).sizes
     where = {"path": str(prepared.path.resolve()), "relative": os.path.relpath(prepared.path, path), "part": part}
-    record.finish(forecasts=dict(sizes), model=record.input["model"], prepared=where)
+    record.finish(forecasts=dict(sizes), model=record.input["model"], prepared=where, **about)
     remove(work)
     return scores
 

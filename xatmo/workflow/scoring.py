@@ -10,6 +10,7 @@ import xarray as xr
 
 from xatmo import metrics as scores_of
 from xatmo.errors import CoordinateError, OptionError
+from xatmo.workflow.usual import covering
 
 BOOTSTRAP: Final = {"block": "7D", "n": 1000, "level": 0.9, "seed": 0}
 _BY_CLIMATOLOGY: Final = ("acc", "skill")
@@ -33,7 +34,7 @@ def score(
     truth : Dataset
         Along ``time``.
     climatology : Dataset, optional
-        For ``acc``.
+        For ``acc``; by hour alone where it has no entry for a month.
     metrics : sequence of str
         See `xatmo.metrics.verify`.
     bootstrap : mapping, optional
@@ -55,7 +56,7 @@ def score(
     if compat not in (None, "ambs"):
         message = f"compat={compat!r} came; wanted 'ambs' or null"
         raise OptionError(message)
-    require_climatology(climatology, truth, metrics)
+    climatology, _ = climatology_for(climatology, truth, metrics)
     found = []
     for forecast in forecasts.values():
         names = list(forecast.data_vars)
@@ -95,23 +96,30 @@ def _as_ambs(
     return xr.Dataset(out).compute()
 
 
-def require_climatology(climatology: xr.Dataset | None, truth: xr.Dataset, metrics: Sequence[str]) -> None:
-    """Check that the scores that need a climatology can be had at all times of the truth.
+def climatology_for(
+    climatology: xr.Dataset | None, truth: xr.Dataset, metrics: Sequence[str]
+) -> tuple[xr.Dataset | None, str | None]:
+    """Give the climatology for scores that need one: at all times of the truth, by hour alone where months lack.
+
+    Returns
+    -------
+    Dataset or None
+    str or None
+        What was done about times that the climatology has no entry for.
 
     Raises
     ------
     OptionError
-        If there is none, or it has no entry for some time.
+        If a score needs one, and there is none, or its hours lack.
     """
     needing = [name for name in metrics if name in _BY_CLIMATOLOGY]
     if not needing:
-        return
+        return climatology, None
     if climatology is None:
         message = f"metric {needing[0]!r} needs a climatology; prepare the data with climatology: [month, hour]"
         raise OptionError(message)
-    one = climatology.isel({d: 0 for d in climatology.dims if d not in ("month", "season", "dayofyear", "hour")})
     try:
-        scores_of.climatology_at(one, truth["time"])
+        return covering(climatology, truth["time"])
     except CoordinateError as error:
         message = (
             f"metric {needing[0]!r} needs a climatology of every time ({error}); leave it out, or prepare the data "

@@ -86,11 +86,14 @@ def train(
         input=_told(prepared),
     )  # fmt: skip
     folder = Path(run_dir) if run_dir is not None else path.with_name(f"{path.name}.run")
-    already = record.compare(output=path, overwrite=overwrite)
-    if already and note is not None:
-        note(f"{path} is there, trained with the same settings")
+    if record.compare(output=path, overwrite=overwrite):
+        if note is not None:
+            note(f"{path} is there, trained with the same settings")
+        from xatmo.model import Model
+
+        return type(task).of_model(Model.load(path, module=task._module))  # also where its checkpoints are gone
     resume = bool(fit.pop("resume", True))
-    if not already and not record.continued:
+    if not record.continued:
         if overwrite:
             remove(folder)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -99,9 +102,8 @@ def train(
     if validation and "validation" in prepared.names:
         given["validation"] = prepared.part("validation")[names]
     fitted = task.fit(prepared.part("train")[names], run_dir=str(folder), resume=resume, **given, **fit)
-    if not already:
-        fitted.save(path)
-        record.finish(model=fitted.model.fingerprint)
+    fitted.save(path)
+    record.finish(model=fitted.model.fingerprint)
     return fitted
 
 

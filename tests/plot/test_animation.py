@@ -208,3 +208,19 @@ def test_several_starts_and_truths_that_end_before_are_refused() -> None:
         plot.animation({"truth": truth, "forecast": forecasts(truth)})
     with pytest.raises(CoordinateError, match="no field at 1 of 2 valid times"):
         plot.animation({"truth": truth[:3], "forecast": forecasts(truth).isel(init_time=1)})
+
+
+def test_members_of_a_forecast_beside_a_truth_along_time() -> None:
+    truth = field()[:, 0, 0]
+    made = forecasts(field()).isel(init_time=1, latitude=0, longitude=0)
+    ax = plot.members(xr.concat([made, made + 1], "member"), truth)
+    line = next(one for one in ax.lines if one.get_label() == "truth")
+    np.testing.assert_array_equal(line.get_xydata(), np.column_stack([[24.0, 48.0], truth[2:4]]))
+    assert ax.get_xlabel() == "lead time (h)"
+
+
+def test_a_field_minus_another_has_colours_around_zero() -> None:
+    da = field()[0].rename("made").assign_attrs(long_name="network minus truth")
+    mesh = plot.map(abs(da).assign_attrs(da.attrs)).collections[0]
+    assert mesh.get_clim()[0] == -mesh.get_clim()[1]
+    assert mesh.get_cmap().name == "RdBu_r"

@@ -11,7 +11,7 @@ import xarray as xr
 
 from xatmo import cf
 from xatmo.errors import CoordinateError, DimensionError, GridError, OptionError
-from xatmo.plot import maps, style
+from xatmo.plot import _leads, maps, style
 from xatmo.typing import XarrayObject
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ def members(
     prediction : DataArray
         With ``member`` (or ``realization``, ``number``), and either one more dimension or latitude and longitude.
     truth : DataArray, optional
-        The same without ``member``.
+        The same without ``member``; beside lines of a forecast also along time.
     ax : Axes, optional
         Where to draw lines; a new figure unless given.
     n : int
@@ -211,6 +211,8 @@ def members(
     field = prediction.squeeze([d for d in prediction.dims if d != member and prediction.sizes[d] == 1])
     others = [d for d in field.dims if d != member]
     if len(others) == 1 and not _is_field(field):
+        if truth is not None:
+            truth = _leads.laid({"members": field, "truth": truth}, others[0])["truth"]
         return _spaghetti(field, truth, member, others[0], ax, title)
     mean, spread = field.mean([member], keep_attrs=True), field.std([member], ddof=1, keep_attrs=True)
     spread = spread.assign_attrs(long_name="spread", standard_name="")

@@ -25,7 +25,7 @@ _SIGNED_WORDS = (
     "vorticity", "divergence", "anomaly", "tendency", "difference", "eastward", "northward", "upward", "streamfunction",
     "velocity_potential", "increment", "bias", "geostrophic", "correction",
 )  # fmt: skip
-_DIFFERENCES = ("difference", "increment", "bias")
+_DIFFERENCES = ("difference", "increment", "bias", "_minus_")
 _SIGNED_NAMES = {"u", "v", "w", "ua", "va", "uo", "vo", "u10", "v10", "ugos", "vgos", "d", "psi", "chi", "sla", "ssha"}
 _SUPERSCRIPT = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 

@@ -273,7 +273,7 @@ def diurnal_cycle(errors: xr.Dataset | Mapping[str, xr.Dataset], *, title: str |
     axes[0].plot(*_whole_day(first["target_cycle"]), color=style.TRUTH, lw=2.2, label="truth")
     for name, ds in named.items():
         late = ds.get("phase_error")
-        text = f"{name}, {float(late):+.1f} h" if late is not None and late.ndim == 0 else name
+        text = f"{name}, {round(float(late), 1) + 0.0:+.1f} h" if late is not None and late.ndim == 0 else name
         axes[0].plot(*_whole_day(ds["prediction_cycle"]), color=colour[name], lw=1.7, label=text)
         axes[1].plot(*_whole_day(ds["rmse"]), color=colour[name], lw=1.7)
     for ax, variable, what in ((axes[0], "target_cycle", "mean day"), (axes[1], "rmse", "RMSE of the mean day")):

@@ -36,7 +36,8 @@ TILE = 1.2, 4.0
 class FlatProblem(CovarianceProblem):
     """Optimal interpolation of one tile by `xatmo.assimilation.dense.gridded`, where that can be done."""
 
-    most: ClassVar[int | None] = gridded.MOST
+    most: ClassVar[int | None] = 4 * gridded.MOST
+    """Above, a tile is divided; what it holds up to there is cut as that of a window."""
 
     def reach(self) -> Reach:
         """Give how far away observations are used by a tile."""

@@ -1,17 +1,16 @@
 """Super-observations: means of neighbours that a swath, or an image, sees at one time.
 
 Neighbours in a swath share most of their errors, and what a grid does not resolve. A likelihood of errors that are each
-their own takes these for a sea of short scales and memory. Means of boxes that are small beside the length scale tell
-as much, have fewer errors in common, and are few enough for a dense system.
+their own takes these for a sea of short scales and memory. Means of boxes that are small beside the length scale have
+fewer errors in common: they tell the scales. A map needs the observations themselves, for the means are smoother.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
 from xatmo.constants import EARTH_RADIUS
@@ -24,7 +23,8 @@ NARROW = 1 / 3
 FIRST: Box = 2, 2
 """Cells of a box, as long as no length scale is known."""
 _MANY = 1000  # observations of a window, below which all are taken as they are
-_CROWDED = 4.5  # observations in boxes of 3 x 3: a track has at most 3 there, a swath 6 and more
+CROWDED = 4.5
+"""Observations in boxes of 3 x 3 cells, as `beside` says: a track has at most 3 there, a swath 6 and more."""
 
 
 def mean_of_boxes(values: NDArray[Any], box: Box) -> NDArray[Any]:
@@ -123,36 +123,4 @@ def crowded(number: Iterable[int], together: Iterable[float]) -> bool:
     each, near = np.asarray([*number]), np.asarray([*together])
     if not each.size or not each.sum():
         return False
-    return bool(each.mean() > _MANY and float(each @ near) > _CROWDED * float(each.sum()))
-
-
-def super_observations(field: xr.DataArray, box: Box, across: tuple[Hashable, ...]) -> xr.DataArray:
-    """Give `mean_of_boxes` of labelled observations, lazy where these are; ``across`` names latitude and longitude.
-
-    Boxes begin at the first row and column, whatever the chunks.
-    """
-    if box == (1, 1):
-        return field
-    order = field.dims
-    moved = field.transpose(..., *across)
-    if moved.chunks is None:
-        return moved.copy(data=mean_of_boxes(moved.values, box)).transpose(*order)
-    whole = {d: _multiples(moved.chunksizes[d], n) for d, n in zip(across, box, strict=True)}
-    moved = moved.chunk(whole)
-    made = moved.data.map_blocks(
-        mean_of_boxes, box=box, dtype=moved.dtype, meta=np.empty((0,) * moved.ndim, moved.dtype)
-    )
-    return moved.copy(data=made).transpose(*order)
-
-
-def _multiples(chunks: tuple[int, ...], n: int) -> tuple[int, ...]:
-    """Move the ends of chunks to multiples of ``n``.
-
-    Examples
-    --------
-    >>> _multiples((5, 5, 1), 2)
-    (4, 6, 1)
-    """
-    ends = np.cumsum(chunks)
-    inner = np.unique(ends[:-1] // n * n)
-    return tuple(int(x) for x in np.diff([0, *inner[inner > 0], ends[-1]]))
+    return bool(each.mean() > _MANY and float(each @ near) > CROWDED * float(each.sum()))

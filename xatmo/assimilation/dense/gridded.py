@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy import fft
 from scipy.linalg import solve_triangular
 
+from xatmo.assimilation.covariance import together
 from xatmo.assimilation.covariance.frame import Frame, Pair, transform
 from xatmo.assimilation.covariance.functions import Gaussian, Matern, make
 from xatmo.assimilation.covariance.likelihood import Scales
@@ -31,7 +32,8 @@ MOST = 2500
 BENT = 0.1
 """Largest change of the length of a degree of longitude, in proportion, within what counts as a plane."""
 _NARROWEST = 6  # rows of a tile: where even so few are not plane, distances are taken pair by pair
-_REACH = 1.5  # overlap of tiles, in length scales
+_REACH = 1.5  # overlap of tiles, in length scales; and of a swath, whose neighbours leave others nothing to tell:
+_SWATH_REACH, _SWATH_MOST = 0.6, 1500
 _BLOCK = 4_000_000
 _FINEST = 40  # true times are rounded to this part of a time scale, or
 _FINE = 8  # to this part of a step, or coarser where
@@ -284,7 +286,9 @@ def _tiles(
     narrow = float(np.cos(np.radians(nodes[1])).mean()) if setting.metric == "sphere" else 1.0
     spacing = [abs(float(a[-1] - a[0])) / max(a.size - 1, 1) * metres or np.inf for a in nodes[1:]]
     spacing[1] *= max(narrow, 0.05)
-    reach = _REACH * setting.covariance.length_scale
+    swath = together.beside(observed) > together.CROWDED
+    reach, most = (_SWATH_REACH, _SWATH_MOST) if swath and observed.sum() > MOST else (_REACH, MOST)
+    reach *= setting.covariance.length_scale
     overlap = [max(int(np.ceil(reach / s)), 2) for s in spacing]
     size = [n_lat, n_lon]
     if flat and not _flat(setting, nodes[1]):
@@ -293,7 +297,7 @@ def _tiles(
         if rows >= _NARROWEST:
             size[0] = min(rows, n_lat)
     while max(observed[:, r, c].sum() for r in _pieces(n_lat, size[0], overlap[0])
-              for c in _pieces(n_lon, size[1], overlap[1])) > MOST:  # fmt: skip
+              for c in _pieces(n_lon, size[1], overlap[1])) > most:  # fmt: skip
         wide = int(np.argmax([size[0] * spacing[0], size[1] * spacing[1]]))
         smaller = int(size[wide] * 0.75)
         if smaller < 8:

@@ -19,7 +19,6 @@ from xatmo.assimilation.covariance.pooled import Seen, at_bounds, draw_windows, 
 from xatmo.assimilation.dense import gridded
 from xatmo.assimilation.labels import observations, tracks
 from xatmo.assimilation.labels._arguments import duration, lengths, positive, velocity, window_of
-from xatmo.assimilation.labels.observations import lag_seconds
 from xatmo.errors import MissingValueError, OptionError
 from xatmo.grids import unwrap_longitude
 
@@ -52,8 +51,8 @@ class Background:
     settings : dict
         Of ``"oi"``: the covariance's kind, ``metric``, ``length_scale`` (metres or degrees), ``time_scale`` (seconds),
         ``noise_std``, ``signal_std``, ``shape``, ``drift`` (metres or degrees a second), ``mean``, what is interpolated
-        being the deviation from it, ``window``, and ``together``: the width of boxes in which observations of one frame
-        count as one, their mean. Plain values for JSON.
+        being the deviation from it, ``window``, and ``together``: where a swath saw neighbours, the width of the boxes
+        whose means told the scales. Plain values for JSON.
 
     Examples
     --------
@@ -86,9 +85,8 @@ class Background:
 
         For ``"oi"`` the scales, the drift and the anisotropy that ``oi`` does not give are those of maximum likelihood
         in some windows of the observations, drawn over the record and its samples; these alone are read. Where a swath
-        sees many neighbours at once, their means in boxes of a third of the length scale are the observations, of the
-        estimation and of the background: see `xatmo.assimilation.covariance.together`. A ``noise_std`` that is given is
-        then that of the means, as if neighbours had their errors in common.
+        sees many neighbours at once, their means in boxes of a third of the length scale tell the scales: see
+        `xatmo.assimilation.covariance.together`.
 
         Parameters
         ----------
@@ -206,29 +204,10 @@ class Background:
             single = single if single.chunks is None else single.chunk({d: -1 for d in _core(single)})
             return linear.linear_interp(ds, single, domain=domain, empty=np.nan)
         s = self.settings
-        single, lag = self.combined(ds, single, lag)
         return flat.flat_interp(
             ds, single, self.scales, kind=s["covariance"], metric=s["metric"], mean=s.get("mean", 0.0),
             window=window_of(s.get("window")), lag=lag, domain=domain, uncertainty=uncertainty,
         )  # fmt: skip
-
-    def combined(self, ds: xr.Dataset, obs: xr.DataArray, lag: Given = None) -> tuple[xr.DataArray, Given]:
-        """Give what counts as observations of a field, and their true times: means of boxes, where these were dense.
-
-        Parameters
-        ----------
-        ds, lag
-            See `fit`.
-        obs : DataArray
-        """
-        if not self.settings.get("together"):
-            return obs, lag
-        across = cf.horizontal(obs).dims
-        box = together.cells(self.settings["together"], *_grid(obs), self.settings["metric"])
-        if lag is not None:
-            late = lag_seconds(observations.pick(ds, lag, "lag")).fillna(0).broadcast_like(obs).where(obs.notnull())
-            lag = together.super_observations(late.assign_attrs(units="seconds"), box, across)
-        return together.super_observations(obs, box, across), lag
 
     @overload
     def of_window(
@@ -299,14 +278,8 @@ class Background:
         if self.kind == "linear":
             return linear.interpolate(values, observed, cast(Any, nodes))
         mean = float(self.settings.get("mean", 0.0))
-        seen = np.where(observed, values - mean, np.nan)
-        offsets = None if late is None else np.where(observed, np.nan_to_num(late), np.nan)
-        if self.settings.get("together"):
-            box = together.cells(self.settings["together"], nodes[1], nodes[2], self.settings["metric"])
-            seen = together.mean_of_boxes(seen, box)
-            offsets = None if offsets is None else together.mean_of_boxes(offsets, box)
         made, std = gridded.interpolate(
-            self.setting, seen, np.isfinite(seen), cast(Any, nodes), late=offsets, uncertainty=uncertainty
+            self.setting, values - mean, observed, cast(Any, nodes), late=late, uncertainty=uncertainty
         )
         return (made + mean, std) if std is not None else made + mean
 

@@ -241,11 +241,10 @@ def _interpolated(case: Case, row: Row) -> xr.DataArray:
         test = test.assign(obs=_thinned(test["obs"]))
         return assimilation.optimal_interp(test, "obs", **settings, **domain)["obs"]
     found = _background(case, settings)
-    seen, lag = found.combined(test, test["obs"], _only(case.roles(), "lag").get("lag"))
     settings |= _keywords(found)
-    settings["window"] = {"time": f"{_width(seen, settings.pop('days'))}D"}
-    first = xr.full_like(seen, settings.pop("mean"))
-    return assimilation.optimal_interp(test, seen, background=first, lag=lag, **settings, **domain)["obs"]
+    settings["window"] = {"time": f"{_width(test['obs'], settings.pop('days'))}D"}
+    first = xr.full_like(test["obs"], settings.pop("mean"))
+    return assimilation.optimal_interp(test, "obs", background=first, **settings, **case.roles())["obs"]
 
 
 def _thinned(obs: xr.DataArray) -> xr.DataArray:

@@ -18,6 +18,7 @@ from xatmo.constants import EARTH_RADIUS
 from xatmo.datasets.challenge_files import FILES, READY, SPLITS, is_generated
 from xatmo.errors import CatalogError, OptionError
 from xatmo.metrics import altimetry
+from xatmo.tasks.fourdvar._background import Background
 from xatmo.typing import XarrayObject
 
 Note = Callable[[str], Any]
@@ -33,7 +34,7 @@ _BOX = {"lat": (32.0, 44.0), "lon": (-66.0, -54.0)}
 # Of a Matern covariance of smoothness 1: where kappa times distance is this, the correlation is 1/e; and of the
 # equation's in time: see `xatmo.assimilation.SPDE`.
 _SPACE, _TIME = 1.658, 0.234
-_ESTIMATED_FROM = 20
+_WINDOWS = 8
 
 
 @dataclass(frozen=True)
@@ -273,9 +274,9 @@ def _published_osse(scenario: str) -> dict[str, tuple[float, ...]]:
 
 
 def _equation(fields: xr.Dataset) -> dict[str, float]:
-    """Coefficients of the equation, in cells and days, from scales of maximum likelihood in some training days."""
-    some = fields.isel(time=slice(0, _ESTIMATED_FROM))[["obs"]]
-    scales = assimilation.estimate_scales(some, "obs", covariance="matern")
+    """Coefficients of the equation, in cells and days, from scales of maximum likelihood of the training days."""
+    lag = "lag" if "lag" in fields else None
+    scales = Background.fit("oi", fields, "obs", lag=lag, n_windows=_WINDOWS, oi={"drift": None}).scales
     row = np.radians(float(fields["lat"].mean()))
     north = EARTH_RADIUS * np.radians(float(np.abs(np.diff(fields["lat"].values)).mean()))
     east = EARTH_RADIUS * np.cos(row) * np.radians(float(np.abs(np.diff(fields["lon"].values)).mean()))

@@ -116,7 +116,7 @@ def lazy(
     ]
     edges = _edges(job, layout, arrays, output_chunks, cyclic=cyclic)
     cuts = [list(itertools.pairwise(edges[d])) for d in layout.inner]
-    drawn = list(itertools.pairwise(edges.get(MEMBER, [])))
+    drawn = [] if job.members is None else list(itertools.pairwise(edges[MEMBER]))
     n_extras = len(layout.extras)
     job = replace(job, tasks=math.prod(map(len, cuts)) * max(1, len(drawn)))
     tiles = [[axis.tile(*r) for r in ranges] for axis, ranges in zip(job.axes, cuts[n_extras:], strict=True)]
@@ -233,7 +233,7 @@ def _asked_edges(
         extra = int(cyclic and dim == layout.core["lon"])  # the repeated column is appended to the last chunk
         try:
             sizes = normalize_chunks((wanted,), shape=(n + extra,))[0]  # type: ignore[no-untyped-call]
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, ZeroDivisionError) as error:
             message = f"output_chunks={wanted!r} came for {dim!r} of {n + extra} points: {error}"
             raise OptionError(message) from error
         found[dim] = sorted({0, *(min(e, n) for e in itertools.accumulate(sizes))})

@@ -156,7 +156,8 @@ class SampleStream(torch.utils.data.IterableDataset[Batch]):
                 f"valid has shape {np.shape(valid)}; wanted one value for each of {len(plan)} windows, or a number"
             )
             raise OptionError(message)
-        if valid is not None and not callable(valid) and not np.ndim(valid) and not 0 <= float(valid) <= 1:
+        number = isinstance(valid, int | float | np.number)
+        if valid is not None and not callable(valid) and not np.ndim(valid) and not (number and 0 <= float(valid) <= 1):
             message = f"valid={valid!r} came; wanted the least part of a window's points that hold numbers, from 0 to 1"
             raise OptionError(message)
         if rank is not None and not 0 <= rank < (world_size or 1):

@@ -461,7 +461,9 @@ def _of_stretch(
         kind = _constraint(model)
         if kind is not None and channel.name in own:
             field = constrain_field(field, chosen[name], kind=kind, factor=model.factor)
-        done[name] = _labels.changed_values(field.rename(name), layout.template, reshaped=model.factor > 1)
+        done[name] = _labels.changed_values(
+            field.rename(name), layout.template, reshaped=model.factor > 1 or bool(options.members)
+        )
     return done
 
 

@@ -285,9 +285,12 @@ def test_longer_than_trained(ds: xr.Dataset) -> None:
     for name, settings in (("convlstm", {"channels": 4}), ("simvp", {})):
         task = xatmo.VideoForecaster(name, 4, 3, network_settings=settings).fit(ds, **QUICK)
         at = "2019-03-01T06:00"
+        with torch.no_grad():  # what it adds to the reference has to matter
+            for weight in task.model.network.parameters():
+                weight += 0.1 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
         own, longer = ds.atmo.forecast(task, init_time=at), ds.atmo.forecast(task, init_time=at, n_future=8)
         assert longer.sizes["lead_time"] == 8
-        np.testing.assert_allclose(longer.t2m[:, :3], own.t2m, rtol=1e-4)
+        np.testing.assert_allclose(longer.t2m[:, :3], own.t2m, rtol=1e-6)
         short = ds.atmo.forecast(task, init_time=at, n_future=2)
         np.testing.assert_array_equal(short.t2m, own.t2m[:, :2])
     task = xatmo.VideoForecaster("simvp", 4, 3).fit(ds, target="t2m", **QUICK)

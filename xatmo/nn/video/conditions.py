@@ -20,7 +20,7 @@ def n_conditions(config: VideoConfig) -> tuple[int, int]:
     return config.n_known + cycle, config.n_static + cycle
 
 
-def conditions(x: VideoInput, n_frames: int) -> tuple[torch.Tensor, torch.Tensor]:
+def conditions(x: VideoInput, n_frames: int, n_trained: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
     """Give the fields that are known beforehand, and those without time.
 
     Of the cycle, departures from its mean over the frames tell the time of day at each place; their standard deviation
@@ -31,6 +31,9 @@ def conditions(x: VideoInput, n_frames: int) -> tuple[torch.Tensor, torch.Tensor
     x : VideoInput
     n_frames : int
         Of past and future together.
+    n_trained : int, optional
+        The same in training, where it is less: mean and standard deviation are those of so many frames, so that a
+        longer forecast begins as a shorter one.
 
     Returns
     -------
@@ -47,9 +50,9 @@ def conditions(x: VideoInput, n_frames: int) -> tuple[torch.Tensor, torch.Tensor
     moving = [] if x.known is None else [x.known[:, :, :n_frames]]
     fixed = [] if x.static is None else [x.static]
     if x.cycle is not None:
-        course = x.cycle - x.cycle.mean(2, keepdim=True)
+        course = x.cycle - x.cycle[:, :, :n_trained].mean(2, keepdim=True)
         moving.append(course[:, :, :n_frames])
-        fixed.append(course.square().mean(2).sqrt())
+        fixed.append(course[:, :, :n_trained].square().mean(2).sqrt())
     return (
         torch.cat(moving, 1) if moving else x.frames.new_zeros(batch, 0, n_frames, lat, lon),
         torch.cat(fixed, 1) if fixed else x.frames.new_zeros(batch, 0, lat, lon),

@@ -48,6 +48,12 @@ class Data:
         targets, predictors = _listed(self.target, "target"), _listed(self.predictors, "predictors")
         for role, wanted in (("target", targets), ("predictors", predictors)):
             _require_names(wanted, whole.fields, role)
+        if (
+            targets is None
+            and isinstance(self.train, xr.DataArray)
+            and isinstance(self.predictors, xr.DataArray | xr.Dataset)
+        ):
+            targets = _listed(self.train, "train")  # other fields came beside the one to forecast
         if targets is None:
             targets = predictors if predictors is not None else offered
         state = [*targets, *(n for n in (offered if predictors is None else predictors) if n not in targets)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from xatmo import _channels, _labels, _statics, cf
 from xatmo._channels import Channel
-from xatmo.errors import GridError, OptionError
+from xatmo.errors import DimensionError, GridError, MissingValueError, OptionError
 from xatmo.tasks.forecast import _cycle, _data, _starts
 from xatmo.tasks.forecast._record import Record, later, record, require_dims
 from xatmo.tasks.fourdvar._data import require_step
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import torch
 
     from xatmo.model import Model
-    from xatmo.nn.video import VideoConfig
+    from xatmo.nn.video import PackedVideo, VideoConfig
     from xatmo.tasks.base import Task
 
     ModelLike: TypeAlias = Task | Model | torch.nn.Module | str | Path
@@ -99,8 +99,10 @@ def forecast(
         If the steps of the grid are others, or a cycle was learned for another region.
     OptionError
         If the model does not forecast, or an option cannot be used.
+    DimensionError
+        If the record is shorter than a context, or has a dimension of the forecast's name.
     MissingValueError
-        At compute, where the context has missing values.
+        At compute, where the context has missing values; at once, where the training had none but missing ones.
 
     Examples
     --------
@@ -117,9 +119,13 @@ def forecast(
 
     made = as_model(model)
     config = _config(made)
-    _check(obj, made, n_future, nan)
+    _check(obj, made, n_future, nan, output_chunks)
     leads = config.n_future if n_future is None else n_future
-    job = _Job.of(obj, made, config, max(leads, config.n_future))
+    # What a network was trained for comes at once; a simple forecast needs no cycle beyond what is asked for.
+    network = cast("PackedVideo", made.network).network
+    job = _Job.of(obj, made, config, leads if network.inner is None else max(leads, config.n_future))
+    if nan == "raise":
+        job.require_known_cycle()
     frames = _starts.chosen(init_time, job.whole.times, job.whole.runs, config.n_context)
     # What is asked for out of order is put in order, and back at the end.
     ordered, place = np.unique(frames, return_inverse=True)
@@ -163,7 +169,7 @@ def _config(model: Model) -> VideoConfig:
     return model.network.network.config
 
 
-def _check(obj: object, model: Model, n_future: int | None, nan: str) -> None:
+def _check(obj: object, model: Model, n_future: int | None, nan: str, output_chunks: object) -> None:
     if isinstance(obj, xr.DataArray) and len(model.outputs) + len(model.inputs) > 2 + len(model.static or ()):
         message = (
             f"the forecaster reads {[c.name for c in model.inputs]} and gives {[c.name for c in model.outputs]}; pass "
@@ -174,9 +180,31 @@ def _check(obj: object, model: Model, n_future: int | None, nan: str) -> None:
                                  or n_future < 1):  # fmt: skip
         message = f"n_future={n_future!r} came; wanted a whole number of at least 1, or None"
         raise OptionError(message)
+    if output_chunks is not None and not isinstance(output_chunks, Mapping):
+        message = f"output_chunks={output_chunks!r} came; wanted sizes by dimension, such as {{'init_time': 24}}"
+        raise OptionError(message)
     if nan not in ("raise", "mask"):
         message = f"nan={nan!r} came; wanted 'raise' or 'mask'"
         raise OptionError(message)
+
+
+def _without_own_names(whole: Record, sources: Sequence[Hashable]) -> Record:
+    """Leave out coordinates under the names of the forecast's own.
+
+    Raises
+    ------
+    DimensionError
+        If one is a dimension.
+    """
+    taken = [d for n in sources for d in whole.fields[n].dims if d in (START, LEAD) and d != whole.time_dim]
+    if taken:
+        message = (
+            f"the record has a dimension {taken[0]!r}, which forecasts have themselves; rename it: "
+            f".rename({taken[0]}='sample'): each of its points then gets forecasts of its own"
+        )
+        raise DimensionError(message)
+    own = [n for n in (START, LEAD, VALID, MEMBER) if n in whole.fields.coords and n not in whole.fields.dims]
+    return replace(whole, fields=whole.fields.drop_vars(own)) if own else whole
 
 
 @dataclass(frozen=True)
@@ -226,6 +254,7 @@ class _Job:
         state = model.inputs[: config.n_state]
         sources = tuple(s.variable for s in _channels.match(whole.fields, state, what="the forecast"))
         require_dims(sources, whole.fields, whole.core, "the record")
+        whole = _without_own_names(whole, sources)
         _data.require_time_step(whole, training.get("time_step"), "the record")
         if not whole.plane:
             from xatmo.grids import Grid
@@ -244,7 +273,27 @@ class _Job:
             names = [c.name for c in model.inputs[config.n_state :]]
             bare = whole.fields.drop_vars([n for n in names if n in whole.fields and n not in sources])
             static = _statics.beside(bare, model.static, names)[names].reset_coords(drop=True)
+            if model.normalizer is not None:  # as in training, which met the same missing values (with ``valid``)
+                static = static.fillna(model.normalizer.denormalize(xr.zeros_like(static).drop_attrs()))
         return cls(whole, model, config, n_future, sources, cycle, static)
+
+    def require_known_cycle(self) -> None:
+        """Raise where the training had no value at all, so that no filling of the record helps.
+
+        Raises
+        ------
+        MissingValueError
+        """
+        if self.cycle is None:
+            return
+        for name in (c.name for c in self.model.inputs[: self.config.n_state]):
+            unknown = self.cycle[name].isnull().all([g for g in ("month", "hour") if g in self.cycle[name].dims])
+            if bool(unknown.any()):
+                message = (
+                    f"{int(unknown.sum())} of {unknown.size} points had no value of {name!r} in training, and so have "
+                    "no cycle; pass nan='mask', which leaves them out of the forecast, or select a part without them"
+                )
+                raise MissingValueError(message)
 
     @property
     def step(self) -> float:
@@ -372,13 +421,16 @@ class _Job:
         """Give coordinates of start, lead and valid time, and the own ones of rows and columns."""
         whole, leads = self.whole, np.arange(1, field.sizes[LEAD] + 1)
         widest = whole.fields[field.name]
-        rest = [d for d in widest.dims if d != whole.time_dim]
-        field = field.transpose(START, LEAD, *([MEMBER] if MEMBER in field.dims else []), *rest)
+        own = [d for d in widest.dims if d != whole.time_dim]
+        # What is read beside may have levels that this variable lacks, and each gives a forecast of its own.
+        rest = [*(d for d in field.dims if d not in (START, LEAD, MEMBER, *own)), *own]
+        field = field.transpose(START, LEAD, *([MEMBER] if MEMBER in field.dims and MEMBER not in own else []), *rest)
         if whole.whole is not None:
             field = _labels.restore_cyclic(field, whole.whole[field.name], whole.axes)
         if whole.plane:
             bare = field.drop_vars([n for n in (whole.axes.lat, whole.axes.lon) if n in field.coords])
             field = bare.assign_coords({n: c for n, c in whole.own.items() if set(c.dims) <= set(rest)})
+        field = _labels.changed_values(field, widest, reshaped=True)
         dated = whole.times.dtype.kind in "mMO"
         zero: Any = np.timedelta64(0, "ns") if dated else whole.times.dtype.type(0)
         lead = later(zero, self.step, leads)

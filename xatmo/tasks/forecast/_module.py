@@ -20,6 +20,12 @@ def require_fitting(module: torch.nn.Module, config: VideoConfig, cells: tuple[i
     ------
     OptionError
     """
+    if not any(p.requires_grad for p in module.parameters()):
+        message = (
+            f"{type(module).__name__} has no weights to train; wanted a module with parameters that require gradients. "
+            "Forecasts by a rule are VideoForecaster('persistence'), 'yesterday', 'diurnal' and 'climatology'"
+        )
+        raise OptionError(message)
     given = (1, config.n_state, config.n_context, *cells)
     wanted = (1, config.n_out, config.n_future, *cells)
     came = shape_of_answer(module, given, "the past (batch, n_state, n_context, lat, lon)")

@@ -160,6 +160,12 @@ def _timed(ds: xr.Dataset, what: str) -> tuple[xr.Dataset, Hashable, NDArray[Any
     if values.dtype.kind not in "MOmiuf" or (values.dtype.kind == "O" and not hasattr(values[0], "dayofwk")):
         message = f"{what}: the time coordinate {found!r} holds {values.dtype}; wanted dates or numbers"
         raise CoordinateError(message)
+    if missing := int(ds[found].isnull().sum()):
+        message = (
+            f"{what}: {missing} of {values.size} times on {found!r} are missing; wanted a time for each frame. Leave "
+            f"these frames out: ds.sel({dim}=ds[{found!r}].notnull())"
+        )
+        raise CoordinateError(message)
     return ds, dim, values
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
+from pandas.errors import InvalidIndexError
 
 from xatmo._stretches import Run
 from xatmo.errors import CoordinateError, DimensionError, OptionError
@@ -88,7 +89,7 @@ def chosen(asked: Any, times: NDArray[Any], runs: Sequence[Run], n_context: int)
 def _labels(asked: Any) -> list[Any]:
     if isinstance(asked, xr.DataArray | np.ndarray):
         return list(np.atleast_1d(np.asarray(asked)).ravel())
-    if hasattr(asked, "values") and not isinstance(asked, str):  # an index of pandas
+    if hasattr(asked, "values") and not callable(asked.values):  # an index of pandas
         return list(np.atleast_1d(asked.values).ravel())
     return list(asked) if isinstance(asked, list | tuple | range) else [asked]
 
@@ -97,7 +98,7 @@ def _at(label: Any, index: Any, times: NDArray[Any]) -> Ints | None:
     """Positions of a label: one, or those that a word such as a day means; None where there is none."""
     try:
         found = index.get_loc(label)
-    except (KeyError, ValueError, TypeError):
+    except (KeyError, ValueError, TypeError, InvalidIndexError):
         return None
     if isinstance(found, slice):
         found = np.arange(len(times))[found]

@@ -235,7 +235,8 @@ class VideoForecaster(Task):
             With the same variables, of other times. The weights of the lowest validation loss are kept. Without it
             nothing is held out, and the last weights are kept.
         target : name, names, DataArray or Dataset, optional
-            Variables to forecast. Default: ``predictors``, and without them every variable.
+            Variables to forecast. Default: ``predictors``, and without them every variable; of a DataArray with fields
+            as ``predictors`` beside it, that array.
         predictors : name, names, DataArray or Dataset, optional
             Variables whose past is read, besides the targets. Default: every variable with time and both horizontal
             dimensions.

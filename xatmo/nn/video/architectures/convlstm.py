@@ -86,7 +86,7 @@ class Recurrent(Architecture):
     ) -> torch.Tensor:
         batch, _, n_context, lat, lon = x.frames.shape
         n_future = reference.shape[2]
-        moving, fixed = conditions(x, n_context + n_future)
+        moving, fixed = conditions(x, n_context + n_future, self.config.n_context + self.config.n_future)
         seen = torch.cat([x.frames, moving[:, :, 1 : n_context + 1], _at_all(fixed, n_context)], 1)
         maps = self.encode(enlarge(seen.transpose(1, 2).flatten(0, 1), self.factor, self.wrap))
         hidden = torch.unflatten(maps[-1], 0, (batch, n_context)).transpose(0, 1)

@@ -226,9 +226,9 @@ def test_no_more_than_some_initial_times_are_in_memory(no_compute: Callable[[], 
     )  # fmt: skip
     with no_compute():
         aligned = _forecasts.align({"a": made, "b": made + 1}, truth)
-        lazy = _forecast_measures.scores_of(
-            aligned, aligned.means(), ["rmse"], {"dim": "init_time", "block": "7D"}, "a"
-        )
+        sums = _forecast_measures._sums(aligned, {"rmse": "rmse", "gradient_ratio": "gradient_ratio"}, None)
     assert aligned.truth.chunks is not None
     assert max(c[0] for c in [aligned.truth.chunks[0]]) * 12 * 56 * 92 * 4 < 2**27
-    assert set(lazy) == {"scores rmse", "by_lead rmse"}
+    # One task for each chunk reads all runs; what it leaves are sums by initial time and lead.
+    assert sums.values.chunks[0] == aligned.truth.chunks[0]
+    assert sums.values.nbytes < 2**24

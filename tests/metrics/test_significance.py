@@ -200,3 +200,12 @@ def test_what_cannot_be_compared_is_said() -> None:
         metrics.compare_models(good, fair, truth, bootstrap=HOURLY, dim="lead_time", test="diebold_mariano")
     with pytest.raises(DimensionError, match="'init_time' is not averaged over"):
         metrics.compare_models(good, fair, truth, bootstrap=HOURLY, dim="lead_time")
+
+
+def test_models_are_matched_by_their_labels() -> None:
+    models, truth = forecasts(n=48)
+    settings: dict[str, Any] = {"dim": "init_time", "bootstrap": HOURLY | {"block": 6}}
+    turned = models | {"fair": models["fair"].isel(init_time=slice(None, None, -1), lead_time=[2, 0, 1]).transpose()}
+    xr.testing.assert_allclose(
+        metrics.compare_models(turned, truth, **settings), metrics.compare_models(models, truth, **settings)
+    )

@@ -30,6 +30,7 @@ from xatmo.metrics.resampling import Bootstrap, block_bootstrap
 from xatmo.metrics.significance import compare_models, holm
 from xatmo.metrics.spectral import effective_resolution
 from xatmo.metrics.structural import ssim
+from xatmo.metrics.sums import ScoreSums, adds_up, score_sums
 from xatmo.metrics.temporal import temporal_error, total_variation
 from xatmo.metrics.texture import gradient_ratio
 from xatmo.metrics.verification import METRICS, verify
@@ -38,7 +39,9 @@ __all__ = [
     "METRICS",
     "PERCENTILES",
     "Bootstrap",
+    "ScoreSums",
     "acc",
+    "adds_up",
     "altimetry",
     "ambs",
     "at_valid_times",
@@ -84,6 +87,7 @@ __all__ = [
     "reliability",
     "rmse",
     "rv_coefficient",
+    "score_sums",
     "semivariogram_ratio",
     "skill",
     "skill_score",

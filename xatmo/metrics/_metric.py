@@ -100,10 +100,13 @@ class Prepared:
     like: xr.DataArray
     cyclic: bool
     dtype: np.dtype[Any]
+    known: Sums | None = None
 
     def sums(self, metric: Metric, keep: tuple[Hashable, ...] = ()) -> Sums:
-        """Weighted sums over the reduced dimensions except those to keep."""
+        """Weighted sums over the reduced dimensions except those to keep; of sums that are known, what is left."""
         dims = tuple(d for d in self.pair.dims if d not in keep)
+        if self.known is not None:
+            return self.known.over(dims)
         return add_up(metric.fields(self.pair), metric.means, metric.statistics, dims, self.weights)
 
     def finish(self, metric: Metric, means: Means) -> xr.DataArray:

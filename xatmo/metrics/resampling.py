@@ -298,7 +298,12 @@ class Bootstrap:
         far = (abs(drawn - difference) >= abs(difference)).sum("resample")
         p: xr.DataArray = (1 + far) / (1 + drawn.sizes["resample"])
         if self.student:
-            p = xr.apply_ufunc(partial(_as_student, blocks=blocks), p, dask="parallelized", output_dtypes=[np.float64])
+            # Where no resample is as far, it is the spread that tells how far zero is.
+            spread = drawn.std("resample")
+            beyond = (abs(difference) / spread.where(spread > 0, np.finfo(float).tiny)).where(far == 0, 0.0)
+            p = xr.apply_ufunc(
+                partial(_as_student, blocks=blocks), p, beyond, dask="parallelized", output_dtypes=[np.float64]
+            )
         return p.where(difference.notnull())
 
 
@@ -373,13 +378,20 @@ def widening(blocks: int, level: float) -> float:
 
 
 # ---------------------------------------------------------------------- pieces
-def _as_student(p: Any, *, blocks: int) -> Any:
-    """Turn the p-value of a normal deviate into that of Student's t, of a spread from few blocks."""
+def _as_student(p: Any, beyond: Any, *, blocks: int) -> Any:
+    """Turn the p-value of a normal deviate into that of Student's t, of a spread from few blocks.
+
+    Examples
+    --------
+    >>> _as_student(0.01, 0.0, blocks=5).round(3), _as_student(0.01, 20.0, blocks=5).round(5)
+    (0.082, 6e-05)
+    """
     from scipy.stats import norm, t
 
     if blocks < 2:
         return p
-    return np.minimum(2 * t.sf(norm.isf(np.asarray(p) / 2) * np.sqrt((blocks - 1) / blocks), blocks - 1), 1.0)
+    away = np.maximum(norm.isf(np.asarray(p) / 2), beyond)
+    return np.minimum(2 * t.sf(away * np.sqrt((blocks - 1) / blocks), blocks - 1), 1.0)
 
 
 def _add_blocks(values: Any, *, order: Ints, cuts: Ints, often: Any) -> Any:

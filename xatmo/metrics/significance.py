@@ -14,7 +14,7 @@ import xarray as xr
 from xatmo import cf
 from xatmo.errors import CoordinateError, DimensionError, OptionError
 from xatmo.metrics._aggregate import Weights, in_one_chunk
-from xatmo.metrics._pairs import Dims, fields, reduced_dims
+from xatmo.metrics._pairs import Dims, _reorder, axes_of, fields, reduced_dims
 from xatmo.metrics.forecasts import at_valid_times, is_forecast_of
 from xatmo.metrics.resampling import Bootstrap
 from xatmo.metrics.verification import MetricLike, resampled
@@ -145,15 +145,13 @@ def compare_models(
         truth = chosen[last][1]
         if is_forecast_of(chosen[last][0], truth):
             truth = at_valid_times(truth, chosen[last][0])
-        predictions = _on_common_points({name: f for name, (f, _) in chosen.items()}, truth.dims)
+        predictions = on_common_points({name: f for name, (f, _) in chosen.items()}, truth.dims)
         if test == "bootstrap":
-            made = _by_bootstrap(predictions, truth, metric, last, resampling, settings)
+            name, scores = _scores(predictions, truth, metric, resampling, settings)
+            made = compared(name, scores, last, resampling, correction)
         else:
             made = _by_diebold_mariano(predictions, truth, metric, last, resampling, settings, horizon)
-        if correction is not None:
-            made["p_adjusted"] = holm(made["p_value"], dim="compared").assign_attrs(
-                long_name="p-value, corrected for several models after Holm", units="1"
-            )
+            made |= _adjusted(made, correction)
         out |= {n if len(shared) == 1 else f"{variable}_{n}": da for n, da in made.items()}
     result = xr.Dataset(out)
     if single:
@@ -211,22 +209,34 @@ def _named(models: Any, others: tuple[Any, ...]) -> tuple[dict[str, XarrayObject
     return named, targets[0], not (isinstance(models, Mapping) and not isinstance(models, xr.Dataset))
 
 
-def _on_common_points(predictions: Mapping[str, xr.DataArray], dims: tuple[Hashable, ...]) -> dict[str, xr.DataArray]:
-    """Models without the points that one of them lacks, after a look at their labels along ``dims`` of the truth."""
+def on_common_points(predictions: Mapping[str, xr.DataArray], dims: tuple[Hashable, ...]) -> dict[str, xr.DataArray]:
+    """Leave out of all models what one of them lacks, after a look at their labels along ``dims`` of the truth."""
     (first_name, first), *rest = predictions.items()
-    for name, other in rest:
-        for dim in (d for d in first.dims if d in dims and d in other.dims):
-            a, b = first.indexes.get(dim), other.indexes.get(dim)
-            if first.sizes[dim] != other.sizes[dim] or (a is not None and b is not None and not a.equals(b)):
-                message = (
-                    f"compare_models: {first_name!r} and {name!r} have not the same labels along {dim!r} "
-                    f"({first.sizes[dim]} and {other.sizes[dim]}); align on purpose: xr.align(a, b, join='inner')"
-                )
-                raise CoordinateError(message)
+    predictions = {first_name: first, **{n: _in_order(first, other, dims, (first_name, n)) for n, other in rest}}
     # Of members all have to be there: other models may have other members, or none.
     present = [p.notnull().all([d for d in p.dims if d not in dims]) for p in predictions.values()]
     known = functools.reduce(operator.and_, present)
+    if known.chunks is None and bool(known.all()):
+        return dict(predictions)
     return {name: p.where(known).transpose(*p.dims).assign_attrs(p.attrs) for name, p in predictions.items()}
+
+
+def _in_order(
+    first: xr.DataArray, other: xr.DataArray, dims: tuple[Hashable, ...], names: tuple[str, str]
+) -> xr.DataArray:
+    """Bring rows, columns and times of a model into the order of the first one."""
+    axes = axes_of(first)
+    for dim in (d for d in first.dims if d in dims and d in other.dims):
+        period = 360.0 if axes is not None and dim == axes.lon_dim else None
+        try:
+            other = _reorder(first, other, dim, dim, period=period, what="compare_models")
+        except CoordinateError as error:
+            message = (
+                f"compare_models: {names[0]!r} and {names[1]!r} have not the same labels along {dim!r} "
+                f"({first.sizes[dim]} and {other.sizes[dim]}); align on purpose: xr.align(a, b, join='inner')"
+            )
+            raise CoordinateError(message) from error
+    return other
 
 
 def _scores(
@@ -246,15 +256,35 @@ def _joined(parts: Mapping[str, xr.DataArray], dim: str) -> xr.DataArray:
     )
 
 
-def _by_bootstrap(
-    predictions: Mapping[str, xr.DataArray], truth: xr.DataArray, metric: MetricLike, reference: str,
-    resampling: Bootstrap, settings: Mapping[str, Any],
-) -> dict[str, xr.DataArray]:  # fmt: skip
-    name, found = _scores(predictions, truth, metric, resampling, settings)
-    base = found[reference]
+def _adjusted(made: Mapping[str, xr.DataArray], correction: str | None) -> dict[str, xr.DataArray]:
+    if correction is None or "p_value" not in made:
+        return {}
+    p = holm(made["p_value"], dim="compared")
+    return {"p_adjusted": p.assign_attrs(long_name="p-value, corrected for several models after Holm", units="1")}
+
+
+def compared(
+    name: str, found: Mapping[str, Any], reference: str, resampling: Bootstrap | None, correction: str | None
+) -> dict[str, xr.DataArray]:
+    """Scores of models and of their resamples beside each other, and beside those of the reference.
+
+    Parameters
+    ----------
+    name : str
+        Of the score.
+    found : mapping of Resampled
+        By model.
+    reference : str
+        Nothing is compared where it is not among them, or alone.
+    resampling : Bootstrap or None
+    correction : "holm" or None
+    """
+    base = found.get(reference)
+    if resampling is None:
+        return {"score": _joined({n: one.best for n, one in found.items()}, MODEL)}
     differences, lower, upper, p_values = {}, {}, {}, {}
     for model, one in found.items():
-        if model == reference:
+        if model == reference or base is None:
             continue
         # In double precision, so that exchanging the models changes nothing but the sign.
         d = one.best.astype(np.float64) - base.best.astype(np.float64)
@@ -263,14 +293,14 @@ def _by_bootstrap(
         lower[model], upper[model] = resampling.bounds(drawn, base.blocks)
         p_values[model] = resampling.p_value(drawn, d, base.blocks)
     made = {"difference": differences, "difference_lower": lower, "difference_upper": upper, "p_value": p_values}
-    about = {"level": resampling.level, "blocks": base.blocks}
-    out = _described(name, found, made, reference, about)
+    about = {"level": resampling.level, "blocks": next(iter(found.values())).blocks}
+    out = _described(name, found, made if differences else {}, reference, about)
     ends = [one.bounds(resampling) for one in found.values()]
     for side, word in enumerate(("lower", "upper")):
         bound = _joined(dict(zip(found, (pair[side] for pair in ends), strict=True)), MODEL)
         attrs = {**out["score"].attrs, "long_name": f"{word} bound of the score", **about}
         out[f"score_{word}"] = bound.astype(out["score"].dtype).transpose(*out["score"].dims).assign_attrs(attrs)
-    return out
+    return out | _adjusted(out, correction)
 
 
 def _by_diebold_mariano(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal, cast
 
 import xarray as xr
@@ -24,7 +25,7 @@ from xatmo.metrics import (
     structural,
     texture,
 )  # fmt: skip
-from xatmo.metrics._aggregate import Weights
+from xatmo.metrics._aggregate import Sums, Weights
 from xatmo.metrics._metric import Metric, prepare
 from xatmo.metrics._pairs import Dims, fields, reduced_dims
 from xatmo.metrics._resampled import Resampled, lookup, not_averaged, of_fields, of_sums
@@ -162,8 +163,9 @@ def resampled(
     weights: Weights,
     climatology: XarrayObject | None,
     resampling: Bootstrap | None,
+    known: Sums | None = None,
 ) -> tuple[str, Resampled]:
-    """Name of one score, its value, and its values of resamples."""
+    """Name of one score, its value, and its values of resamples; from sums that are known where there are some."""
     name, metric, options = resolve(entry)
     if metric is None:
         if is_forecast_of(first, second):  # functions of the caller's know of labels alone
@@ -180,7 +182,12 @@ def resampled(
         raise OptionError(message)
     settings = {"dim": dim, "weights": weights} | {k: options.pop(k) for k in ("dim", "weights") if k in options}
     base = options.pop("climatology", climatology)
-    ready = prepare(metric, first, second, climatology=base, options=options, what=name, **settings)
+    whole = metric if known is None else replace(metric, climatology="none")
+    ready = prepare(whole, first, second, climatology=base, options=options, what=name, **settings)
+    if known is not None:
+        # Anomalies are in the sums: what matters is that there was a climatology.
+        told = base is not None and metric.climatology != "none"
+        ready = replace(ready, known=known, pair=replace(ready.pair, climatology=ready.pair.target if told else None))
     if resampling is None:
         return name, Resampled(ready.finish(metric, ready.sums(metric).means()))
     if resampling.dim not in ready.pair.dims:

@@ -12,7 +12,7 @@ import pandas as pd
 import xarray as xr
 
 from xatmo import cf, metrics
-from xatmo.errors import CoordinateError, GridError, XatmoError
+from xatmo.errors import CoordinateError, GridError, OptionError, XatmoError
 from xatmo.report._forecasts import INIT, LEAD, MEMBER, Aligned
 
 METRICS = ("rmse", "mae", "bias", "correlation", "gradient_ratio")
@@ -86,47 +86,70 @@ def measure(
     """
     made = Measured(notes=list(aligned.notes), resampled=None if bootstrap is None else dict(bootstrap))
     models, space = aligned.means(), aligned.horizontal
-    lazy = scores_of(aligned, models, names, bootstrap, reference, climatology)
-    lazy["errors"] = {n: metrics.mse(da, aligned.truth, dim=[LEAD, *space]) for n, da in models.items()}
+    entries = entries_of(aligned, names, climatology)
+    sums = _sums(aligned, entries, climatology)
+    lazy = {"sums": sums.values} | _samples(aligned, entries, bootstrap, reference)
     if not only_scores:
         lazy |= _pictured(aligned, made.notes)
     done = _computed(lazy, made.notes)
-    for key, value in done.items():
-        kind, _, name = key.partition(" ")
-        if kind in ("scores", "by_lead"):
-            getattr(made, kind)[name] = value
-        elif kind == "part":
-            made.parts[name] = value
-    if not only_scores and "errors" in done:
-        made.cases = _cases(aligned, models, done["errors"])
+    if "sums" in done:
+        known = sums.compute(done.pop("sums"))
+        options: dict[str, Any] = {"bootstrap": bootstrap, "reference": reference}
+        for name in (n for n in entries if n in known.entries):
+            done[f"scores {name}"] = _bounded(known.compare(name, dim=[INIT, LEAD, *space], **options))
+            done[f"by_lead {name}"] = _bounded(known.compare(name, dim=[INIT, *space], **options))
+        if not only_scores:
+            made.cases = _cases(aligned, models, known.compare("mse", dim=[LEAD, *space])["score"])
+    if not any(key.startswith("scores ") for key in done):
+        message = f"no score could be computed: {'; '.join(made.notes)}"
+        raise OptionError(message)
+    for name in entries:
+        for kind in ("scores", "by_lead"):
+            if f"{kind} {name}" in done:
+                getattr(made, kind)[name] = done[f"{kind} {name}"]
+    made.parts = {key.partition(" ")[2]: value for key, value in done.items() if key.startswith("part ")}
     first = next(iter(made.scores.values()), None)
     made.blocks = 0 if first is None else int(first.attrs.get("blocks", 0))
     return made
 
 
-def scores_of(
-    aligned: Aligned,
-    models: Mapping[str, xr.DataArray],
-    names: Sequence[Any],
-    bootstrap: Mapping[str, Any] | None,
-    reference: str,
-    climatology: Any = None,
+def entries_of(aligned: Aligned, names: Sequence[Any], climatology: Any = None) -> dict[str, Any]:
+    """Scores by name: those asked for, and the anomaly correlation and the CRPS where they can be had."""
+    entries = {entry if isinstance(entry, str) else _name_of(entry): entry for entry in names}
+    if climatology is not None:
+        entries.setdefault("acc", "acc")
+    single = len(aligned.ensembles) < len(aligned.forecasts)
+    if aligned.ensembles and (entries.setdefault("crps", "crps") == "crps") and single:
+        # One forecast is an ensemble of one: its CRPS is its absolute error. Of so few none is fair.
+        entries["crps"] = partial(metrics.crps, estimator="ensemble")
+    return entries
+
+
+def _sums(aligned: Aligned, entries: Mapping[str, Any], climatology: Any) -> metrics.ScoreSums:
+    """Add up what scores are made of, and square errors, in one pass."""
+    adding = {"mse": "mse", **{n: e for n, e in entries.items() if metrics.adds_up(e)}}
+    return metrics.score_sums(
+        aligned.forecasts, aligned.truth, metrics=list(adding.values()), keep=(INIT, LEAD), climatology=climatology
+    )
+
+
+def _samples(
+    aligned: Aligned, entries: Mapping[str, Any], bootstrap: Mapping[str, Any] | None, reference: str
 ) -> dict[str, Any]:
-    """Scores over all leads and for each, lazily: ``scores NAME`` and ``by_lead NAME``."""
-    space, truth = aligned.horizontal, aligned.truth
-    lazy: dict[str, Any] = {}
-    wanted = [(entry if isinstance(entry, str) else _name_of(entry), entry, models, climatology) for entry in names]
-    if climatology is not None and "acc" not in names:
-        wanted.append(("acc", "acc", models, climatology))
-    if aligned.ensembles and "crps" not in names:
-        # One forecast is an ensemble of one: its CRPS is its absolute error.
-        members = {n: da if MEMBER in da.dims else da.expand_dims(MEMBER, -1) for n, da in aligned.forecasts.items()}
-        wanted.append(("crps", partial(metrics.crps, estimator="ensemble"), members, None))
-    for name, entry, of, base in wanted:
-        compare = partial(_scores, metric=entry, bootstrap=bootstrap, reference=reference, climatology=base)
-        lazy[f"scores {name}"] = compare(of, truth, dim=[INIT, LEAD, *space])
-        lazy[f"by_lead {name}"] = compare(of, truth, dim=[INIT, *space])
+    """Scores that are no sums, over all leads and for each, lazily: ``scores NAME`` and ``by_lead NAME``."""
+    space, lazy = aligned.horizontal, {}
+    for name, entry in entries.items():
+        if not metrics.adds_up(entry):
+            compare = partial(_scores, metric=entry, bootstrap=bootstrap, reference=reference)
+            lazy[f"scores {name}"] = compare(aligned.means(), aligned.truth, dim=[INIT, LEAD, *space])
+            lazy[f"by_lead {name}"] = compare(aligned.means(), aligned.truth, dim=[INIT, *space])
     return lazy
+
+
+def _bounded(scores: xr.Dataset) -> xr.Dataset:
+    """Name the bounds, and tell the number of blocks."""
+    out = scores.rename({f"score_{e}": e for e in ("lower", "upper") if f"score_{e}" in scores})
+    return out.assign_attrs(blocks=out["lower"].attrs.get("blocks", 0) if "lower" in out else 0)
 
 
 def rows_of(scores: Mapping[str, xr.Dataset], variable: str) -> list[dict[str, Any]]:
@@ -191,14 +214,11 @@ def _scores(
     dim: list[Any],
     bootstrap: Mapping[str, Any] | None,
     reference: str,
-    climatology: Any,
 ) -> xr.Dataset:
     """Scores of all runs with their bounds, and their differences from the reference with p-values."""
-    options: dict[str, Any] = {"dim": dim, "climatology": climatology, "bootstrap": bootstrap}
+    options: dict[str, Any] = {"dim": dim, "bootstrap": bootstrap}
     if len(models) > 1 and bootstrap is not None:
-        out = metrics.compare_models(models, truth, metric=metric, reference=reference, **options)
-        out = out.rename(score_lower="lower", score_upper="upper")
-        return out.assign_attrs(blocks=out["difference"].attrs["blocks"])
+        return _bounded(metrics.compare_models(models, truth, metric=metric, reference=reference, **options))
     parts = {n: metrics.verify(da, truth, metrics=metric, **options) for n, da in models.items()}
     name = next(iter(next(iter(parts.values())).data_vars))
     labels = pd.Index(list(parts), name="model")
@@ -287,14 +307,14 @@ def shown_leads(n: int) -> list[int]:
 
 
 def _cases(
-    aligned: Aligned, models: Mapping[str, xr.DataArray], errors: Mapping[str, xr.DataArray]
+    aligned: Aligned, models: Mapping[str, xr.DataArray], errors: xr.DataArray
 ) -> dict[str, tuple[Any, float, dict[str, xr.DataArray]]]:
     """Find initial times of the lowest, the median and the largest mean square error, the mean of all runs."""
     try:
         cf.horizontal(aligned.truth, rings=True)
     except (CoordinateError, GridError):
         return {}
-    mean = np.mean([e.values for e in errors.values()], axis=0)
+    mean = errors.mean("model").values
     order = np.argsort(mean, kind="stable")[: int(np.isfinite(mean).sum())]
     if not order.size:
         return {}
@@ -347,13 +367,11 @@ def _computed(lazy: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
         done = together(dict(lazy))
     except XatmoError:
         done = {}
-        first: XatmoError | None = None
         for key, value in lazy.items():
             try:
                 done[key] = together(value)
             except XatmoError as error:
+                if key == "sums":
+                    raise
                 notes.append(f"{key.partition(' ')[2] or key}: {error}")
-                first = first or error
-        if first is not None and not any(k.startswith("scores ") for k in done):
-            raise first from None
     return dict(done)

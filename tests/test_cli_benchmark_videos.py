@@ -83,13 +83,17 @@ def test_rain_by_command(run: Run, tmp_path: Path) -> None:
     rain = rain_fields(90, (20, 24), spacing=4000.0, wet=0.5, seed=3)
     rain.to_netcdf(tmp_path / "radar.nc")
     words = ("benchmark", "rain", "-o", tmp_path / "out", "--data", tmp_path / "radar.nc", "--quick", "--max-steps", 1,
-             "--context", 2, "--future", 3, "--thresholds", "0.5,2", "--rows", "mean,last,blurred,vae",
+             "--context", 2, "--future", 3, "--thresholds", "0.5,2", "--rows", "mean,last,blurred,savp,vae",
              "--area", "8000,60000,0,92000")  # fmt: skip
     status, out, err = run(*words)
     assert status == 0, err
     assert "y 8000 to 60000" in out
     table = pd.read_csv(tmp_path / "out" / "table.csv", index_col="method")
     assert table.loc["VAE", "crps"] < table.loc["VAE", "mae"]  # its members say more than the forecast alone
+    kept = xr.open_dataset(tmp_path / "out" / "rows" / "savp" / "forecasts.nc")
+    assert kept.sizes["member"] == 8
+    assert bool((kept.members.std("member") > 0).any())
+    xr.testing.assert_allclose(kept.forecast, kept.members.mean("member"), atol=1e-5)
 
     test = rain.values[72:].astype(float)
     starts = np.arange(1, 15, 3)

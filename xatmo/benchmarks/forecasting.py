@@ -211,12 +211,13 @@ def _done(
         about |= {"core_seconds": time.process_time() - spent}
         about["parameters"] = sum(p.numel() for p in task.model.network.parameters())
     began = time.perf_counter()
-    made = _forecast(case, row, task)
     members = None
     if task is not None and row.members:
-        members = held_in(
-            case, case.test.atmo.forecast(task, init_time=case.starts, members=case.members, seed=options.seed)
+        drawn = case.test.atmo.forecast(
+            task, init_time=case.starts, members=case.members, seed=options.seed, nan=_nan(case)
         )
+        members = held_in(case, drawn)
+    made = members.mean("member") if members is not None and row.averaged else _forecast(case, row, task)
     about |= scored(case, made, members).compute().pipe(_kept, place)
     about["forecast_seconds"] = time.perf_counter() - began
     _some(case, made, members).to_netcdf(place / "forecasts.nc")
@@ -247,15 +248,18 @@ def _trained(case: VideoCase, row: VideoRow, place: Path, options: VideoOptions)
 
 def _forecast(case: VideoCase, row: VideoRow, task: Any) -> xr.DataArray:
     """Give the forecasts that are scored: of a network that draws, the one without draws."""
-    nan = "mask" if case.name == "rain" else "raise"
     if task is None:
         task = xatmo.VideoForecaster("persistence", case.n_context, case.n_future).fit(case.train, progress=False)
-    made = case.test.atmo.forecast(task, init_time=case.starts, nan=nan)
+    made = case.test.atmo.forecast(task, init_time=case.starts, nan=_nan(case))
     if row.kind == "mean":
         made = xr.zeros_like(made) + mean_frame(case)
     elif row.kind == "blurred":
         made = blurred(case, made)
     return held_in(case, made)
+
+
+def _nan(case: VideoCase) -> str:
+    return "mask" if case.name == "rain" else "raise"
 
 
 def _kept(scores: xr.Dataset, place: Path) -> dict[str, float]:

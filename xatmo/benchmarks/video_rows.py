@@ -76,7 +76,10 @@ DIGITS: tuple[VideoRow, ...] = (
             "network_settings": _SAVP_SMALL,
         }, 300, 8, members=True, averaged=True,
     ),
-    VideoRow("vae", "VAE", "network", {"architecture": "vae", "loss": "mse"}, 800, 8, members=True),
+    VideoRow(
+        "vae", "VAE", "network", {"architecture": "vae", "loss": "mse", "objective_settings": {"members": 0.0}}, 800, 8,
+        members=True,
+    ),
 )  # fmt: skip
 """Methods of the table for moving digits."""
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.nn import functional
 
 from xatmo.errors import DimensionError, OptionError
 from xatmo.nn.video import PackedVideo, VideoConfig, VideoInput, VideoNetwork, pack
@@ -65,14 +66,15 @@ def test_fields_of_any_size(name: str, full: bool, size: tuple[int, int]) -> Non
     [
         {"transform": "dna"}, {"transform": "flow"}, {"prior": "learned"}, {"kernels": "dense", "grid": [13, 17]},
         {"scratch": "sigmoid"}, {"reference": False}, {"context_frames": False},
-        {"encoder": [[4, 1]], "decoder": [[4, 0]]}, {"grid": [64, 64]},
+        {"encoder": [[4, 1]], "decoder": [[4, 0]]}, {"grid": [64, 64]}, {"change": True}, {"coarsen": 3},
+        {"kernels": "dense", "grid": [13, 17], "coarsen": 2}, {"preset": "small"},
     ],
 )  # fmt: skip
 def test_options_of_the_generator_train(settings: dict[str, Any]) -> None:
     made = network("savp", full=True, **settings)
     x = given(full=True)
     found = made.branches(x, torch.randn(2, 2, 3, 13, 17))
-    assert found.posterior.shape[2] == (3 if settings.get("context_frames") is False else 5)
+    assert found.posterior.shape[2] == (3 if settings in ({"context_frames": False}, {"preset": "small"}) else 5)
     (found.posterior.square().mean() + found.prior.square().mean() + found.kl.mean()).backward()
     without = [n for n, p in made.named_parameters() if p.grad is None or not bool(p.grad.isfinite().all())]
     assert without == []
@@ -102,6 +104,58 @@ def test_candidates_are_weighed_by_masks_that_sum_to_one() -> None:
     same = torch.full((1, 1, 8, 8), 2.5)
     out, _ = step(same, same, [], same, torch.randn(1, 2))
     torch.testing.assert_close(out, same)
+
+
+def test_a_change_warms_where_moved_frames_cannot() -> None:
+    torch.manual_seed(0)
+    step = generator.Generator(1, 0, 2, encoder=[[4, 1]], decoder=[[4, 0]], change=True)
+    assert step.change is not None
+    with torch.no_grad():
+        for parameter in step.change.parameters():
+            parameter.zero_()
+        step.change.last.bias.fill_(0.5)
+        step.masks.weight.zero_()
+        step.masks.bias.copy_(torch.tensor([50.0 * (name == "changed") for name in step.names]))
+    frame = torch.randn(1, 1, 8, 8)
+    out, _ = step(frame, frame, [], frame, torch.randn(1, 2))
+    torch.testing.assert_close(out, frame + 0.5)
+
+
+def test_a_coarse_generator_leaves_the_detail_to_the_simple_forecast() -> None:
+    """Its correction has one value in blocks of cells at most; an untrained one keeps means and detail of the last."""
+    coarse, x = network("savp", coarsen=2), given(14, 18)
+    detail = torch.randn(2, 2, 1, 14, 18)
+    detail = (
+        detail - functional.avg_pool2d(detail[:, :, 0], 2).repeat_interleave(2, 2).repeat_interleave(2, 3)[:, :, None]
+    )
+    assert coarse.inner is not None
+    with torch.no_grad():
+        zeros = torch.zeros(2, 2, 3, 14, 18)
+        numbers = torch.randn(2, coarse.inner.n_latent)
+        one = coarse.inner(x._replace(latent=numbers), zeros)
+        other = coarse.inner(x._replace(latent=numbers), zeros + detail)
+        torch.testing.assert_close(other - one, detail.expand(-1, -1, 3, -1, -1), rtol=1e-4, atol=1e-5)
+        truth = torch.randn(2, 2, 3, 14, 18)
+        torch.manual_seed(0)
+        plain = coarse.inner.branches(x, zeros, truth)
+        torch.manual_seed(0)
+        found = coarse.inner.branches(x, zeros + detail, truth)
+    added = (found.prior[0] - plain.prior[0])[:, :, -3:]
+    torch.testing.assert_close(added, detail.expand(-1, -1, 3, -1, -1), rtol=1e-4, atol=1e-5)
+
+
+def test_the_published_shape_is_the_default() -> None:
+    default, small = (VideoNetwork(VideoConfig("savp", settings=s)).inner for s in ({}, {"preset": "small"}))
+    assert default is not None
+    assert small is not None
+    assert default.coarsen == 1
+    assert default.generator.change is None
+    assert default.generator.down[0].norm.norm.norm.num_channels == 32
+    assert default.context_frames
+    assert sum(p.numel() for p in small.parameters()) < 0.1 * sum(p.numel() for p in default.parameters())
+    given = VideoNetwork(VideoConfig("savp", settings={"preset": "small", "coarsen": 1, "context_frames": True})).inner
+    assert given is not None
+    assert (given.coarsen, given.context_frames) == (1, True)
 
 
 # ---------------------------------------------------------------------- draws
@@ -239,6 +293,8 @@ def test_a_forecast_begins_near_persistence() -> None:
         ("savp", {"prior": "uniform"}, "prior='uniform'; wanted one of"),
         ("savp", {"scratch": "tanh"}, "scratch='tanh'; wanted one of"),
         ("savp", {"encoder": [[4, 1]], "decoder": [[4, 1], [4, 0]]}, "encoder of 1 levels and a decoder of 2"),
+        ("savp", {"preset": "large"}, r"preset='large'; wanted one of \['published', 'small'\]"),
+        ("savp", {"coarsen": 0}, "coarsen=0; wanted a whole number of at least 1"),
         ("savp", {"width": 4}, "do not fit it"),
         ("vae", {"latent": "step"}, r"latent='step'; wanted one of \['map', 'vector'\]"),
         ("vae", {"widths": [8]}, r"widths=\(8,\); wanted those of two levels"),

@@ -24,6 +24,9 @@ USUAL: dict[bool, dict[str, Any]] = {
 }
 """What is chosen where nothing is said: without discriminators, and with."""
 
+MEMBERS = 100.0
+"""Weight of the CRPS of members, where nothing is said: that of the reconstruction."""
+
 SCALE = (0.6, 1.6)
 """Of departures from a cycle, with ``scale="auto"``."""
 
@@ -135,10 +138,14 @@ def objective(
     OptionError
         If a setting is unknown, or cannot be used.
     """
+    from xatmo.train import Forecast
+
     own = dict(config["objective_settings"] or {})
     chosen, adversarial = _objective_class(config, own)
     if adversarial and "pretrain" in own:
         own["pretrain_steps"] = _pretrain_steps(own.pop("pretrain"), max_steps)
+    if chosen is not Forecast:
+        own.setdefault("members", MEMBERS)
     scale = (SCALE if cycle else None) if config["scale"] == "auto" else config["scale"]
     common = {
         "optimizer": _optimizer(config, devices, adversarial=adversarial), "auxiliary": config["auxiliary"],

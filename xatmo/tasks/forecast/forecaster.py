@@ -84,7 +84,10 @@ class VideoForecaster(Task):
     ``optimizer``       "adamw"         "adamw"         "adam", 0.5 and 0.999
     ``learning_rate``   2e-3            2e-3            2e-4
     ``schedule``        "one-cycle"     "one-cycle"     "linear"
+    ``members``         -               100             100
     ==================  ==============  ==============  ======================
+
+    ``members``, the weight of the CRPS of members, is one of ``objective_settings``; 0: the published losses.
 
     Raises
     ------

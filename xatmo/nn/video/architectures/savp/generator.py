@@ -10,11 +10,12 @@ from torch import nn
 
 from xatmo.errors import OptionError
 from xatmo.nn.video.architectures.savp import transforms
-from xatmo.nn.video.architectures.savp.layers import Level, State, head
+from xatmo.nn.video.architectures.savp.layers import Change, Level, State, head
 
 Levels = tuple[tuple[int, bool], ...]
 
-_STARTS = {"first": -2.0, "scratch": -2.0}  # of the logits of masks: forecasts begin near the last frame
+# Of the logits of masks: forecasts begin near the last frame, and a change of it has a gradient from the start.
+_STARTS = {"first": -2.0, "scratch": -2.0, "changed": 2.0}
 
 
 class Memory(NamedTuple):
@@ -61,8 +62,9 @@ class Generator(nn.Module):
         x_{t+1} = \sum_k m_k\, \tilde x_k, \qquad m = \mathrm{softmax}(\mathrm{conv}[\phi, \tilde x])
 
     The candidates :math:`\tilde x_k` are the last frame moved by several transforms, the last frame, the first one, a
-    frame made from scratch and, where there is a simple forecast, that; :math:`\phi` are features of all frames so far
-    and of the latent variables. Lee et al. 2018, *Stochastic Adversarial Video Prediction*, arXiv:1804.01523.
+    frame made from scratch and, on request, a simple forecast and the last frame with a change; :math:`\phi` are
+    features of all frames so far and of the latent variables. Lee et al. 2018, *Stochastic Adversarial Video
+    Prediction*, arXiv:1804.01523.
 
     Parameters
     ----------
@@ -79,6 +81,9 @@ class Generator(nn.Module):
         Sigmoid: fields lie between 0 and 1.
     reference : bool
         Whether a simple forecast is a candidate.
+    change : bool
+        Whether the last frame with something added is a candidate. Moved frames have no value that the last one had
+        not, and warm or cool nowhere.
     grid : (int, int), optional
         Makes the kernels of ``"cdna"`` belong to fields of this size.
     """
@@ -96,6 +101,7 @@ class Generator(nn.Module):
         kernel_size: int = 5,
         scratch: str = "linear",
         reference: bool = True,
+        change: bool = False,
         grid: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
@@ -121,7 +127,10 @@ class Generator(nn.Module):
             transform, encoder[-1][0], width, n_transforms, kernel_size, deep_grid=deep_grid
         )
         self.scratch = head(width, width, n_state)
-        self.names = (*["moved"] * n_transforms, "last", "first", "scratch", *["reference"] * reference)
+        self.change = Change(width, n_latent, n_state) if change else None
+        self.names = (
+            *["moved"] * n_transforms, "last", "first", "scratch", *["reference"] * reference, *["changed"] * change
+        )  # fmt: skip
         self.mask_features = nn.Sequential(*list(head(width, width, 1))[:3])
         self.masks = nn.Conv2d(width + len(self.names) * n_state, len(self.names), 3, padding=1)
         self.latent_memory = nn.LSTMCell(n_latent, n_latent)
@@ -174,17 +183,25 @@ class Generator(nn.Module):
         for k, (level, state) in enumerate(zip(self.up, states[n:], strict=True)):
             x, state = level(torch.cat([x, coarser[-1 - k]], dim=1) if k else x, z, state)
             after.append(state)
-        made = self._compose(frame, first, reference, coarser[-1], x) if compose else None
+        made = self._compose(frame, first, reference, coarser[-1], x, z) if compose else None
         return made, Memory(tuple(after), inner)
 
     def _compose(
-        self, frame: torch.Tensor, first: torch.Tensor, reference: torch.Tensor, deep: torch.Tensor, fine: torch.Tensor
+        self,
+        frame: torch.Tensor,
+        first: torch.Tensor,
+        reference: torch.Tensor,
+        deep: torch.Tensor,
+        fine: torch.Tensor,
+        latent: torch.Tensor,
     ) -> torch.Tensor:
         scratch = self.scratch(fine).float()
         if self.scratch_kind == "sigmoid":
             scratch = torch.sigmoid(scratch)
         moved = self.transform(frame, deep, fine)
         others = [frame, first, scratch, *[reference] * self.reference]
+        if self.change is not None:
+            others.append(frame + self.change(fine, latent).float())
         candidates = torch.cat([moved, torch.stack(others, dim=1)], dim=1)
         seen = torch.cat([self.mask_features(fine), candidates.flatten(1, 2).to(fine.dtype)], dim=1)
         masks = self.masks(seen).float().softmax(dim=1)

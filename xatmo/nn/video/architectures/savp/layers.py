@@ -164,3 +164,27 @@ def head(n_in: int, channels: int, n_out: int) -> nn.Sequential:
         nn.Conv2d(n_in, channels, 3, padding=1), InstanceNorm(channels), nn.ReLU(),
         nn.Conv2d(channels, n_out, 3, padding=1),
     )  # fmt: skip
+
+
+class Change(nn.Module):
+    """What is added to a frame: two convolutions, the latent variables after the normalization of the first.
+
+    Parameters
+    ----------
+    n_in, n_latent, n_out : int
+
+    Examples
+    --------
+    >>> Change(4, 2, 1)(torch.randn(3, 4, 6, 7), torch.ones(3, 2)).shape
+    torch.Size([3, 1, 6, 7])
+    """
+
+    def __init__(self, n_in: int, n_latent: int, n_out: int) -> None:
+        super().__init__()
+        self.first, self.last = (nn.Conv2d(n_in, n, 3, padding=1) for n in (n_in, n_out))
+        self.norm = Modulated(n_in, n_latent)
+
+    def forward(self, x: torch.Tensor, latent: torch.Tensor) -> torch.Tensor:
+        """``(batch, n_in, lat, lon)`` and ``(batch, n_latent)`` -> ``(batch, n_out, lat, lon)``."""
+        y: torch.Tensor = self.last(torch.relu(self.norm(self.first(x), latent)))
+        return y

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch.nn import functional
 
 from xatmo.errors import DimensionError, OptionError
+from xatmo.nn.settings import whole
+from xatmo.nn.video.architectures.savp.coarse import coarsened, refined
 from xatmo.nn.video.architectures.savp.encoders import PairEncoder
 from xatmo.nn.video.architectures.savp.generator import Generator, default_levels
 from xatmo.nn.video.architectures.savp.layers import start
 from xatmo.nn.video.base import VideoInput
 from xatmo.nn.video.config import VideoConfig
 from xatmo.nn.video.latent import Branches, Gaussian, LatentArchitecture, kl_divergence
+
+SIZES: dict[str, dict[str, Any]] = {
+    "published": {
+        "channels": 32, "posterior_widths": (64, 128, 256), "context_frames": True, "change": False, "coarsen": 1,
+    },
+    "small": {"channels": 8, "posterior_widths": (16, 32, 64), "context_frames": False, "change": True, "coarsen": 2},
+}  # fmt: skip
+"""Settings by name: those of Lee et al. 2018, and some that learn in minutes on a few cores."""
 
 _LEAST = 16  # cells along an axis that the pair encoder needs
 
@@ -29,6 +40,8 @@ class SAVP(LatentArchitecture):
     Parameters
     ----------
     config : VideoConfig
+    preset : {"published", "small"}
+        See `SIZES`; what is given beside goes before.
     channels : int
         Width of the finest level.
     n_latent : int
@@ -52,6 +65,11 @@ class SAVP(LatentArchitecture):
         :math:`N(0, 1)`, or a normal distribution from the last frame and the first one.
     context_frames : bool
         Whether training makes the frames of the past, too.
+    change : bool
+        Whether the last frame with something added is a candidate for each frame.
+    coarsen : int
+        Cells along each axis whose means the generator works on. What is finer is that of the simple forecast, or
+        nothing where there is none.
 
     Raises
     ------
@@ -66,7 +84,8 @@ class SAVP(LatentArchitecture):
         self,
         config: VideoConfig,
         *,
-        channels: int = 32,
+        preset: str = "published",
+        channels: int | None = None,
         n_latent: int = 8,
         transform: str = "cdna",
         n_transforms: int = 4,
@@ -75,33 +94,48 @@ class SAVP(LatentArchitecture):
         grid: Sequence[int] | None = None,
         encoder: Sequence[Sequence[int]] | None = None,
         decoder: Sequence[Sequence[int]] | None = None,
-        posterior_widths: Sequence[int] = (64, 128, 256),
+        posterior_widths: Sequence[int] | None = None,
         scratch: str = "linear",
         reference: bool = True,
         prior: str = "standard",
-        context_frames: bool = True,
+        context_frames: bool | None = None,
+        change: bool | None = None,
+        coarsen: int | None = None,
     ) -> None:
         super().__init__(config)
+        if preset not in SIZES:
+            message = f"preset={preset!r}; wanted one of {sorted(SIZES)}"
+            raise OptionError(message)
+        given = {
+            "channels": channels, "posterior_widths": posterior_widths, "context_frames": context_frames,
+            "change": change, "coarsen": coarsen,
+        }  # fmt: skip
+        chosen = SIZES[preset] | {name: value for name, value in given.items() if value is not None}
         if kernels not in ("pooled", "dense") or (kernels == "dense" and grid is None):
             message = f"kernels={kernels!r} with grid={grid}; wanted 'pooled', or 'dense' with grid=(rows, columns)"
             raise OptionError(message)
         if prior not in ("standard", "learned"):
             message = f"prior={prior!r}; wanted one of ['standard', 'learned']"
             raise OptionError(message)
-        usual = default_levels(channels, 32 if grid is None else min(grid))
+        self.coarsen = whole("coarsen", chosen["coarsen"], 1)
+        if grid is not None:
+            grid = tuple(-(-n // self.coarsen) for n in grid)
+        usual = default_levels(whole("channels", chosen["channels"], 1), 32 if grid is None else min(grid))
         encoder, decoder = encoder or usual[0], decoder or usual[1]
+        self.multiple: int = 2 ** len(encoder)
         n_beside = config.n_known + config.n_static + (config.n_state if config.cycle else 0)
         self.generator = Generator(
             config.n_state, n_beside, n_latent, encoder=encoder, decoder=decoder, transform=transform,
             n_transforms=n_transforms, kernel_size=kernel_size, scratch=scratch,
-            reference=reference and config.baseline != "none", grid=grid if kernels == "dense" else None,
+            reference=reference and config.baseline != "none", change=bool(chosen["change"]),
+            grid=[self._cells(n) for n in grid] if grid is not None and kernels == "dense" else None,
         )  # fmt: skip
-        self.posterior = PairEncoder(2 * config.n_state, n_latent, tuple(posterior_widths))
-        self.prior = PairEncoder(2 * config.n_state, n_latent, tuple(posterior_widths)) if prior == "learned" else None
+        widths = tuple(chosen["posterior_widths"])
+        self.posterior = PairEncoder(2 * config.n_state, n_latent, widths)
+        self.prior = PairEncoder(2 * config.n_state, n_latent, widths) if prior == "learned" else None
         start(self)
         self.generator.start()
-        self.n_step_latent, self.context_frames = n_latent, context_frames
-        self.multiple = 2 ** len(encoder)
+        self.n_step_latent, self.context_frames = n_latent, bool(chosen["context_frames"])
 
     @property
     def n_latent(self) -> int:  # type: ignore[override]
@@ -124,8 +158,10 @@ class SAVP(LatentArchitecture):
     ) -> torch.Tensor:
         """Continue a record: see `Architecture.forward`. ``mean``: with the means of the latent variables."""
         n_future, n_context = reference.shape[2], x.frames.shape[2]
-        steps = n_context + n_future - 1
+        steps, fine = n_context + n_future - 1, reference
         noise = self._noise(x, steps, mean=mean)
+        x, reference = self._coarse(x), coarsened(reference, self.coarsen)
+        truth = None if truth is None else coarsened(truth, self.coarsen)
         frames = self._padded(x.frames)
         known = self._posterior(frames)
         latent = noise
@@ -136,7 +172,7 @@ class SAVP(LatentArchitecture):
             frames, self._padded(reference), self._beside(x, steps), latent, from_prior=None, truth=future,
             truth_probability=truth_probability, n_wanted=n_future,
         )  # fmt: skip
-        return out[..., : x.frames.shape[-2], : x.frames.shape[-1]]
+        return refined(out[..., : x.frames.shape[-2], : x.frames.shape[-1]], reference, fine, self.coarsen)
 
     def branches(
         self,
@@ -150,6 +186,10 @@ class SAVP(LatentArchitecture):
         """Roll out with the latent variables of the posterior and, as one batch with it, with those of the prior."""
         batch, _, n_context = x.frames.shape[:3]
         steps = n_context + truth.shape[2] - 1
+        n_wanted = steps if self.context_frames else truth.shape[2]
+        # A frame of the past that is made goes on from the one before it.
+        fine = torch.cat([x.frames[:, :, :-1], reference], dim=2)[:, :, -n_wanted:]
+        x, reference, truth = self._coarse(x), coarsened(reference, self.coarsen), coarsened(truth, self.coarsen)
         frames, future = self._padded(x.frames), self._padded(truth)
         posterior = self._posterior(torch.cat([frames, future], dim=2))
         assert posterior is not None  # there are two frames at least
@@ -167,10 +207,11 @@ class SAVP(LatentArchitecture):
         beside = [[twice(part) for part in step] for step in self._beside(x, steps)]
         out, priors = self._roll(
             twice(frames), twice(self._padded(reference)), beside, latent, from_prior=batch, truth=twice(future),
-            truth_probability=truth_probability, n_wanted=steps if self.context_frames else truth.shape[2],
+            truth_probability=truth_probability, n_wanted=n_wanted,
         )  # fmt: skip
         learned = Gaussian(*(part[:batch] for part in priors)) if priors is not None else None
-        out = out[..., : x.frames.shape[-2], : x.frames.shape[-1]]
+        coarse = twice(coarsened(fine, self.coarsen))
+        out = refined(out[..., : x.frames.shape[-2], : x.frames.shape[-1]], coarse, twice(fine), self.coarsen)
         return Branches(
             out[:batch], torch.unflatten(out[batch:], 0, (n_prior, batch)), kl_divergence(posterior, learned)
         )
@@ -249,10 +290,18 @@ class SAVP(LatentArchitecture):
             out.append([*timed, *([] if static is None else [static])])
         return out
 
+    def _coarse(self, x: VideoInput) -> VideoInput:
+        """Give means over the cells that the generator does not tell apart."""
+        cycle, known, static = (None if p is None else coarsened(p, self.coarsen) for p in (x.cycle, x.known, x.static))
+        return x._replace(frames=coarsened(x.frames, self.coarsen), cycle=cycle, known=known, static=static)
+
+    def _cells(self, n: int) -> int:
+        """Cells along an axis of which every level, and the pair encoder, has enough."""
+        return max(-(-n // self.multiple) * self.multiple, 2 * self.multiple, _LEAST)
+
     def _padded(self, x: torch.Tensor) -> torch.Tensor:
         """Repeat the last rows and columns, so that every level has a whole number of cells."""
-        wanted = [max(-(-n // self.multiple) * self.multiple, 2 * self.multiple, _LEAST) for n in x.shape[-2:]]
-        rows, columns = wanted[0] - x.shape[-2], wanted[1] - x.shape[-1]
+        rows, columns = (self._cells(n) - n for n in x.shape[-2:])
         if not rows and not columns:
             return x
         flat: torch.Tensor = functional.pad(x.flatten(0, -3)[None], (0, columns, 0, rows), mode="replicate")[0]

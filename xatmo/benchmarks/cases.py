@@ -18,7 +18,7 @@ from xatmo.constants import EARTH_RADIUS
 from xatmo.datasets.challenge_files import FILES, READY, SPLITS, is_generated
 from xatmo.errors import CatalogError, OptionError
 from xatmo.metrics import altimetry
-from xatmo.tasks.fourdvar._background import Background
+from xatmo.tasks.fourdvar import Background
 from xatmo.typing import XarrayObject
 
 Note = Callable[[str], Any]

@@ -18,7 +18,7 @@ from xatmo.benchmarks import keeping
 from xatmo.benchmarks.cases import Case, gp_case, osse_case
 from xatmo.benchmarks.rows import GP, OSSE, PUBLISHED, QUICK, Row, chosen
 from xatmo.metrics import altimetry
-from xatmo.tasks.fourdvar._background import Background
+from xatmo.tasks.fourdvar import Background
 
 Note = Callable[[str], Any]
 
@@ -172,7 +172,7 @@ def run(case: Case, rows: Iterable[Row], output: str | Path, options: Options, *
     -------
     DataFrame
         By title: ``mu``, ``sigma``, ``lambda_x``, ``lambda_t``, ``rmse``; of networks ``steps``, ``train_seconds``,
-        ``parameters``; ``map_seconds`` and ``published``.
+        ``parameters``, ``keeps_background``; ``map_seconds`` and ``published``.
 
     Raises
     ------
@@ -213,6 +213,7 @@ def _done(
     if row.kind == "network":
         task = _trained(case, row, place, options)
         about |= {"steps": int(task.history["step"].max()), "train_seconds": time.perf_counter() - began}
+        about["keeps_background"] = bool(task.model.config["network"].get("keeps_background"))
         about["parameters"] = sum(p.numel() for p in task.model.network.parameters())
         began = time.perf_counter()
         mapped = case.part(case.test).atmo.fourdvar_interp("obs", model=task, **case.roles())["obs"]
@@ -305,10 +306,12 @@ def _trained(case: Case, row: Row, place: Path, options: Options) -> Any:
             settings |= {k: v for k, v in row.settings.items() if k in ("n_steps", "background")}
     if row.spde:
         own["spde"] = case.spde()
+        seen = case.part(case.train)
+        std = float(seen["truth"].std())
+        noise = case.fields.attrs.get("noise_variance", float(((seen["obs"] - seen["truth"]) ** 2).mean()))
+        # Of the cost whose minimum is the best analysis, in units of the standard deviation.
+        own["observation_weight"] = std**2 / noise
         if case.prior is not None:
-            std = float(case.part(case.train)["truth"].std())
-            # Of the cost whose minimum is the best analysis, in units of the standard deviation.
-            own["observation_weight"] = std**2 / case.fields.attrs["noise_variance"]
             own["spde"] |= {"tau": own["spde"].get("tau", 1.0) / std}
             if row.spde == "given":
                 settings["prior"] = case.prior(std)
@@ -351,7 +354,7 @@ def _table(case: Case, found: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     rows = {str(row["title"]): {k: v for k, v in row.items() if k != "title"} | {"published": False} for row in found}
     others = {f"{name} (published)": s for name, s in PUBLISHED[case.name].items()} | dict(case.published)
     rows |= {name: dict(zip(_SCORES, scores, strict=False)) | {"published": True} for name, scores in others.items()}
-    columns = ["name", *_SCORES, "steps", "train_seconds", "map_seconds", "parameters", "published"]
+    columns = ["name", *_SCORES, "steps", "train_seconds", "map_seconds", "parameters", "keeps_background", "published"]
     table = pd.DataFrame.from_dict(rows, orient="index").reindex(columns=columns)
     table.index.name = "method"
     return table
@@ -371,10 +374,16 @@ def _bare(title: str) -> str:
     return title.removesuffix(" (published)")
 
 
+def _true(flag: Any) -> bool:
+    """Whether a flag of a table, which rows may lack, is set."""
+    return bool(pd.notna(flag) and flag)
+
+
 def _cost(row: Any) -> str:
     if pd.isna(row["steps"]):
         return f"{row['map_seconds']:.0f} s"
-    return f"{int(row['steps'])} steps, {row['train_seconds']:.0f} s"
+    told = f"{int(row['steps'])} steps, {row['train_seconds']:.0f} s"
+    return f"{told}; no better than its background, which it gives" if _true(row.get("keeps_background")) else told
 
 
 def _write(table: pd.DataFrame, case: Case, folder: Path) -> None:
@@ -400,6 +409,7 @@ def remarks(case: Case) -> list[str]:
 
 def _how(about: Mapping[str, Any]) -> str:
     trained = f"; trained {about['steps']} steps in {about['train_seconds']:.0f} s" if "steps" in about else ""
+    trained += ", no better than its background, which it gives" if about.get("keeps_background") else ""
     return f"{trained}; mapped in {about['map_seconds']:.0f} s"
 
 

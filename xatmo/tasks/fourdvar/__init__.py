@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from xatmo.tasks.fourdvar._background import Background
 from xatmo.tasks.fourdvar._interpolate import interpolate
 from xatmo.tasks.fourdvar.fourdvarnet import FourDVarNet
 
-__all__ = ["FourDVarNet", "interpolate"]
+__all__ = ["Background", "FourDVarNet", "interpolate"]

@@ -149,6 +149,15 @@ def test_blur_is_that_of_the_training() -> None:
             assert field == pytest.approx(by_hand, abs=1e-5)
 
 
+@pytest.mark.parametrize("row", [r for r in (*benchmarks.DIGITS, *benchmarks.RAIN) if r.kind == "network"])
+def test_networks_of_the_tables_can_be_made(row: benchmarks.VideoRow) -> None:
+    settings = {"n_context": 4, "n_future": 4, **row.settings}
+    if row.least_size:  # of 50 million weights
+        settings["network_settings"] = {**settings["network_settings"], "hidden": 8, "channels": 4}
+    assert xatmo.VideoForecaster(**settings).config["architecture"] == row.settings["architecture"]
+    assert row.members == (row.settings["architecture"] in ("savp", "vae"))
+
+
 def test_lazy_digits_beyond_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("xatmo.benchmarks.video_cases.IN_MEMORY", 1000)
     case = benchmarks.digits_case(n_train=65, n_test=1)

@@ -47,7 +47,7 @@ _MEAN = VideoRow("mean", "constant mean frame", "mean")
 _LAST = VideoRow("last", "last frame", "persistence")
 _SAVP_START = {"pretrain": 0.8, "members": 100.0, "n_draws": 2}
 """SAVP learns to forecast first, its draws too, and to look real in what is left."""
-_SAVP_SMALL = {"channels": 16, "context_frames": False}
+_SAVP_SMALL = {"preset": "small", "channels": 16}
 
 DIGITS: tuple[VideoRow, ...] = (
     _MEAN,
@@ -73,7 +73,7 @@ DIGITS: tuple[VideoRow, ...] = (
         "savp", "SAVP, mean of members", "network",
         {
             "architecture": "savp", "loss": "mse", "learning_rate": 2e-3, "objective_settings": _SAVP_START,
-            "network_settings": _SAVP_SMALL,
+            "network_settings": {**_SAVP_SMALL, "coarsen": 1},
         }, 300, 8, members=True, averaged=True,
     ),
     VideoRow(

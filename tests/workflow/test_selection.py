@@ -67,6 +67,8 @@ def test_a_whole_circle_and_coordinates_in_float32() -> None:
 @pytest.mark.parametrize(
     ("region", "error", "message"),
     [
+        ([1, 2, 3, 4], OptionError, "region \\[1, 2, 3, 4\\] came; wanted latitude and longitude"),
+        ({"sw_corner": [10, 0], "nx": "many", "ny": 2}, OptionError, "region: nx is 'many'; wanted a number of points"),
         ({"box": 1}, OptionError, "wanted latitude and longitude, two numbers each, or sw_corner"),
         ({"latitude": [1], "longitude": [0, 1]}, OptionError, "latitude is \\[1\\]; wanted two numbers"),
         ({"latitude": [1, np.inf], "longitude": [0, 1]}, OptionError, "wanted two finite numbers"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ import xarray as xr
 
 import xatmo
 from xatmo import workflow
-from xatmo.errors import CheckpointError, ConfigError, CoordinateError, OptionError, VariableError
+from xatmo.errors import CheckpointError, ConfigError, CoordinateError, OptionError, VariableError, XatmoError
 from xatmo.workflow import evaluation, preparation, records
 
 N_DAYS = 59
@@ -114,6 +115,19 @@ def test_missing_hours_are_told_and_not_filled(files: Path) -> None:
     assert "missing in the archive, and left out: 2001-01-01T18:00 to 2001-01-02T00:00" in lines[0]
     assert json.loads((files / "data.json").read_text())["missing"] == made.missing
     assert xr.open_zarr(made.path).sizes["time"] == 4 * N_DAYS - 3
+
+
+def test_frames_of_grib_are_labelled_by_their_valid_time(files: Path) -> None:
+    ds = archive().isel(time=slice(0, 8))[["2t"]]
+    analysis = ds.time - np.timedelta64(3, "h")
+    made = ds.rename(time="valid_time").swap_dims(valid_time="time").assign_coords(time=("time", analysis.values))
+    made.time.attrs["standard_name"] = "forecast_reference_time"
+    made.valid_time.attrs["standard_name"] = "time"
+    made.to_netcdf(files / "steps.nc")
+    found = xr.open_zarr(workflow.extract(files / "steps.nc", files / "steps.zarr", progress=False).path)
+    np.testing.assert_array_equal(found.time, ds.time)
+    assert "valid_time" not in found.coords
+    np.testing.assert_array_equal(found["2t"], ds["2t"])
 
 
 def test_an_interrupted_extraction_goes_on(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -290,6 +304,17 @@ def test_what_cannot_be_prepared_is_refused(files: Path) -> None:
     with pytest.raises(OptionError, match="part 'dev' came"):
         workflow.open_prepared(prepare(files).path).part("dev")
     archive().isel(time=[3, 1]).to_netcdf(files / "back.nc")
+    other = {
+        "splits": {"train": {"dates": ["2001-01-01", "2001-02-14"]}, "test": {"dates": ["2001-02-14", "2001-02-15"]}}
+    }
+    for more, message in (
+        (other, "train and test share 4 times"),
+        ({"gap": "long"}, "gap='long' came"),
+        ({"climatology": ["week"]}, "week"),
+    ):
+        with pytest.raises((ConfigError, OptionError), match=message):
+            prepare(files, "mended", **more)
+    prepare(files, "mended")  # what was refused has begun nothing
     with pytest.raises(ConfigError, match="has 2 times; wanted two or more that increase"):
         workflow.preprocess(files / "back.nc", files / "p", splits=SPLITS)
     archive()[["lsm"]].to_netcdf(files / "land.nc")
@@ -335,6 +360,7 @@ def test_an_interrupted_training_goes_on(files: Path, monkeypatch: pytest.Monkey
     assert record["model"] == again.model.fingerprint
     assert record["settings"]["task"] == "VideoForecaster"
     lines: list[str] = []
+    shutil.rmtree(files / "run" / "model.run")  # checkpoints are no longer needed
     assert fit(files, note=lines.append).model.fingerprint == whole.model.fingerprint
     assert "is there, trained with the same settings" in lines[0]
     with pytest.raises(ConfigError, match="training.max_steps was 6 and is 7"):
@@ -349,6 +375,9 @@ def test_what_cannot_be_trained_is_refused(files: Path) -> None:
         workflow.train(forecaster(n_context=9), files / "prepared", files / "model")
     with pytest.raises(VariableError, match="variable 'q' is not in"):
         workflow.train(forecaster(), files / "prepared", files / "model", variables=["q"])
+    with pytest.raises(XatmoError, match="rain"):
+        workflow.train(forecaster(architecture="diurnal"), files / "prepared", files / "model", target=["rain"])
+    workflow.train(forecaster(architecture="diurnal"), files / "prepared", files / "model", target=["2t"])
 
 
 # ---------------------------------------------------------------------- postprocess
@@ -452,25 +481,81 @@ def test_a_failed_replacement_leaves_the_run_as_it_was(modelled: Path, monkeypat
     assert xr.open_zarr(after.path / "forecasts.zarr").sizes["init_time"] == 10
 
 
-def test_what_cannot_be_forecast_is_left_out_or_refused(modelled: Path) -> None:
-    lines: list[str] = []
+def test_a_month_that_was_not_learned_has_the_mean_day(modelled: Path) -> None:
     splits = {"train": {"months": 1}, "test": {"months": 2}}
     prepare(modelled, overwrite=True, splits=splits, climatology=["month", "hour"])
-    with pytest.raises(OptionError, match="metric 'acc' needs a climatology of every time .* climatology: \\[hour\\]"):
-        post(modelled)
-    made = post(modelled, metrics=["rmse"], baselines=["climatology"], note=lines.append)
-    assert any(line.startswith("left out: climatology, ") for line in lines)
-    assert list(made.scores.forecast.values) == ["model"]
+    lines: list[str] = []
+    made = post(modelled, metrics=["rmse", "acc"], baselines=["climatology"], note=lines.append)
+    said = "the training part has nothing of month 2; its mean day is taken instead"
+    assert {f"acc: {said}", f"climatology: {said}"} <= set(lines)
+    record = json.loads((made.path / "run.json").read_text())
+    assert record["remarks"] == {"acc": said, "climatology": said}
+    assert record["left_out"] == {}
+    ds = xr.open_zarr(modelled / "data.zarr")["2t"].load()
+    day = ds.sel(time=ds.time.dt.month == 1).groupby("time.hour").mean()
+    found = xr.open_zarr(made.path / "baselines" / "climatology.zarr")["2t"]
+    forecast = xr.open_zarr(made.path / "forecasts.zarr")["2t"]
+    assert found.dims == forecast.dims
+    assert found.attrs == forecast.attrs
+    usual = day.sel(hour=forecast.valid_time.dt.hour).transpose(*forecast.dims).drop_vars("hour")
+    np.testing.assert_allclose(found, usual, atol=1e-3)
+    dims = ["init_time", "latitude", "longitude"]
+    by_hour = xatmo.metrics.verify(
+        forecast.to_dataset(), ds.to_dataset(), metrics=["acc"], dim=dims,
+        climatology=xatmo.metrics.climatology(ds.sel(time=ds.time.dt.month == 1), by="hour").to_dataset(),
+    )  # fmt: skip
+    np.testing.assert_allclose(made.scores["acc"].sel(forecast="model"), np.ravel(by_hour["acc"]), rtol=1e-5)
+
+
+def test_months_are_put_together_by_their_numbers_of_times() -> None:
+    ds = archive()[["2t", "tcc"]].isel(time=slice(0, 150))
+    learned = xatmo.metrics.climatology(ds)
+    later = ds.time + np.timedelta64(90, "D")
+    day, said = workflow.covering(learned, later)
+    xr.testing.assert_allclose(
+        day.drop_attrs(), xatmo.metrics.climatology(ds, by="hour").drop_vars("count").drop_attrs(), rtol=1e-6
+    )
+    assert said is not None
+    assert "month 4, 5" in said
+    assert workflow.covering(learned, ds.time) == (learned, None)
+    with pytest.raises(CoordinateError, match="no hour for hour 3"):
+        workflow.covering(learned, later + np.timedelta64(3, "h"))
+    with pytest.raises(CoordinateError, match="no month"):
+        workflow.covering(xatmo.metrics.climatology(ds, by="month"), later)
+
+
+def test_what_cannot_be_forecast_is_left_out_and_recorded(files: Path) -> None:
+    ds = archive()[["2t"]]
+    hours = np.where(ds.time.dt.month == 1, 0, 6)  # at 0 and 12, and later at 6 and 18
+    ds.isel(time=np.flatnonzero(ds.time.dt.hour % 12 == hours)).to_netcdf(files / "shifted.nc")
+    splits = {"train": {"months": 1}, "test": {"months": 2}}
+    workflow.preprocess(files / "shifted.nc", files / "prepared", splits=splits, n_context=4, n_future=4)
+    workflow.train(forecaster(architecture="persistence"), files / "prepared", files / "run" / "model", target="2t")
+    lines: list[str] = []
+    made = post(files, metrics=["rmse"], baselines=["persistence", "climatology"], note=lines.append)
+    assert list(made.scores.forecast.values) == ["model", "persistence"]
+    record = json.loads((made.path / "run.json").read_text())
+    assert list(record["left_out"]) == ["climatology"]
+    assert "no hour for hour 6" in record["left_out"]["climatology"]
+    assert f"left out: climatology, {record['left_out']['climatology']}" in lines
+
+
+def test_what_cannot_be_forecast_is_refused(modelled: Path) -> None:
     prepare(modelled, overwrite=True, climatology=None)
     with pytest.raises(OptionError, match="metric 'acc' needs a climatology; prepare the data with"):
+        post(modelled, "other", metrics=["acc"])
+    prepare(modelled, overwrite=True, climatology="month", splits={"train": {"months": 1}, "test": {"months": 2}})
+    with pytest.raises(OptionError, match="metric 'acc' needs a climatology of every time .* climatology: \\[hour\\]"):
         post(modelled, "other", metrics=["acc"])
     for more, error, message in (
         ({"baselines": ["magic"]}, OptionError, "baseline 'magic' came; wanted some of persistence"),
         ({"every": 0}, OptionError, "every=0 came; wanted 1 or more"),
+        ({"metrics": ["rsme"]}, OptionError, "rsme"),
         ({"hours": 5}, ConfigError, "test of .* has no stretch of 4 and 4 frames with an initial time at hours 5"),
     ):
         with pytest.raises(error, match=message):
-            post(modelled, "other2", metrics=["rmse"], **more)
+            post(modelled, "other2", **{"metrics": ["rmse"], **more})
+    assert not (modelled / "other2").exists()
 
 
 @pytest.mark.slow

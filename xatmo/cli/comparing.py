@@ -93,7 +93,7 @@ def compare(wanted: Wanted, *, note: Note) -> list[Path]:
     elif usual is not None:
         options["climatology"] = usual
     bounds: Any = "auto" if wanted.bootstrap is None else scoring.read_bootstrap(wanted.bootstrap)
-    runs = {name: _run(path, wanted, coarse) for name, path in named.items()}
+    runs: dict[str, Any] = {name: _run(path, wanted, coarse) for name, path in named.items()}
     simple = _simple_forecasts(named) if wanted.baseline != "none" else {}
     reference = wanted.reference or _reference(list(runs), list(simple))
     runs |= simple
@@ -145,14 +145,14 @@ def _truth(wanted: Wanted, named: dict[str, Path], note: Note) -> tuple[xr.Datas
     return files.in_pieces(truth), usual
 
 
-def _simple_forecasts(named: dict[str, Path]) -> dict[str, xr.Dataset]:
-    """Open the simple forecasts that the runs hold, each kind once; a run of that name goes before."""
-    found: dict[str, xr.Dataset] = {}
+def _simple_forecasts(named: dict[str, Path]) -> dict[str, Path]:
+    """Find the simple forecasts that the runs hold, each kind once; a run of that name goes before."""
+    found: dict[str, Path] = {}
     for path in named.values():
         for name in workflow.BASELINES:
             where = path / "baselines" / f"{name}.zarr"
             if name not in found and name not in named and where.is_dir() and (path / "run.json").is_file():
-                found[name] = files.open_fields(where)
+                found[name] = where
     return found
 
 

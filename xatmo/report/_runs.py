@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _NO_FIELDS = ("AtmoDist", "Inpainter")  # tasks that make features
 CONFIG, RUN, HISTORY = "config.json", "run.json", "history.csv"
 FORECASTS, MODEL = "forecasts.zarr", "model"
+_NO_SETTINGS = ("step", "began", "finished")  # in the record of a run, and never the same in two
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,8 @@ def _with_forecasts(name: str, path: Path) -> Run:
     """Give the folder of a run of the workflow: forecasts, settings, and the history of its model if it is there."""
     from xatmo.cli.files import open_fields
 
-    settings = flat(json.loads((path / RUN).read_text(encoding="utf-8"))) if (path / RUN).is_file() else {}
+    told = json.loads((path / RUN).read_text(encoding="utf-8")) if (path / RUN).is_file() else {}
+    settings = flat({k: v for k, v in told.items() if k not in _NO_SETTINGS})
     trained = Run(name)
     if (path / MODEL / CONFIG).is_file():
         trained = _resolve(name, path / MODEL, None, None, None, "cpu", None)

@@ -175,6 +175,11 @@ def postprocess(
     truth = prepared.part(part)
     inits = initial_times(prepared, task, part, every=every, hours=hours, baselines=baselines)
     usual, remark = scoring.climatology_for(prepared.climatology, truth, metrics)
+    targets = [str(channel.name) for channel in task.model.outputs]
+    future = int(task.config["n_future"])
+    run = truth.sel(time=slice(inits[0], None)).isel(time=slice(0, future + 3))
+    if not (work / SCORES).exists() and run.sizes["time"] == future + 3 and len(set(np.diff(run["time"].values))) == 1:
+        scoring.try_out(targets, run, usual, future, metrics=metrics, bootstrap=bootstrap, compat=compat)
     _begin(work, record, path, overwrite, say)
     if not (work / _MOVING).exists():
         say(f"{inits.size} initial times from {str(inits[0])[:16]} to {str(inits[-1])[:16]}")
@@ -311,6 +316,7 @@ def _write(ds: xr.Dataset, path: Path, key: Mapping[str, Any], progress: bool, s
     """Write forecasts by regions of initial times, unless they are there."""
     if path.exists():
         return
+    path.parent.mkdir(exist_ok=True)
     one = sum(da.nbytes for da in ds.data_vars.values()) // max(1, ds.sizes["init_time"])
     together = max(1, REGION_BYTES // max(1, one))
     streaming.write_zarr(ds, path, by={"init_time": together}, key=key, progress=progress, note=say)

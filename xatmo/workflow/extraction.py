@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -120,6 +120,7 @@ def extract(
     ('Y2001M01-2_2-40.00N10.00W-2t.zarr', [['2001-01-01T05:00', '2001-01-01T05:00']])
     """
     say = note if note is not None else _silent
+    variables = [variables] if isinstance(variables, str) else variables
     names = list(variables.values()) if isinstance(variables, Mapping) else variables
     whole, told = open_source(input, names)
     chosen = {"years": years, "months": months, "hours": hours, "dates": dates}
@@ -210,6 +211,7 @@ def _chosen(
     if ds[time].ndim != 1:
         message = f"the input has one time and no axis of it; wanted a dimension {time!r}"
         raise CoordinateError(message)
+    ds, time = _indexed(ds, time)
     index = ds.indexes[time]
     if not index.is_unique:
         twice = index[index.duplicated()][0]
@@ -232,6 +234,16 @@ def _chosen(
     step = steps[counts.argmax()]
     lost = selection.missing_times(ds["time"], step, **chosen)
     return ds, selection.in_ranges(lost, step)
+
+
+def _indexed(ds: xr.Dataset, time: Hashable) -> tuple[xr.Dataset, Hashable]:
+    """Label frames by the time at which they are valid, where GRIB has that beside the time of the analysis."""
+    (dim,) = ds[time].dims
+    if dim == time:
+        return ds, time
+    valid = ds[time].variable
+    ds = ds.drop_vars([n for n in (time, dim) if n in ds.coords])
+    return ds.assign_coords({dim: (dim, valid.values, valid.attrs)}), dim
 
 
 def _static(more: xr.Dataset, ds: xr.Dataset, region: Mapping[str, Any] | None) -> xr.Dataset:

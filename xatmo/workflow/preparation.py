@@ -14,7 +14,7 @@ import pandas as pd
 import xarray as xr
 
 from xatmo import metrics
-from xatmo.errors import CheckpointError, ConfigError, OptionError
+from xatmo.errors import CheckpointError, ConfigError, OptionError, XatmoError
 from xatmo.normalize import Normalizer
 from xatmo.typing import NormalizeMethod
 from xatmo.workflow.records import Record, appearing, fingerprint, read, remove, replace
@@ -200,14 +200,18 @@ def preprocess(
         work.mark()
     else:
         say(f"continuing {path}")
-    divided = Splits.make(ds["time"], splits, n_window=n_context + n_future, gap=gap)
-    table = divided.table()
-    train = ds.isel(time=divided.parts["train"])
-    _keep(begun / SPLITS, lambda file: table.to_csv(file, index=False, date_format="%Y-%m-%dT%H:%M:%S.%f"))
-    varying = train[[n for n, da in train.data_vars.items() if "time" in da.dims]]
-    _keep(begun / STATISTICS, lambda file: Normalizer.fit(varying, method=normalization).save(file))
-    if by is not None:
-        _climatology(varying, by, begun)
+    try:
+        divided = Splits.make(ds["time"], splits, n_window=n_context + n_future, gap=gap)
+        table = divided.table()
+        train = ds.isel(time=divided.parts["train"])
+        _keep(begun / SPLITS, lambda file: table.to_csv(file, index=False, date_format="%Y-%m-%dT%H:%M:%S.%f"))
+        varying = train[[n for n, da in train.data_vars.items() if "time" in da.dims]]
+        _keep(begun / STATISTICS, lambda file: Normalizer.fit(varying, method=normalization).save(file))
+        if by is not None:
+            _climatology(varying, by, begun)
+    except XatmoError:  # these settings cannot be had: nothing was begun that others could not replace
+        remove(begun)
+        raise
     data = Path(str(input)) if isinstance(input, str | Path) and Path(str(input)).exists() else None
     work.finish(
         data={"input": input, "relative": None if data is None else os.path.relpath(data, path)},

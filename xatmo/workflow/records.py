@@ -252,6 +252,10 @@ class Record:
         before = read(self._begun)
         return before is not None and self._same(before)
 
+    def forget(self) -> None:
+        """Take back that the step has begun: with these settings it cannot be done."""
+        self._begun.unlink(missing_ok=True)
+
     def mark(self) -> None:
         """Note, in the folder in which a result is being made, what it is made from."""
         self._write(self.path, {"digest": self.digest, **self._content()})

@@ -96,6 +96,24 @@ def _as_ambs(
     return xr.Dataset(out).compute()
 
 
+def try_out(
+    names: Sequence[str], truth: xr.Dataset, climatology: xr.Dataset | None, n_future: int, **options: Any
+) -> None:
+    """Score the persistence of a few frames, so that what cannot be scored is refused before the forecasts.
+
+    Raises
+    ------
+    OptionError
+        As `score` does.
+    """
+    few = truth[list(names)].isel(time=slice(0, n_future + 3)).compute()
+    inits = few["time"].values[:3]
+    leads = few["time"].values[1 : n_future + 1] - few["time"].values[0]
+    last = few.isel(time=slice(0, 3)).rename(time="init_time").expand_dims(lead_time=leads, axis=1)
+    made = last.assign_coords(valid_time=(("init_time", "lead_time"), inits[:, None] + leads[None]))
+    score({"persistence": made}, few, climatology, **options)
+
+
 def climatology_for(
     climatology: xr.Dataset | None, truth: xr.Dataset, metrics: Sequence[str]
 ) -> tuple[xr.Dataset | None, str | None]:

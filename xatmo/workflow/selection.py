@@ -20,6 +20,7 @@ Numbers = int | str | Sequence[int | str]
 _LEVELS: Final = ("isobaricInhPa", "pressure_level", "level", "plev", "hybrid", "model_level", "height")
 # Short names of GRIB, which netCDF does not allow to begin with a number, and what they are called there.
 _SHORT: Final = {"2t": "t2m", "2d": "d2m", "10u": "u10", "10v": "v10", "100u": "u100", "100v": "v100"}
+_REGION: Final = "wanted latitude and longitude, two numbers each, or sw_corner (latitude, longitude), nx and ny"
 _DEGREES: Final = 1e-4  # coordinates in float32 are this exact
 
 
@@ -49,6 +50,7 @@ def take_variables(ds: xr.Dataset, wanted: Sequence[str] | Mapping[str, str] | N
     """
     if wanted is None:
         return ds
+    wanted = [wanted] if isinstance(wanted, str) else wanted
     asked = dict(wanted) if isinstance(wanted, Mapping) else {text.replace("@", ""): text for text in wanted}
     found = {str(new): _variable(ds, str(text)) for new, text in asked.items()}
     return xr.Dataset({new: da.rename(new) for new, da in found.items()}, attrs=ds.attrs)
@@ -159,6 +161,10 @@ def take_region(ds: xr.Dataset, region: Mapping[str, Any] | None) -> xr.Dataset:
     """
     if region is None:
         return ds
+    given: Any = region  # a file may hold anything
+    if not isinstance(given, Mapping):
+        message = f"region {given!r} came; {_REGION}"
+        raise OptionError(message)
     axes = cf.horizontal(ds)
     latitude = ds[axes.lat].values.astype(np.float64)
     longitude = ds[axes.lon].values.astype(np.float64)
@@ -171,14 +177,11 @@ def take_region(ds: xr.Dataset, region: Mapping[str, Any] | None) -> xr.Dataset:
         columns = np.flatnonzero(from_west <= min(width, 360 - 2 * _DEGREES) + _DEGREES)
     elif set(region) == {"sw_corner", "nx", "ny"}:
         south, west = _pair(region, "sw_corner")
-        rows = _from(latitude, south, int(region["ny"]), "ny", "latitude", "south")
+        rows = _from(latitude, south, region["ny"], "ny", "latitude", "south")
         from_west = _eastward(longitude, west)
-        columns = _from(from_west, 0.0, int(region["nx"]), "nx", "longitude", "west", around=west)
+        columns = _from(from_west, 0.0, region["nx"], "nx", "longitude", "west", around=west)
     else:
-        message = (
-            f"region {dict(region)} came; wanted latitude and longitude, two numbers each, or sw_corner (latitude, "
-            "longitude), nx and ny"
-        )
+        message = f"region {dict(region)} came; {_REGION}"
         raise OptionError(message)
     if not rows.size or not columns.size:
         message = (
@@ -199,8 +202,11 @@ def _eastward(longitude: Any, west: float) -> Any:
     return (longitude - west + _DEGREES) % 360 - _DEGREES
 
 
-def _from(values: Any, start: float, count: int, key: str, axis: str, end: str, around: float = 0.0) -> Any:
+def _from(values: Any, start: float, count: Any, key: str, axis: str, end: str, around: float = 0.0) -> Any:
     """Positions of the ``count`` points from ``start`` on, increasing in ``values``."""
+    if isinstance(count, bool) or not isinstance(count, int):
+        message = f"region: {key} is {count!r}; wanted a number of points"
+        raise OptionError(message)
     order = np.argsort(values)
     step = float(np.median(np.diff(values[order]))) if values.size > 1 else 1.0
     first = int(np.argmin(np.abs(values[order] - start)))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xatmo.errors import ConfigError, VariableError
+from xatmo.errors import ConfigError, VariableError, XatmoError
 from xatmo.workflow.preparation import Prepared, open_prepared
 from xatmo.workflow.records import Record, read, remove
 
@@ -101,7 +101,13 @@ def train(
     given: dict[str, Any] = {"static": prepared.data[fields]} if fields else {}
     if validation and "validation" in prepared.names:
         given["validation"] = prepared.part("validation")[names]
-    fitted = task.fit(prepared.part("train")[names], run_dir=str(folder), resume=resume, **given, **fit)
+    try:
+        fitted = task.fit(prepared.part("train")[names], run_dir=str(folder), resume=resume, **given, **fit)
+    except XatmoError:
+        if not any(folder.rglob("*.ckpt")):  # refused before the first step: other settings may take its place
+            record.forget()
+            remove(folder)
+        raise
     fitted.save(path)
     record.finish(model=fitted.model.fingerprint)
     return fitted

@@ -81,8 +81,8 @@ def mean_day_forecast(train: xr.Dataset, like: xr.Dataset) -> xr.Dataset:
     made = metrics.climatology_at(day, when, chunks={"init_time": 1})
     fields = {}
     for name, da in like.data_vars.items():
-        field = made[name].transpose(*(d for d in da.dims if d != "member"))
-        fields[name] = field.astype(da.dtype).assign_attrs(da.attrs)
+        fields[name] = made[name].transpose(*(d for d in da.dims if d != "member")).astype(da.dtype)
+        fields[name].attrs = dict(da.attrs)
     coords = {n: c for n, c in like.coords.items() if "member" not in c.dims}
     return xr.Dataset(fields).drop_vars("valid_time", errors="ignore").assign_coords(coords)
 

@@ -71,6 +71,90 @@ class Layout:
         return tuple(inner.index(d) for d in self.dims(members))
 
 
+@dataclass(frozen=True)
+class View:
+    """A channel as a part of a longer array: every ``step`` indices of one dimension, from ``start`` on.
+
+    Channels that are shifted views of one array then share what a tile reads of it.
+
+    Attributes
+    ----------
+    of : DataArray
+        With the dimensions of the channel, in their order.
+    dim : hashable, optional
+        None: the channel is the array.
+    start, step : int
+    """
+
+    of: xr.DataArray
+    dim: Hashable | None = None
+    start: int = 0
+    step: int = 1
+
+
+@dataclass(frozen=True)
+class _Read:
+    """An array that is read, and where along ``dim`` the views of it begin."""
+
+    array: xr.DataArray
+    dim: Hashable | None
+    first: int
+    last: int
+    step: int
+
+    def span(self, low: int, high: int) -> tuple[int, int]:
+        """Give what the views need of the array for a range of theirs."""
+        return self.first + low * self.step, self.last + (high - 1) * self.step + 1
+
+
+Recipe: TypeAlias = tuple[int, int, int, int, int]
+"""Of a channel: which array, its axis (-1: none), among the extra dimensions, offset in what was read, step."""
+
+
+def _reads(
+    layout: Layout, arrays: Sequence[xr.DataArray], views: Mapping[Hashable, View]
+) -> tuple[list[_Read], tuple[Recipe, ...]]:
+    """Give the arrays that are read, and how each channel comes out of them."""
+    groups: dict[Any, list[View]] = {}
+    own: list[tuple[Any, View]] = []
+    for v, array in enumerate(arrays):
+        view = views.get(array.name, View(array))
+        key = (id(view.of), view.dim, view.step) if array.name in views else v
+        groups.setdefault(key, []).append(view)
+        own.append((key, view))
+    places = {key: n for n, key in enumerate(groups)}
+    reads = [
+        _Read(found[0].of, found[0].dim, min(w.start for w in found), max(w.start for w in found), found[0].step)
+        for found in groups.values()
+    ]
+    recipes: list[Recipe] = []
+    for key, view in own:
+        n = places[key]
+        if view.dim is None:
+            recipes.append((n, -1, 0, 0, 1))
+        else:
+            axis = view.of.get_axis_num(view.dim)
+            recipes.append((n, axis, layout.extras.index(view.dim), view.start - reads[n].first, view.step))
+    return reads, tuple(recipes)
+
+
+def _seen(parts: Any, recipe: Recipe, extras: Sequence[tuple[int, int]]) -> Any:
+    """Give the pieces of a channel, as views of what was read."""
+    _, axis, extra, offset, step = recipe
+    if axis < 0:
+        return parts
+    n = extras[extra][1] - extras[extra][0]
+    found = []
+    for block, place in parts:
+        low, high = place[axis].start, place[axis].stop
+        a, b = (min(n, max(0, -(-(edge - offset) // step))) for edge in (low, high))
+        if a < b:
+            first = offset + a * step - low
+            cut = (*[slice(None)] * axis, slice(first, first + (b - a - 1) * step + 1, step))
+            found.append((block[cut], (*place[:axis], slice(a, b), *place[axis + 1 :])))
+    return found
+
+
 # ---------------------------------------------------------------------- running it
 def _sources(
     job: TileJob, layout: Layout, dims: Sequence[Hashable], chunks: Sequence[Sequence[int]],
@@ -102,17 +186,19 @@ def _size(arrays: Sequence[xr.DataArray], dim: Hashable) -> int:
 
 
 def lazy(
-    job: TileJob, layout: Layout, arrays: Sequence[xr.DataArray], output_chunks: Chunks | None, *, cyclic: bool
-) -> list[Any]:
+    job: TileJob, layout: Layout, arrays: Sequence[xr.DataArray], output_chunks: Chunks | None, *, cyclic: bool,
+    views: Mapping[Hashable, View] | None = None,
+) -> list[Any]:  # fmt: skip
     """Put one task per tile into a graph: cut what each needs out of the input chunks, then run it."""
     import dask.array as da
     from dask._task_spec import List, Task, TaskRef
     from dask.base import tokenize
     from dask.highlevelgraph import HighLevelGraph
 
+    reads, recipes = _reads(layout, arrays, views or {})
     blocks = [
         a.data if a.chunks is not None else da.from_array(a.values, chunks=-1)  # type: ignore[no-untyped-call]
-        for a in arrays
+        for a in (read.array for read in reads)
     ]
     edges = _edges(job, layout, arrays, output_chunks, cyclic=cyclic)
     cuts = [list(itertools.pairwise(edges[d])) for d in layout.inner]
@@ -120,23 +206,28 @@ def lazy(
     n_extras = len(layout.extras)
     job = replace(job, tasks=math.prod(map(len, cuts)) * max(1, len(drawn)))
     tiles = [[axis.tile(*r) for r in ranges] for axis, ranges in zip(job.axes, cuts[n_extras:], strict=True)]
-    name = f"xatmo-predict-{tokenize(job, [b.name for b in blocks], cuts, drawn)}"
-    layer: dict[Any, Any] = {f"{name}-job": Task(f"{name}-job", _keep, job)}
+    read_from = [(b.name, r.first, r.last, r.step) for b, r in zip(blocks, reads, strict=True)]
+    name = f"xatmo-predict-{tokenize(job, read_from, recipes, cuts, drawn)}"
+    layer: dict[Any, Any] = {f"{name}-job": Task(f"{name}-job", _keep, job, recipes)}
     # Sources along one dimension depend on the tile's place along it alone.
     along = [
         {
-            (dim, k): (overlapping(sizes, *cuts[at][k]) if at < n_extras else tiles[at - n_extras][k].sources(sizes))
-            for dim, sizes in zip(array.dims, block.chunks, strict=True)
+            (dim, k): (
+                overlapping(sizes, *(read.span(*cuts[at][k]) if dim == read.dim else cuts[at][k]))
+                if at < n_extras
+                else tiles[at - n_extras][k].sources(sizes)
+            )
+            for dim, sizes in zip(read.array.dims, block.chunks, strict=True)
             for at in [layout.inner.index(dim)]
             for k in range(len(cuts[at]))
         }
-        for array, block in zip(arrays, blocks, strict=True)
+        for read, block in zip(reads, blocks, strict=True)
     ]
     order = layout.order(job.members)
     for index in itertools.product(*(range(len(c)) for c in cuts)):
         pieces = []
-        for v, (array, block) in enumerate(zip(arrays, blocks, strict=True)):
-            per_dim = [along[v][d, index[layout.inner.index(d)]] for d in array.dims]
+        for v, (read, block) in enumerate(zip(reads, blocks, strict=True)):
+            per_dim = [along[v][d, index[layout.inner.index(d)]] for d in read.array.dims]
             parts = []
             for combination in itertools.product(*per_dim):
                 chunk, cut, place = zip(*combination, strict=True)
@@ -164,16 +255,17 @@ def lazy(
     return [whole[c] for c in range(len(job.outputs))]
 
 
-def _keep(job: TileJob) -> TileJob:
-    return job
+def _keep(job: TileJob, recipes: tuple[Recipe, ...]) -> tuple[TileJob, tuple[Recipe, ...]]:
+    return job, recipes
 
 
 def _cut(block: Any, cut: tuple[slice, ...]) -> Any:
     return block[cut]
 
 
-def _run(job: TileJob, extras: Any, core: Any, pieces: Any, members: Any) -> Any:
-    return job.run(extras, core, pieces, members)
+def _run(shared: tuple[TileJob, tuple[Recipe, ...]], extras: Any, core: Any, read: Any, members: Any) -> Any:
+    job, recipes = shared
+    return job.run(extras, core, [_seen(read[recipe[0]], recipe, extras) for recipe in recipes], members)
 
 
 def _edges(

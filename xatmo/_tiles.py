@@ -9,10 +9,11 @@ so each output point is the same sum, in the same order, for any tiling.
 
 from __future__ import annotations
 
+import bisect
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -278,13 +279,21 @@ def overlapping(chunks: Sequence[int], low: int, high: int) -> list[tuple[int, s
     >>> overlapping((3, 3, 4), 2, 5)
     [(0, slice(2, 3, None), slice(0, 1, None)), (1, slice(0, 2, None), slice(1, 3, None))]
     """
-    found, start = [], 0
-    for c, size in enumerate(chunks):
-        a, b = max(low, start), min(high, start + size)
+    ends = _ends(tuple(chunks))
+    found = []
+    for c in range(bisect.bisect_right(ends, low), len(ends)):
+        start = ends[c] - chunks[c]
+        if start >= high:
+            break
+        a, b = max(low, start), min(high, ends[c])
         if a < b:
             found.append((c, slice(a - start, b - start), slice(a - low, b - low)))
-        start += size
     return found
+
+
+@lru_cache(maxsize=64)
+def _ends(chunks: tuple[int, ...]) -> list[int]:
+    return list(itertools.accumulate(chunks))
 
 
 def repeat_edge(region: NDArray[Any], dim: int, pad: int) -> None:

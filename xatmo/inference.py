@@ -16,7 +16,7 @@ import torch
 import xarray as xr
 
 from xatmo import _channels, _graph, _labels, _placing, _refined, _tiles, _valid_times, cf
-from xatmo._graph import Chunks, Layout
+from xatmo._graph import Chunks, Layout, View
 from xatmo._row_shift import move_rows
 from xatmo.errors import DimensionError, OptionError
 from xatmo.model import Channel, Model
@@ -149,6 +149,7 @@ def predict(
     nan: str = "raise",
     output_chunks: Chunks | None = None,
     call: str | None = None,
+    views: Mapping[Hashable, View] | None = None,
 ) -> T:
     r"""Send windows of a field through a network and blend what comes out: the one engine for all models.
 
@@ -200,6 +201,8 @@ def predict(
         evaluated twice, split along time and level above 256 MiB. Where given, the output is lazy in any case.
     call : str, optional
         What to write to ``history`` instead of this call.
+    views : mapping, optional
+        Lazy inputs that are parts of longer arrays, of which a task then reads the blocks under all of them once.
 
     Returns
     -------
@@ -225,7 +228,8 @@ def predict(
         "predict", model, patch_size=patch_size, overlap=overlap, window=window, members=members, seed=seed
     )
     options = _Options(
-        _sizes("patch_size", patch_size), _sizes("overlap", overlap), window, batch_size, device, members, seed, nan
+        _sizes("patch_size", patch_size), _sizes("overlap", overlap), window, batch_size, device, members, seed, nan,
+        views or {},
     )  # fmt: skip
     if isinstance(obj, xr.DataArray):
         if len(model.outputs) != 1:
@@ -255,6 +259,7 @@ class _Options:
     members: int | None
     seed: int
     nan: str
+    views: Mapping[Hashable, View]
 
 
 def _check_options(
@@ -441,7 +446,8 @@ def _of_stretch(
     )  # fmt: skip
     arrays = [bare[s.variable] for s in sources]
     if output_chunks is not None or any(a.chunks is not None for a in arrays):
-        data = _graph.lazy(job, layout, arrays, output_chunks, cyclic=cyclic)
+        known = {} if cyclic or refined.move else dict(options.views)
+        data = _graph.lazy(job, layout, arrays, output_chunks, cyclic=cyclic, views=known)
     else:
         data = list(_graph.at_once(job, layout, arrays))
     coords = refined.coords(xr.merge([bare.coords.to_dataset()]))

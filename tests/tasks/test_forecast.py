@@ -241,6 +241,11 @@ def test_the_graph_grows_with_chunks_and_not_with_frames(trained: xatmo.VideoFor
     def tasks(n: int, chunk: int) -> int:
         return len(weather(n).chunk(time=chunk).atmo.forecast(trained).t2m.__dask_graph__())
 
+    def with_context(n_context: int) -> int:
+        task = xatmo.VideoForecaster("diurnal", n_context, 3).fit(weather(96))
+        return len(weather(96).chunk(time=24).atmo.forecast(task).t2m.__dask_graph__())
+
+    assert with_context(20) < 1.5 * with_context(2)  # blocks are read once, not once for each frame of a context
     assert tasks(96, 24) == tasks(384, 96)
     assert tasks(192, 24) < 2.2 * tasks(96, 24)
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from xatmo import _channels, _labels, _statics, cf
 from xatmo._channels import Channel
+from xatmo._graph import View
 from xatmo.errors import DimensionError, GridError, MissingValueError, OptionError
 from xatmo.tasks.forecast import _cycle, _data, _starts
 from xatmo.tasks.forecast._record import Record, later, record, require_dims
@@ -321,7 +322,7 @@ class _Job:
         from xatmo.inference import predict
         from xatmo.model import Model
 
-        fields, channels, of = self._packed(frames)
+        fields, channels, of, views = self._packed(frames)
         outputs = {
             (c.name, k): Channel(f"{c.name}[+{k + 1}]", c.units, c.attrs)
             for c in self.model.outputs for k in range(self.n_future)
@@ -332,7 +333,7 @@ class _Job:
             self._network(), {"task": self.model.config.get("task")}, tuple(channels), tuple(outputs.values()),
             statistics, statistics, patch_size=dict(self.model.patch_size),
         )  # fmt: skip
-        found = predict(fields, packed, call="forecast", **options)
+        found = predict(fields, packed, call="forecast", views=views, **options)
         made: dict[Hashable, xr.DataArray] = {}
         for channel, source in zip(self.model.outputs, self.sources, strict=False):
             leads = [found[outputs[channel.name, k].name] for k in range(self.n_future)]
@@ -348,7 +349,9 @@ class _Job:
         network = cast(PackedVideo, self.model.network)
         return network if self.n_future == self.config.n_future else LongerVideo(network.network, self.n_future)
 
-    def _packed(self, frames: NDArray[np.int64]) -> tuple[xr.Dataset, list[Channel], dict[str, str]]:
+    def _packed(
+        self, frames: NDArray[np.int64]
+    ) -> tuple[xr.Dataset, list[Channel], dict[str, str], dict[Hashable, View]]:
         """Lay past, cycle, covariates and static fields as variables over ``init_time``, in the network's order."""
         config, whole = self.config, self.whole
         first, last = int(frames[0]) - config.n_context + 1, int(frames[-1])
@@ -357,14 +360,22 @@ class _Job:
         out: dict[Hashable, xr.DataArray] = {}
         channels: list[Channel] = []
         of: dict[str, str] = {}
+        views: dict[Hashable, View] = {}
 
         def lay(field: xr.DataArray, name: str, units: str | None, offsets: Sequence[int]) -> None:
+            bare = field.drop_vars([n for n, c in field.coords.items() if whole.time_dim in c.dims])
+            timed = whole.time_dim in bare.dims  # what is known may be always the same
+            bare = bare.rename({whole.time_dim: START}) if timed else bare
             for k in offsets:
-                packed = f"{name}[{k}]"
-                out[packed] = self._shifted(field, frames - first + k).rename(packed)
+                packed, at = f"{name}[{k}]", frames - first + k
+                out[packed] = (bare.isel({START: at if step is None else slice(at[0], at[-1] + 1, step)}) if timed
+                               else bare).rename(packed)  # fmt: skip
+                if bare.chunks is not None and not (timed and step is None):
+                    views[packed] = View(bare, START, int(at[0]), step or 1) if timed else View(bare)
                 channels.append(Channel(packed, units))
                 of[packed] = name.removesuffix(" usual")
 
+        step = _starts.step_of(frames)
         before, after = range(1 - config.n_context, 1), range(1 - config.n_context, self.n_future + 1)
         state = self.model.inputs[: config.n_state]
         for channel, source in zip(state, self.sources, strict=True):
@@ -384,16 +395,7 @@ class _Job:
                 channels.append(Channel(channel.name, channel.units))
                 of[channel.name] = channel.name
         made = xr.Dataset(out).assign_coords({START: whole.times[frames]})
-        return made, channels, of
-
-    def _shifted(self, field: xr.DataArray, at: NDArray[np.int64]) -> xr.DataArray:
-        """Give the frames of the record that stand in one place of the packed input: a view where they are evenly."""
-        time, step = self.whole.time_dim, _starts.step_of(at)
-        bare = field.drop_vars([n for n, c in field.coords.items() if time in c.dims])
-        if time not in bare.dims:  # known, and always the same
-            return bare
-        taken = bare.isel({time: at if step is None else slice(int(at[0]), int(at[-1]) + 1, step)})
-        return taken.rename({time: START})
+        return made, channels, of, views
 
     def _chunks(self, past: xr.Dataset, n_times: int) -> dict[Hashable, Any] | None:
         """Chunks of what lies beside the state: its own, the last one in time reaching into the future."""

@@ -232,3 +232,36 @@ def test_no_more_than_some_initial_times_are_in_memory(no_compute: Callable[[], 
     # One task for each chunk reads all runs; what it leaves are sums by initial time and lead.
     assert sums.values.chunks[0] == aligned.truth.chunks[0]
     assert sums.values.nbytes < 2**24
+
+
+def test_sequences_of_images_are_compared_without_latitude() -> None:
+    rng = np.random.default_rng(0)
+    dims = ("sequence", "lead_time", "y", "x")
+    truth = xr.DataArray(rng.random((8, 2, 9, 9)), {"lead_time": [1, 2]}, dims, "digits")
+    runs = {n: truth + size * rng.normal(size=truth.shape) for n, size in (("good", 0.1), ("poor", 0.3))}
+    found = compare(runs, truth, bootstrap={"n": 20}, figures=False)
+    at = found.scores.set_index(["run", "score"])
+    assert at.loc[("good", "rmse"), "value"] == pytest.approx(metrics.rmse(runs["good"], truth).item(), rel=1e-9)
+    rough = metrics.gradient_ratio(runs["poor"], truth, image_dims=("y", "x")).item()
+    assert at.loc[("poor", "gradient_ratio"), "value"] == pytest.approx(rough, rel=1e-9)
+    assert at.loc[("good", "rmse"), "lower"] < at.loc[("good", "rmse"), "value"]
+    assert "rough, though Student" in found.html  # eight blocks
+
+
+def test_longitudes_from_minus_180_are_those_from_0() -> None:
+    runs, truth = three()
+    west = runs["good"].assign_coords(longitude=(runs["good"]["longitude"] + 180) % 360 - 180 - 360)
+    found = compare({"good": runs["good"], "west": west}, truth, metrics=["rmse"], bootstrap=None, figures=False)
+    assert found.scores["value"].nunique() == 1
+
+
+def test_members_are_scored_as_members_where_that_is_asked_for() -> None:
+    runs, truth = three()
+    members = xr.concat([runs["good"] - 1, runs["good"] + 1], "member").assign_attrs(truth.attrs)
+    scores = ["crps", "spread_skill"]
+    found = compare({"members": members, "good": runs["good"]}, truth, metrics=scores, bootstrap=None, figures=False)
+    at = found.scores.set_index(["run", "score"])["value"]
+    dims = ["init_time", "lead_time", "latitude", "longitude"]
+    crps = metrics.crps(members, truth, dim=dims, estimator="ensemble").item()
+    assert at["members", "crps"] == pytest.approx(crps, rel=1e-5)
+    assert ("good", "spread_skill") not in at.index

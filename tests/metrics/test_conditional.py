@@ -206,3 +206,22 @@ def test_clear_errors_of_the_mean_day():
     found = metrics.diurnal_error(some, some, harmonic=False)
     assert "phase_error" not in found
     assert found["rmse"].sizes["hour"] == 4
+
+
+def test_mean_days_are_means_of_the_times_of_each_hour() -> None:
+    rng = np.random.default_rng(0)
+    time = np.datetime64("2020-01-01", "ns") + np.arange(9) * np.timedelta64(6, "h")
+    lead = (np.arange(1, 4) * np.timedelta64(6, "h")).astype("m8[ns]")
+    t = rng.normal(size=(9, 3, 2))
+    p = t + rng.normal(size=t.shape)
+    p[rng.random(p.shape) < 0.2] = np.nan
+    axes = {"init_time": time, "lead_time": lead}
+    fields = [xr.DataArray(x, axes, ["init_time", "lead_time", "x"]) for x in (p, t)]
+    hour = (np.arange(9)[:, None] + np.arange(1, 4)) % 4 * 6
+    for pieces in ({}, {"init_time": 4}, {"init_time": 2, "lead_time": 1, "x": 1}):
+        given = [f.chunk(pieces) if pieces else f for f in fields]
+        found = metrics.diurnal_error(given[0].transpose("x", ...), given[1], dim=["init_time", "lead_time"])
+        for k, h in enumerate(found["hour"].values):
+            for name, values in (("prediction_cycle", p), ("target_cycle", t)):
+                expected = np.nanmean(np.where(((hour == h)[..., None]) & ~np.isnan(p), values, np.nan), (0, 1))
+                np.testing.assert_allclose(found[name].transpose("hour", "x").values[k], expected)

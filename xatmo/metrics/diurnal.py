@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -140,12 +141,61 @@ def _mean_days(
             yield here
 
     names = [f"{kind} {k}" for k in range(present.size) for kind in "ptn"]
-    total = add_up([pair.prediction, pair.target, seconds], names, sort, along, xr.DataArray(1.0)).total
+    if set(seconds.dims) <= set(along) and set(pair.prediction.dims) == set(pair.target.dims):
+        total: Mapping[str, xr.DataArray] = _sorted_sums(pair, seconds, present, along, names)
+    else:
+        total = add_up([pair.prediction, pair.target, seconds], names, sort, along, xr.DataArray(1.0)).total
     days = []
     for kind in "pt":
         each = [total[f"{kind} {k}"] / total[f"n {k}"].where(total[f"n {k}"] > 0) for k in range(present.size)]
         days.append(xr.concat(each, dim="hour"))
     return days[0], days[1]
+
+
+def _sorted_sums(
+    pair: Compared, seconds: xr.DataArray, present: Any, along: tuple[Hashable, ...], names: list[str]
+) -> dict[str, xr.DataArray]:
+    """Add up hour by hour in one pass: the hour is the same for all points of a time, so that times can be sorted."""
+    rest = [d for d in pair.prediction.dims if d not in along]
+    axes = [*along, *rest]
+    p, t = (field.transpose(*axes) for field in (pair.prediction, pair.target))
+    when = seconds.expand_dims([d for d in along if d not in seconds.dims]).transpose(*along)
+    when = when.broadcast_like(xr.DataArray(np.empty([p.sizes[d] for d in along]), dims=along))
+    kernel = partial(_block_of_hours, present=present, times=len(along))
+    if p.chunks is None and t.chunks is None:
+        sums: Any = kernel(p.to_numpy(), t.to_numpy(), when.to_numpy())
+    else:
+        import dask.array
+
+        blockwise: Any = dask.array.blockwise
+        every, last = tuple(range(len(axes))), len(axes)
+        sums = blockwise(
+            kernel, (*every, last), p.data, every, t.data, every, when.data, every[: len(along)],
+            new_axes={last: len(names)}, adjust_chunks=dict.fromkeys(every[: len(along)], 1), dtype=np.float64,
+            meta=np.empty((0,) * (last + 1)),
+        )  # fmt: skip
+    sums = sums.sum(axis=tuple(range(len(along))))
+    coords = {n: c for n, c in p.coords.items() if set(c.dims) <= set(rest)}
+    return {name: xr.DataArray(sums[..., k], coords, rest) for k, name in enumerate(names)}
+
+
+def _block_of_hours(p: Any, t: Any, when: Any, *, present: Any, times: int) -> Floats:
+    """Add up both and where both are known, hour by hour; the axes of time keep length 1."""
+    rest = p.shape[times:]
+    p, t = (np.asarray(x).reshape(-1, *rest) for x in (p, t))
+    codes = np.searchsorted(present, np.asarray(when).ravel())
+    out = np.zeros((present.size, 3, *rest))
+    for k in np.unique(codes):
+        here = codes == k
+        first, second = (x[here].astype(np.float64, copy=False) for x in (p, t))
+        missing = np.isnan(first) | np.isnan(second)
+        out[k, 2] = here.sum()
+        if missing.any():
+            first, second = (np.where(missing, 0.0, x) for x in (first, second))
+            out[k, 2] = (~missing).sum(0)
+        out[k, 0], out[k, 1] = first.sum(0), second.sum(0)
+    flat = out.reshape(3 * present.size, *rest)
+    return np.moveaxis(flat, 0, -1).reshape((*[1] * times, *rest, 3 * present.size))
 
 
 def _by_hour(p: Floats, t: Floats) -> tuple[Floats, ...]:

@@ -22,6 +22,7 @@ _SPECTRA = 96  # initial times, evenly spread, whose spectra are averaged
 _VALUES = "values of the only one"
 _HOURS = 3  # fewer make no day
 _CASES = ("best", "median", "worst")
+_OF_IMAGES = {"gradient_ratio", "ssim", "ms_ssim", "fss"}
 
 
 @dataclass
@@ -98,7 +99,9 @@ def measure(
         for name in (n for n in entries if n in known.entries):
             done[f"scores {name}"] = _bounded(known.compare(name, dim=[INIT, LEAD, *space], **options))
             done[f"by_lead {name}"] = _bounded(known.compare(name, dim=[INIT, *space], **options))
-        if not only_scores:
+        if not only_scores and _plain(aligned):
+            made.notes.append("maps of cases: none without latitude and longitude")
+        elif not only_scores:
             made.cases = _cases(aligned, models, known.compare("mse", dim=[LEAD, *space])["score"])
     if not any(key.startswith("scores ") for key in done):
         message = f"no score could be computed: {'; '.join(made.notes)}"
@@ -118,11 +121,24 @@ def entries_of(aligned: Aligned, names: Sequence[Any], climatology: Any = None) 
     entries = {entry if isinstance(entry, str) else _name_of(entry): entry for entry in names}
     if climatology is not None:
         entries.setdefault("acc", "acc")
+    if _plain(aligned) and len(aligned.horizontal) == 2:  # images: rows and columns have to be named
+        for name in _OF_IMAGES & set(entries):
+            named = partial(getattr(metrics, name) if entries[name] == name else entries[name])
+            entries[name] = partial(named, **{"image_dims": aligned.horizontal, **named.keywords})
     single = len(aligned.ensembles) < len(aligned.forecasts)
     if aligned.ensembles and (entries.setdefault("crps", "crps") == "crps") and single:
         # One forecast is an ensemble of one: its CRPS is its absolute error. Of so few none is fair.
         entries["crps"] = partial(metrics.crps, estimator="ensemble")
     return entries
+
+
+def _plain(aligned: Aligned) -> bool:
+    """Tell whether fields have no latitude and longitude along their dimensions."""
+    try:
+        cf.horizontal(aligned.truth, rings=True)
+    except (CoordinateError, GridError):
+        return True
+    return False
 
 
 def _sums(aligned: Aligned, entries: Mapping[str, Any], climatology: Any) -> metrics.ScoreSums:
@@ -310,10 +326,6 @@ def _cases(
     aligned: Aligned, models: Mapping[str, xr.DataArray], errors: xr.DataArray
 ) -> dict[str, tuple[Any, float, dict[str, xr.DataArray]]]:
     """Find initial times of the lowest, the median and the largest mean square error, the mean of all runs."""
-    try:
-        cf.horizontal(aligned.truth, rings=True)
-    except (CoordinateError, GridError):
-        return {}
     mean = errors.mean("model").values
     order = np.argsort(mean, kind="stable")[: int(np.isfinite(mean).sum())]
     if not order.size:

@@ -11,11 +11,13 @@ import pandas as pd
 import xarray as xr
 
 from xatmo import cf, metrics
-from xatmo.errors import CoordinateError, OptionError
+from xatmo.errors import CoordinateError, OptionError, XatmoError
 from xatmo.report._runs import Run
+from xatmo.typing import T
 from xatmo.units import convert
 
 INIT, LEAD, MEMBER = "init_time", "lead_time", "member"
+SEQUENCE = "sequence"  # independent ones, as of moving digits
 _PIECE = 32 * 2**20  # bytes of a field in memory that is cut for Dask, so that what is made of it stays small
 _SAME = 1e-3  # of the spacing, by which labels of the same grid may differ
 
@@ -61,7 +63,7 @@ def are_forecasts(runs: Sequence[Run]) -> bool:
     OptionError
         If some are and others are not.
     """
-    made = {run.name: run.prediction is not None and {INIT, LEAD} <= set(run.prediction.dims) for run in runs}
+    made = {run.name: run.prediction is not None and {INIT, LEAD} <= set(_named(run.prediction).dims) for run in runs}
     if any(made.values()) and not all(made.values()):
         odd = sorted(n for n, is_one in made.items() if not is_one)
         message = (
@@ -84,7 +86,8 @@ def align(forecasts: Mapping[str, xr.DataArray], truth: xr.DataArray) -> Aligned
     """
     notes: list[str] = []
     units = truth.attrs.get("units")
-    runs = {n: _in_pieces(da if units is None else convert(da, str(units))) for n, da in forecasts.items()}
+    truth = _named(truth)
+    runs = {n: _in_pieces(_named(da if units is None else convert(da, str(units)))) for n, da in forecasts.items()}
     first_name, first = next(iter(runs.items()))
     for dim in (INIT, LEAD):
         shared = first.indexes[dim]
@@ -119,6 +122,15 @@ def align(forecasts: Mapping[str, xr.DataArray], truth: xr.DataArray) -> Aligned
 
 
 # ---------------------------------------------------------------------- pieces
+def _named(obj: T) -> T:
+    """Give forecasts of independent sequences, one each, the dimension of initial times."""
+    dims = set(obj.dims)
+    if INIT in dims or not {SEQUENCE, LEAD} <= dims:
+        return obj
+    made = obj.drop_vars(INIT, errors="ignore").rename({SEQUENCE: INIT})
+    return made if INIT in made.coords else made.assign_coords({INIT: np.arange(made.sizes[INIT])})
+
+
 def _in_pieces(da: xr.DataArray) -> xr.DataArray:
     if da.chunks is not None or da.nbytes < 2 * _PIECE:
         return da
@@ -134,19 +146,29 @@ def _inside(forecast: xr.DataArray, truth: xr.DataArray) -> np.ndarray[Any, np.d
     return np.asarray((found >= 0).all(axis=1))
 
 
+def _horizontal(field: xr.DataArray) -> cf.Horizontal | None:
+    try:
+        return cf.horizontal(field)
+    except XatmoError:
+        return None
+
+
 def _on_grid(da: xr.DataArray, like: xr.DataArray, name: str) -> xr.DataArray:
     """Rows and columns in the order of another, by their labels."""
+    axes = _horizontal(like)
     for dim in like.dims:
         if dim in (INIT, LEAD, MEMBER) or dim not in da.dims or dim not in like.indexes or dim not in da.indexes:
             continue
         ours, theirs = da.indexes[dim], like.indexes[dim]
         if ours.equals(theirs):
             continue
+        period = np.inf if axes is None or dim != axes.lon_dim else 360.0
         step = float(np.abs(np.diff(theirs.to_numpy(float))).min()) if len(theirs) > 1 else 1.0
-        order = np.argsort(ours.to_numpy(float))
-        found = pd.Index(ours.to_numpy(float)[order]).get_indexer(
-            theirs.to_numpy(float), method="nearest", tolerance=_SAME * step
-        )
+        # Longitudes from -180 and from 0 are the same, cut at half a step west of the first run's.
+        west = theirs.to_numpy(float).min() - step / 2
+        here, there = ((x.to_numpy(float) - west) % period for x in (ours, theirs))
+        order = np.argsort(here)
+        found = pd.Index(here[order]).get_indexer(there, method="nearest", tolerance=_SAME * step)
         if (found < 0).any() or len(ours) != len(theirs):
             message = (
                 f"{name} lies on other labels of {dim!r} than the first run ({len(ours)} and {len(theirs)}); wanted "

@@ -15,7 +15,7 @@ from xatmo.nn.video.base import Architecture, VideoInput
 from xatmo.nn.video.conditions import conditions, n_conditions
 from xatmo.nn.video.config import VideoConfig
 from xatmo.nn.video.margins import enlarge, reduced
-from xatmo.nn.video.references import GOES_ON, level
+from xatmo.nn.video.references import GOES_ON, chosen_origin, origin
 
 
 class Recurrent(Architecture):
@@ -32,8 +32,8 @@ class Recurrent(Architecture):
     The first step starts from the reference itself, and so does every step where it does not go on
     (``"climatology"``, ``"none"``): :math:`x_{t+1} = r_{t+1} + \mathrm{decode}(h_t)`. The last layer of the decoder
     starts at zero: an untrained network gives the reference. Cells of the future are those of the past, or others,
-    ``ahead``, that take over their memory. Where the reference goes on, all is relative to the `level` of the last
-    frame, so that a shift of the whole past shifts the forecast.
+    ``ahead``, that take over their memory. Where the reference goes on, all is relative to an origin
+    (`xatmo.nn.video.references.origin`), so that a shift of the whole past shifts the forecast.
 
     In training, each sample of each frame is the truth instead of :math:`x_t` with a given probability (scheduled
     sampling, Bengio et al. 2015, arXiv:1506.03099).
@@ -42,9 +42,12 @@ class Recurrent(Architecture):
     whole_state = True
     any_length = True
 
-    def __init__(self, config: VideoConfig, dropout: float, *, mc_dropout: bool, wrap: int) -> None:
+    def __init__(
+        self, config: VideoConfig, dropout: float, *, mc_dropout: bool, wrap: int, origin: str, read_cycle: bool
+    ) -> None:
         super().__init__(config)
-        self.n_in = config.n_state + sum(n_conditions(config))
+        self.origin, self.read_cycle = chosen_origin(origin, config.baseline), read_cycle
+        self.n_in = config.n_state + sum(n_conditions(config, cycle=read_cycle))
         self.cells, self.ahead = nn.ModuleList(), nn.ModuleList()
         self.dropout = make_dropout("spatial", dropout, mc=mc_dropout)
         self.stochastic = is_stochastic(self.dropout)
@@ -73,20 +76,22 @@ class Recurrent(Architecture):
         mean: bool = False,
     ) -> torch.Tensor:
         """See `xatmo.nn.video.Architecture.forward`."""
-        mid = level(x.frames) if self.stepwise else None
-        if mid is not None:
+        mid = origin(x.frames, self.origin)
+        if self.origin != "none":
             x, reference = x._replace(frames=x.frames - mid), reference - mid
             truth = None if truth is None else truth - mid
         with without_dropout() if mean else nullcontext():
             out = self._roll(x, reference, truth, truth_probability)
-        return out if mid is None else out + mid
+        return out if self.origin == "none" else out + mid
 
     def _roll(
         self, x: VideoInput, reference: torch.Tensor, truth: torch.Tensor | None, probability: float
     ) -> torch.Tensor:
         batch, _, n_context, lat, lon = x.frames.shape
         n_future = reference.shape[2]
-        moving, fixed = conditions(x, n_context + n_future, self.config.n_context + self.config.n_future)
+        moving, fixed = conditions(
+            x, n_context + n_future, self.config.n_context + self.config.n_future, cycle=self.read_cycle
+        )
         seen = torch.cat([x.frames, moving[:, :, 1 : n_context + 1], _at_all(fixed, n_context)], 1)
         maps = self.encode(enlarge(seen.transpose(1, 2).flatten(0, 1), self.factor, self.wrap))
         hidden = torch.unflatten(maps[-1], 0, (batch, n_context)).transpose(0, 1)
@@ -141,6 +146,10 @@ class ConvLSTMForecaster(Recurrent):
         Whether this goes on in forecasts, which then have members.
     wrap : int
         Columns of the other end that are laid at each end, where longitudes go around.
+    origin : {"map", "cell", "none"}
+        What the past is shown relative to, where the reference goes on: `xatmo.nn.video.references.origin`.
+    read_cycle : bool
+        Whether the cycle is an input too.
     compat : {None, "ambs"}
         ``"ambs"``: the network of AMBS as it runs, on data between 0 and 1 without baseline, cycle or further fields:
         a sigmoid before the gates, see `xatmo.nn.blocks.ConvLSTM`, and one at the end.
@@ -173,9 +182,13 @@ class ConvLSTMForecaster(Recurrent):
         dropout: float = 0.0,
         mc_dropout: bool = False,
         wrap: int = 0,
+        origin: str = "map",
+        read_cycle: bool = True,
         compat: Literal["ambs"] | None = None,
     ) -> None:
-        super().__init__(config, dropout, mc_dropout=mc_dropout, wrap=whole("wrap", wrap, 0))
+        super().__init__(
+            config, dropout, mc_dropout=mc_dropout, wrap=whole("wrap", wrap, 0), origin=origin, read_cycle=read_cycle
+        )
         if compat not in (None, "ambs"):
             message = f"compat={compat!r}; wanted None or 'ambs'"
             raise OptionError(message)
@@ -193,9 +206,9 @@ class ConvLSTMForecaster(Recurrent):
         self.head = nn.Conv2d(channels, config.n_state * self.factor**2, 1)
         if compat is None:
             start_at_zero(self.head)
-        # Squares of cells lie where the window begins, and a level is that of the window: then no halo makes two agree.
+        # Squares of cells lie where the window begins, and a mean is that of the window: then no halo makes two agree.
         steps = config.n_context - 1 + n_layers * config.n_future
-        self.halo = size // 2 * steps if self.factor == 1 and not self.stepwise else None
+        self.halo = size // 2 * steps if self.factor == 1 and self.origin != "map" else None
 
     def encode(self, x: torch.Tensor) -> list[torch.Tensor]:
         """Lay squares of cells along the channels."""

@@ -25,7 +25,7 @@ from xatmo.nn.video.base import Architecture, VideoInput
 from xatmo.nn.video.conditions import conditions, n_conditions
 from xatmo.nn.video.config import VideoConfig
 from xatmo.nn.video.margins import enlarge, reduced
-from xatmo.nn.video.references import GOES_ON, level
+from xatmo.nn.video.references import chosen_origin, origin
 
 SIZES: dict[str, dict[str, Any]] = {
     "small": {"channels": 32, "hidden": 96, "n_levels": 1, "n_blocks": 3, "expansion": 2, "joint": True},
@@ -68,6 +68,10 @@ class SimVP(Architecture):
         Whether dropout goes on in forecasts, which then have members.
     wrap : int
         Columns of the other end that are laid at each end, where longitudes go around.
+    origin : {"map", "cell", "none"}
+        What the past is shown relative to, where the reference goes on: `xatmo.nn.video.references.origin`.
+    read_cycle : bool
+        Whether the cycle is an input too. From days of data it is a name of places and hours, to learn them by heart.
 
     Raises
     ------
@@ -103,8 +107,11 @@ class SimVP(Architecture):
         drop_path: float = 0.0,
         mc_dropout: bool = False,
         wrap: int = 0,
+        origin: str = "map",
+        read_cycle: bool = True,
     ) -> None:
         super().__init__(config)
+        self.origin, self.read_cycle = chosen_origin(origin, config.baseline), read_cycle
         if preset not in SIZES:
             message = f"preset={preset!r}; wanted one of {sorted(SIZES)}"
             raise OptionError(message)
@@ -117,7 +124,7 @@ class SimVP(Architecture):
         width, self.joint, self.wrap = sizes["channels"], bool(chosen["joint"]), whole("wrap", wrap, 0)
         self.factor: int = 2 ** sizes["n_levels"]
         style = LayerStyle(norm=norm, dropout=dropout, mc_dropout=mc_dropout)
-        n_moving, n_fixed = n_conditions(config)
+        n_moving, n_fixed = n_conditions(config, cycle=read_cycle)
         both, n_context, n_future = config.n_context + config.n_future, config.n_context, config.n_future
         if self.joint:
             n_in, n_out, seen, made = config.n_state * n_context + n_moving * both + n_fixed, n_future, 1, 1
@@ -167,8 +174,7 @@ class SimVP(Architecture):
                 f"{self.config.n_context} and at most {self.config.n_future}. Train one for these, or a recurrent one"
             )
             raise DimensionError(message)
-        if self.config.baseline in GOES_ON:  # a shift of the whole past shifts the forecast
-            x = x._replace(frames=x.frames - level(x.frames))
+        x = x._replace(frames=x.frames - origin(x.frames, self.origin))
         with without_dropout() if mean else nullcontext():
             made = self._made(x)
         return reference[:, : self.config.n_out] + made[:, :, :n_future]
@@ -176,7 +182,7 @@ class SimVP(Architecture):
     def _made(self, x: VideoInput) -> torch.Tensor:
         batch, _, n_context, lat, lon = x.frames.shape
         n_future = self.config.n_future
-        moving, fixed = conditions(x, n_context + n_future)
+        moving, fixed = conditions(x, n_context + n_future, cycle=self.read_cycle)
         if self.joint:
             y = torch.cat([x.frames.flatten(1, 2), moving.flatten(1, 2), fixed], 1)
         else:

@@ -40,6 +40,10 @@ class StackedConvLSTM(Recurrent):
         Whether this goes on in forecasts, which then have members.
     wrap : int
         Columns of the other end that are laid at each end, where longitudes go around.
+    origin : {"map", "cell", "none"}
+        What the past is shown relative to, where the reference goes on: `xatmo.nn.video.references.origin`.
+    read_cycle : bool
+        Whether the cycle is an input too.
 
     Raises
     ------
@@ -68,8 +72,12 @@ class StackedConvLSTM(Recurrent):
         dropout: float = 0.0,
         mc_dropout: bool = False,
         wrap: int = 0,
+        origin: str = "map",
+        read_cycle: bool = True,
     ) -> None:
-        super().__init__(config, dropout, mc_dropout=mc_dropout, wrap=whole("wrap", wrap, 0))
+        super().__init__(
+            config, dropout, mc_dropout=mc_dropout, wrap=whole("wrap", wrap, 0), origin=origin, read_cycle=read_cycle
+        )
         channels, n_levels = whole("channels", channels), whole("n_levels", n_levels, 0)
         width = max(1, channels // 2) if width is None else whole("width", width)
         self.factor: int = 2**n_levels

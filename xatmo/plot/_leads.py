@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -89,5 +90,5 @@ def title(da: xr.DataArray, dim: Hashable, index: int) -> str | None:
     return f"lead time {hours:g} h: {_minute(valid)}, from {_minute(start)}"
 
 
-def _minute(time: np.datetime64) -> str:
+def _minute(time: np.ndarray[Any, Any]) -> str:
     return str(np.datetime_as_string(time, unit="m")).replace("T", " ")

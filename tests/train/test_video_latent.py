@@ -33,6 +33,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "vae": {"widths": [6, 6], "n_blocks": 1, "n_latent": 2},
 }
 BOTH = pytest.mark.parametrize("name", ["savp", "vae"])
+SLOW_SAVP = pytest.mark.parametrize("name", [pytest.param("savp", marks=pytest.mark.slow), "vae"])
 
 
 class Waves:
@@ -130,7 +131,7 @@ def test_divergence_is_summed_over_variables_alone() -> None:
     assert not kl.grad.any()
 
 
-@BOTH
+@SLOW_SAVP
 def test_the_total_is_the_sum_of_its_parts(name: str) -> None:
     made = objective(name, loss="mae+0.5 mse", members=3.0, kl=0.2, kl_anneal=(0.0, 0.5), reconstruction=7.0)
     history = run(made).history
@@ -141,6 +142,7 @@ def test_the_total_is_the_sum_of_its_parts(name: str) -> None:
         assert row["reconstruction"] == pytest.approx(row["mae"] + 0.5 * row["mse"], rel=1e-4)
 
 
+@pytest.mark.slow
 @BOTH
 def test_each_loss_falls(name: str) -> None:
     made = objective(name, members=100.0, kl=0.0, optimizer=OptimizerSettings(learning_rate=1e-2))
@@ -181,7 +183,7 @@ def test_validation_is_of_members_where_training_is() -> None:
 
 
 # ---------------------------------------------------------------------- discriminators
-@BOTH
+@SLOW_SAVP
 def test_a_step_moves_network_and_discriminators(name: str) -> None:
     made, before = objective(name, adversarial=True, images=True), objective(name, adversarial=True, images=True)
     result = run(made)
@@ -211,6 +213,7 @@ def test_the_network_goes_against_updated_discriminators() -> None:
     assert order == [(1, False, {"judges"}), (0, True, {"network"})] * 2
 
 
+@pytest.mark.slow
 def test_discriminators_learn_to_tell() -> None:
     made = objective(
         "vae", adversarial=True, gan=1e-9, features=0.0, reconstruction=0.0, kl=0.0,
@@ -233,7 +236,11 @@ def test_the_first_phase_has_no_discriminators() -> None:
 
 
 # ---------------------------------------------------------------------- resuming
-@pytest.mark.parametrize(("name", "adversarial"), [("savp", True), ("vae", True), ("vae", False)])
+@pytest.mark.parametrize(("name", "adversarial"), [
+    pytest.param("savp", True, marks=pytest.mark.slow),
+    pytest.param("vae", True, marks=pytest.mark.slow),
+    ("vae", False),
+])  # fmt: skip
 def test_a_resumed_run_is_bit_equal(tmp_path: Path, name: str, adversarial: bool) -> None:
     kept: dict[str, Any] = {
         "members": 1.0, "augmentation": "mirror", "scale": (0.6, 1.6), "scheduled_sampling": {"k": 5}, "seed": 3,
@@ -273,7 +280,7 @@ def test_annealing_follows_the_run() -> None:
             objective("vae", kl_anneal=bounds)
 
 
-@pytest.mark.parametrize("loss", ["crps", "energy_score"])
+@pytest.mark.parametrize("loss", ["crps", pytest.param("energy_score", marks=pytest.mark.slow)])
 def test_any_network_that_draws_learns_from_a_score_of_members(loss: str) -> None:
     made = Forecast(network("vae"), loss, n_draws=3, optimizer=OptimizerSettings(learning_rate=1e-2))
     batch = next(Waves().batches(0))

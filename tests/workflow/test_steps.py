@@ -53,12 +53,17 @@ def forecaster(**settings: Any) -> xatmo.VideoForecaster:
     return xatmo.VideoForecaster(**{"n_context": 4, "n_future": 4, "network_settings": network, **settings})
 
 
-@pytest.fixture
-def files(tmp_path: Path) -> Path:
-    ds = archive()
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder, ds = tmp_path_factory.mktemp("archive"), archive()
     for month in (1, 2):
-        ds.sel(time=ds.time.dt.month == month).to_netcdf(tmp_path / f"a_2001{month:02d}.nc")
-    return tmp_path
+        ds.sel(time=ds.time.dt.month == month).to_netcdf(folder / f"a_2001{month:02d}.nc")
+    return folder
+
+
+@pytest.fixture
+def files(written: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(written, tmp_path, dirs_exist_ok=True))
 
 
 def extract(files: Path, name: str = "data.zarr", **more: Any) -> workflow.Extracted:
@@ -396,12 +401,18 @@ def post(files: Path, name: str = "run", **more: Any) -> workflow.Postprocessed:
     )
 
 
+@pytest.fixture(scope="module")
+def trained(written: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = Path(shutil.copytree(written, tmp_path_factory.mktemp("trained"), dirs_exist_ok=True))
+    extract(folder)
+    prepare(folder)
+    simple_model(folder)
+    return folder
+
+
 @pytest.fixture
-def modelled(files: Path) -> Path:
-    extract(files)
-    prepare(files)
-    simple_model(files)
-    return files
+def modelled(trained: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(trained, tmp_path, dirs_exist_ok=True))
 
 
 def test_forecasts_and_scores_of_a_run(modelled: Path) -> None:

@@ -140,6 +140,7 @@ def test_log_variances_are_bounded() -> None:
     assert found.log_variance.flatten().tolist() == [LOG_VARIANCE, -LOG_VARIANCE]
 
 
+@pytest.mark.slow
 # ---------------------------------------------------------------------- discriminators
 @pytest.mark.parametrize("images", [False, True])
 def test_weights_of_discriminators_have_spectral_norm_one(images: bool) -> None:

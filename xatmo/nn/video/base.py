@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 import torch
 from torch import nn
 
+from xatmo.nn.video.references import chosen_origin
+
 if TYPE_CHECKING:
     from xatmo.nn.video.config import VideoConfig
 
@@ -53,6 +55,10 @@ class Architecture(nn.Module):
     n_latent, n_noise : int
         Numbers for each forecast, and fields by place, that it takes in `VideoInput` instead of drawing them itself;
         what is drawn for a whole forecast is then the same in all windows of a large field.
+    origin : str
+        What the past is shown relative to: see `xatmo.nn.video.references.origin`.
+    read_cycle : bool
+        Whether it is shown the cycle.
     whole_state : bool
         Whether it gives all variables of the state, since it reads what it gave; False: those to forecast alone.
     any_length : bool
@@ -69,6 +75,17 @@ class Architecture(nn.Module):
     def __init__(self, config: VideoConfig) -> None:
         super().__init__()
         self.config = config
+        self.origin, self.read_cycle = "none", True
+
+    def be_shown(self, origin: str, *, read_cycle: bool) -> None:
+        """Choose what of the past and of the cycle `xatmo.nn.video.VideoNetwork` shows.
+
+        Raises
+        ------
+        OptionError
+            If the origin is unknown.
+        """
+        self.origin, self.read_cycle = chosen_origin(origin, self.config.baseline), read_cycle
 
     def latent_size(self, n_future: int) -> int:
         """Give the numbers that a forecast of so many frames takes in one go."""

@@ -20,9 +20,7 @@ def n_conditions(config: VideoConfig, *, cycle: bool = True) -> tuple[int, int]:
     return config.n_known + n_cycle, config.n_static + n_cycle
 
 
-def conditions(
-    x: VideoInput, n_frames: int, n_trained: int | None = None, *, cycle: bool = True
-) -> tuple[torch.Tensor, torch.Tensor]:
+def conditions(x: VideoInput, n_frames: int, n_trained: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
     """Give the fields that are known beforehand, and those without time.
 
     Of the cycle, departures from its mean over the frames tell the time of day at each place; their standard deviation
@@ -36,8 +34,6 @@ def conditions(
     n_trained : int, optional
         The same in training, where it is less: mean and standard deviation are those of so many frames, so that a
         longer forecast begins as a shorter one.
-    cycle : bool
-        Whether the cycle is read.
 
     Returns
     -------
@@ -53,7 +49,7 @@ def conditions(
     batch, _, _, lat, lon = x.frames.shape
     moving = [] if x.known is None else [x.known[:, :, :n_frames]]
     fixed = [] if x.static is None else [x.static]
-    if x.cycle is not None and cycle:
+    if x.cycle is not None:
         course = x.cycle - x.cycle[:, :, :n_trained].mean(2, keepdim=True)
         moving.append(course[:, :, :n_frames])
         fixed.append(course[:, :, :n_trained].square().mean(2).sqrt())

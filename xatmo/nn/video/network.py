@@ -13,7 +13,7 @@ from xatmo.nn.video.architectures import make
 from xatmo.nn.video.base import Architecture, VideoInput
 from xatmo.nn.video.config import BASELINES, VideoConfig
 from xatmo.nn.video.latent import Branches, LatentArchitecture
-from xatmo.nn.video.references import reference
+from xatmo.nn.video.references import origin, reference
 
 
 class VideoNetwork(nn.Module):
@@ -80,8 +80,18 @@ class VideoNetwork(nn.Module):
         """Give the past as departures from the cycle."""
         return x if x.cycle is None else x._replace(frames=x.frames - x.cycle[:, :, : x.frames.shape[2]])
 
+    def shown(self, x: VideoInput) -> tuple[VideoInput, torch.Tensor | None]:
+        """Give what the architecture sees, and what was taken off its frames beside the cycle."""
+        centred, taken = self.anomalies(x), None
+        if self.inner is not None and self.inner.origin != "none":
+            taken = origin(centred.frames, self.inner.origin)
+            centred = centred._replace(frames=centred.frames - taken)
+        if self.inner is not None and not self.inner.read_cycle:
+            centred = centred._replace(cycle=None)
+        return centred, taken
+
     def reference(self, x: VideoInput, n_future: int) -> torch.Tensor:
-        """Give the simple forecast of the departures in ``x``, as `anomalies` gives them."""
+        """Give the simple forecast of the departures in ``x``, as `anomalies` or `shown` gives them."""
         return reference(self.baseline, x.frames, n_future, self.config.steps_per_day)
 
     def state(
@@ -100,15 +110,16 @@ class VideoNetwork(nn.Module):
         Tensor (batch, n_out or n_state, n_future, lat, lon)
         """
         n_context, wanted = x.frames.shape[2], self.config.n_future if n_future is None else n_future
-        centred = self.anomalies(x)
+        centred, taken = self.shown(x)
         ahead = self.reference(centred, wanted)
         cycle = None if x.cycle is None else x.cycle[:, :, n_context : n_context + wanted]
         if self.inner is None:
             out = ahead
         else:
-            if truth is not None and cycle is not None:
-                truth = truth - cycle
+            for part in (cycle, taken):
+                truth = truth if truth is None or part is None else truth - part
             out = self.inner(centred, ahead, truth=truth, truth_probability=truth_probability, mean=mean)
+            out = out if taken is None else out + taken[:, : out.shape[1]]
         return out if cycle is None else out + cycle[:, : out.shape[1]]
 
     def require_latent(self) -> LatentArchitecture:
@@ -152,17 +163,19 @@ class VideoNetwork(nn.Module):
             If the architecture has no latent variables.
         """
         inner = self.require_latent()
-        n_future, centred = truth.shape[2], self.anomalies(x)
+        n_future, (centred, taken) = truth.shape[2], self.shown(x)
         if x.cycle is not None:
             truth = truth - x.cycle[:, :, -n_future:]
+        truth = truth if taken is None else truth - taken
         found = inner.branches(
             centred, self.reference(centred, n_future), truth, truth_probability=truth_probability, n_prior=n_prior
         )
-        if x.cycle is None:
-            return found
-        cycle = x.cycle[:, : found.posterior.shape[1], -found.posterior.shape[2] :]
-        mean = None if found.mean is None else found.mean + cycle[:, :, -n_future:]
-        return found._replace(posterior=found.posterior + cycle, prior=found.prior + cycle, mean=mean)
+        for part in (None if x.cycle is None else x.cycle[:, :, -found.posterior.shape[2] :], taken):
+            if part is not None:
+                added = part[:, : found.posterior.shape[1]]
+                mean = None if found.mean is None else found.mean + added[:, :, -n_future:]
+                found = found._replace(posterior=found.posterior + added, prior=found.prior + added, mean=mean)
+        return found
 
     def forward(self, x: VideoInput, *, n_future: int | None = None, mean: bool = False) -> torch.Tensor:
         """Forecast: ``(batch, n_out, n_future, lat, lon)``."""

@@ -15,7 +15,7 @@ from xatmo.nn.video.base import Architecture, VideoInput
 from xatmo.nn.video.conditions import conditions, n_conditions
 from xatmo.nn.video.config import VideoConfig
 from xatmo.nn.video.margins import enlarge, reduced
-from xatmo.nn.video.references import GOES_ON, chosen_origin, origin
+from xatmo.nn.video.references import GOES_ON
 
 
 class Recurrent(Architecture):
@@ -46,7 +46,7 @@ class Recurrent(Architecture):
         self, config: VideoConfig, dropout: float, *, mc_dropout: bool, wrap: int, origin: str, read_cycle: bool
     ) -> None:
         super().__init__(config)
-        self.origin, self.read_cycle = chosen_origin(origin, config.baseline), read_cycle
+        self.be_shown(origin, read_cycle=read_cycle)
         self.n_in = config.n_state + sum(n_conditions(config, cycle=read_cycle))
         self.cells, self.ahead = nn.ModuleList(), nn.ModuleList()
         self.dropout = make_dropout("spatial", dropout, mc=mc_dropout)
@@ -76,22 +76,15 @@ class Recurrent(Architecture):
         mean: bool = False,
     ) -> torch.Tensor:
         """See `xatmo.nn.video.Architecture.forward`."""
-        mid = origin(x.frames, self.origin)
-        if self.origin != "none":
-            x, reference = x._replace(frames=x.frames - mid), reference - mid
-            truth = None if truth is None else truth - mid
         with without_dropout() if mean else nullcontext():
-            out = self._roll(x, reference, truth, truth_probability)
-        return out if self.origin == "none" else out + mid
+            return self._roll(x, reference, truth, truth_probability)
 
     def _roll(
         self, x: VideoInput, reference: torch.Tensor, truth: torch.Tensor | None, probability: float
     ) -> torch.Tensor:
         batch, _, n_context, lat, lon = x.frames.shape
         n_future = reference.shape[2]
-        moving, fixed = conditions(
-            x, n_context + n_future, self.config.n_context + self.config.n_future, cycle=self.read_cycle
-        )
+        moving, fixed = conditions(x, n_context + n_future, self.config.n_context + self.config.n_future)
         seen = torch.cat([x.frames, moving[:, :, 1 : n_context + 1], _at_all(fixed, n_context)], 1)
         maps = self.encode(enlarge(seen.transpose(1, 2).flatten(0, 1), self.factor, self.wrap))
         hidden = torch.unflatten(maps[-1], 0, (batch, n_context)).transpose(0, 1)

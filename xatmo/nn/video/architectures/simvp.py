@@ -25,7 +25,6 @@ from xatmo.nn.video.base import Architecture, VideoInput
 from xatmo.nn.video.conditions import conditions, n_conditions
 from xatmo.nn.video.config import VideoConfig
 from xatmo.nn.video.margins import enlarge, reduced
-from xatmo.nn.video.references import chosen_origin, origin
 
 SIZES: dict[str, dict[str, Any]] = {
     "small": {"channels": 32, "hidden": 96, "n_levels": 1, "n_blocks": 3, "expansion": 2, "joint": True},
@@ -111,7 +110,7 @@ class SimVP(Architecture):
         read_cycle: bool = True,
     ) -> None:
         super().__init__(config)
-        self.origin, self.read_cycle = chosen_origin(origin, config.baseline), read_cycle
+        self.be_shown(origin, read_cycle=read_cycle)
         if preset not in SIZES:
             message = f"preset={preset!r}; wanted one of {sorted(SIZES)}"
             raise OptionError(message)
@@ -174,7 +173,6 @@ class SimVP(Architecture):
                 f"{self.config.n_context} and at most {self.config.n_future}. Train one for these, or a recurrent one"
             )
             raise DimensionError(message)
-        x = x._replace(frames=x.frames - origin(x.frames, self.origin))
         with without_dropout() if mean else nullcontext():
             made = self._made(x)
         return reference[:, : self.config.n_out] + made[:, :, :n_future]
@@ -182,7 +180,7 @@ class SimVP(Architecture):
     def _made(self, x: VideoInput) -> torch.Tensor:
         batch, _, n_context, lat, lon = x.frames.shape
         n_future = self.config.n_future
-        moving, fixed = conditions(x, n_context + n_future, cycle=self.read_cycle)
+        moving, fixed = conditions(x, n_context + n_future)
         if self.joint:
             y = torch.cat([x.frames.flatten(1, 2), moving.flatten(1, 2), fixed], 1)
         else:

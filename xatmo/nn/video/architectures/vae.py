@@ -130,6 +130,10 @@ class VAE(LatentArchitecture):
         Latent variables by place, or one set for the whole field.
     dropout : float
         Of whole maps, in training.
+    origin : {"none", "map", "cell"}
+        What the past is shown relative to, where the reference goes on: `xatmo.nn.video.references.origin`.
+    read_cycle : bool
+        Whether the cycle is an input too.
 
     Raises
     ------
@@ -148,8 +152,11 @@ class VAE(LatentArchitecture):
         n_latent: int = 8,
         latent: str = "map",
         dropout: float = 0.0,
+        origin: str = "none",
+        read_cycle: bool = True,
     ) -> None:
         super().__init__(config)
+        self.be_shown(origin, read_cycle=read_cycle)
         if latent not in ("map", "vector"):
             message = f"latent={latent!r}; wanted one of ['map', 'vector']"
             raise OptionError(message)
@@ -161,7 +168,7 @@ class VAE(LatentArchitecture):
         self.n_latent, self.n_noise = (n_latent, 0) if latent == "vector" else (0, n_latent)
         self.shape = (config.n_out, config.n_future)
         both, n_out = config.n_context + config.n_future, config.n_out * config.n_future
-        n_moving, n_fixed = n_conditions(config)
+        n_moving, n_fixed = n_conditions(config, cycle=read_cycle)
         n_in = config.n_state * config.n_context + n_moving * both + n_fixed
         n_in += 0 if config.baseline in _PERSISTENT else config.n_state * config.n_future
         self.past = _Pyramid(n_in, widths, n_blocks, dropout)

@@ -70,6 +70,10 @@ class SAVP(LatentArchitecture):
     coarsen : int
         Cells along each axis whose means the generator works on. What is finer is that of the simple forecast, or
         nothing where there is none.
+    origin : {"none", "map", "cell"}
+        What the past is shown relative to, where the reference goes on: `xatmo.nn.video.references.origin`.
+    read_cycle : bool
+        Whether the cycle is an input too.
 
     Raises
     ------
@@ -101,8 +105,11 @@ class SAVP(LatentArchitecture):
         context_frames: bool | None = None,
         change: bool | None = None,
         coarsen: int | None = None,
+        origin: str = "none",
+        read_cycle: bool = True,
     ) -> None:
         super().__init__(config)
+        self.be_shown(origin, read_cycle=read_cycle)
         if preset not in SIZES:
             message = f"preset={preset!r}; wanted one of {sorted(SIZES)}"
             raise OptionError(message)
@@ -123,7 +130,7 @@ class SAVP(LatentArchitecture):
         usual = default_levels(whole("channels", chosen["channels"], 1), 32 if grid is None else min(grid))
         encoder, decoder = encoder or usual[0], decoder or usual[1]
         self.multiple: int = 2 ** len(encoder)
-        n_beside = config.n_known + config.n_static + (config.n_state if config.cycle else 0)
+        n_beside = config.n_known + config.n_static + (config.n_state if config.cycle and read_cycle else 0)
         self.generator = Generator(
             config.n_state, n_beside, n_latent, encoder=encoder, decoder=decoder, transform=transform,
             n_transforms=n_transforms, kernel_size=kernel_size, scratch=scratch,

@@ -30,7 +30,10 @@ CHANGES: dict[str, Any] = {"origin": "cell", "read_cycle": False}
 COMMON: dict[str, Any] = {"scale": (0.6, 1.6), "augmentation": "symmetries", "learning_rate": 2e-3}
 METHODS: dict[str, tuple[dict[str, Any], dict[str, int]]] = {
     "simvp": ({"network_settings": {"n_levels": 2, "norm": None, **CHANGES}}, {"max_steps": 90, "batch_size": 16}),
-    "convlstm": ({"network_settings": {"factor": 4, "size": 3, **CHANGES}}, {"max_steps": 75, "batch_size": 8}),
+    "convlstm": (
+        {"network_settings": {"factor": 2, "size": 5, **CHANGES}, "learning_rate": 1e-3},
+        {"max_steps": 75, "batch_size": 8},
+    ),
     "stacked_convlstm": (
         {"network_settings": {"n_levels": 2, "size": 3, "n_layers": 1, **CHANGES}}, {"max_steps": 75, "batch_size": 8},
     ),

@@ -29,11 +29,14 @@ from xatmo import metrics
 
 TEST_DAYS, HOURS = 4, 12
 WANTED = {"crps": "below the absolute error of diurnal", "core-seconds of training": 480.0}
+# Of a few weeks the levels and the mean day name the day and the place: changes of the last hours are what is shown.
+CHANGES: dict[str, Any] = {"origin": "cell", "read_cycle": False}
+COMMON: dict[str, Any] = {"augmentation": "symmetries"}
 METHODS: dict[str, tuple[dict[str, Any], dict[str, int]]] = {
-    "vae": ({"network_settings": {"widths": [24, 48, 64]}}, {"max_steps": 120, "batch_size": 10}),
+    "vae": ({"network_settings": {"widths": [24, 48, 64], **CHANGES}}, {"max_steps": 120, "batch_size": 10}),
     "savp": (
         {
-            "network_settings": {"preset": "small"}, "learning_rate": 2e-3,
+            "network_settings": {"preset": "small", **CHANGES}, "learning_rate": 2e-3,
             "objective_settings": {"channels": 4, "features": 1.0, "clip": 5, "pretrain": 0.7},
         },
         {"max_steps": 90, "batch_size": 4},
@@ -94,7 +97,7 @@ def main() -> None:
         length = length | ({} if chosen.steps is None else {"max_steps": chosen.steps})
         found = []
         for seed in chosen.seeds:
-            task = xatmo.VideoForecaster(name, HOURS, HOURS, **settings | chosen.settings)
+            task = xatmo.VideoForecaster(name, HOURS, HOURS, **COMMON | settings | chosen.settings)
             began = time.process_time()
             task.fit(train, **length, seed=seed, accelerator="cpu", progress=False)
             spent = round(time.process_time() - began)

@@ -19,6 +19,7 @@ from xatmo.cli import configuration, main
 from xatmo.datasets import challenge_fields, write_challenge
 from xatmo.datasets.challenge_files import FILES
 from xatmo.errors import CatalogError, ConfigError, OptionError
+from xatmo.tasks.fourdvar import Background
 
 Run = Callable[..., tuple[int, str, str]]
 SMALL: dict[str, Any] = {
@@ -167,7 +168,7 @@ def test_options_of_mapping_want_a_network_that_maps() -> None:
     from xatmo.cli import applying
 
     with pytest.raises(OptionError, match="--obs goes with a FourDVarNet, and this model is none; leave it out"):
-        applying.refuse({"mask": None, "obs": "ssh"})
+        applying.refuse({"mask": None, "obs": "ssh"}, "FourDVarNet")
 
 
 # ---------------------------------------------------------------------- benchmarks
@@ -285,7 +286,7 @@ def test_the_equation_has_the_scales_that_were_estimated() -> None:
     sea = sea.rename(latitude="lat", longitude="lon")
     seen = sea.where(np.random.default_rng(0).random(sea.shape) < 0.03).to_dataset(name="obs")
     found = cases._equation(seen)
-    scales = xatmo.assimilation.estimate_scales(seen.isel(time=slice(0, 20)), "obs", covariance="matern")
+    scales = Background.fit("oi", seen, "obs", n_windows=cases._WINDOWS, oi={"drift": None}).scales
     length = np.sqrt(found["gamma"]) / found["kappa"]  # of the Matern covariance, in cells
     from scipy.special import k1
 

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -591,29 +590,3 @@ def test_scores_as_ambs_has_them(modelled: Path) -> None:
         post(modelled, "b", baselines=[], metrics=["rmse"], compat="ambs")
     with pytest.raises(OptionError, match="compat='savp' came; wanted 'ambs'"):
         post(modelled, "c", baselines=[], metrics=["mse"], compat="savp")
-
-
-# ---------------------------------------------------------------------- records
-def test_data_are_known_again_by_what_they_hold(tmp_path: Path) -> None:
-    ds = archive()
-    told = records.fingerprint(ds)
-    ds.chunk(time=7).to_zarr(tmp_path / "a.zarr", consolidated=False)
-    assert records.fingerprint(xr.open_zarr(tmp_path / "a.zarr", consolidated=False)) == told
-    changes: list[Callable[[xr.Dataset], xr.Dataset]] = [
-        lambda d: d.isel(time=slice(1, None)),
-        lambda d: d.assign_coords(latitude=d.latitude + 1),
-        lambda d: d.assign({"2t": d["2t"].assign_attrs(units="degC")}),
-        lambda d: d.assign(tcc=d.tcc + 1),
-        lambda d: d.drop_vars("lsm"),
-    ]
-    assert len({told, *(records.fingerprint(change(ds)) for change in changes)}) == 1 + len(changes)
-
-
-def test_files_are_known_again_by_both_ends(tmp_path: Path) -> None:
-    path = tmp_path / "a.grb"
-    path.write_bytes(b"x" * 200_000)
-    told = records.files_fingerprint([path])
-    path.write_bytes(b"x" * 199_999 + b"y")
-    assert records.files_fingerprint([path]) != told
-    path.write_bytes(b"x" * 200_000)
-    assert records.files_fingerprint([path]) == told

@@ -143,8 +143,8 @@ def digits_case(
     Examples
     --------
     >>> case = digits_case(n_digits=1, n_train=4, n_test=2)
-    >>> dict(case.test.sizes), case.starts.tolist()
-    ({'sequence': 2, 'time': 20, 'y': 32, 'x': 32}, [9])
+    >>> dict(case.test.sizes), len(case.starts)
+    ({'sequence': 2, 'time': 20, 'y': 32, 'x': 32}, 1)
     """
     size = size or (32 if data is None else _SIZE_PUBLISHED)
     if data is not None and (size, n_digits) != (_SIZE_PUBLISHED, _DIGITS_PUBLISHED):

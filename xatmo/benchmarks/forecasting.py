@@ -177,23 +177,17 @@ def run_videos(
     """
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
-    found: list[dict[str, Any]] = []
     asked = tuple(rows)
     wanted = [row for row in asked if case.has(row)]
     for row in asked:
         if row not in wanted:
             note(f"left out: {row.title}, which is for {row.least_size} cells each way and more")
-    for number, row in enumerate(wanted, start=1):
-        place = folder / "rows" / row.name
-        key = keeping.plain({**case.identity(), **options.identity(), "row": _plain(row)})
-        before = keeping.finished(place, key, overwrite=options.overwrite)
-        if before is None:
-            note(f"[{number}/{len(wanted)}] {row.title}")
-            before = _done(case, row, place, options, key, note)
-        else:
-            note(f"[{number}/{len(wanted)}] {row.title}: read back from {place}")
-        found.append(before)
-        _write(_table(case, found), case, folder)
+    told = {**case.identity(), **options.identity()}
+    found = keeping.one_by_one(
+        wanted, folder, lambda row: {**told, "row": _plain(row)},
+        lambda row, place, key: _done(case, row, place, options, key, note),
+        lambda some: _write(_table(case, some), case, folder), overwrite=options.overwrite, note=note,
+    )  # fmt: skip
     return _table(case, found)
 
 

@@ -3,13 +3,71 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from xatmo.errors import ConfigError
 
 _FILE = "row.json"
+
+
+class Titled(Protocol):
+    """A row of any table."""
+
+    @property
+    def name(self) -> str:
+        """For files and options."""
+
+    @property
+    def title(self) -> str:
+        """For readers."""
+
+
+R = TypeVar("R", bound=Titled)
+
+
+def one_by_one(
+    rows: Sequence[R],
+    folder: Path,
+    key_of: Callable[[R], Mapping[str, Any]],
+    do: Callable[[R, Path, dict[str, Any]], dict[str, Any]],
+    write: Callable[[list[dict[str, Any]]], None],
+    *,
+    overwrite: bool,
+    note: Callable[[str], Any],
+) -> list[dict[str, Any]]:
+    """Do the rows of a table, or read them back, and write the table after each.
+
+    Parameters
+    ----------
+    rows : sequence
+    folder : Path
+        Of the table; a row has its own in it.
+    key_of : callable
+        All that the numbers of a row depend on.
+    do : callable
+        ``(row, place, key)`` to what is told of it, which it keeps.
+    write : callable
+        Takes what is told of the rows so far.
+    overwrite : bool
+        Do finished rows anew.
+    note : callable
+        Takes lines of text.
+
+    Raises
+    ------
+    ConfigError
+        If a row was made with other settings.
+    """
+    found: list[dict[str, Any]] = []
+    for number, row in enumerate(rows, start=1):
+        place, key = folder / "rows" / row.name, plain(key_of(row))
+        before = finished(place, key, overwrite=overwrite)
+        note(f"[{number}/{len(rows)}] {row.title}" + ("" if before is None else f": read back from {place}"))
+        found.append(do(row, place, key) if before is None else before)
+        write(found)
+    return found
 
 
 def plain(key: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from numbers import Integral
 from typing import Any
 
 from xatmo.errors import ConfigError, OptionError
@@ -26,7 +27,7 @@ def from_json(cls: type[Any], config: Mapping[str, Any], what: str, tuples: Sequ
 
 
 def whole(name: str, value: object, least: int = 1) -> int:
-    """Give a whole number of at least ``least``.
+    """Give a whole number of at least ``least``, of Python's or NumPy's, as Python's.
 
     Raises
     ------
@@ -35,13 +36,14 @@ def whole(name: str, value: object, least: int = 1) -> int:
 
     Examples
     --------
-    >>> whole("factor", 2)
-    2
+    >>> import numpy as np
+    >>> whole("batch_size", np.int64(16))
+    16
     """
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
         message = f"{name}={value!r}; wanted a whole number of at least {least}"
         raise OptionError(message)
-    return value
+    return int(value)
 
 
 def odd(name: str, value: object) -> int:

@@ -6,12 +6,13 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
 import torch
 
 from xatmo.errors import OptionError
+from xatmo.nn.settings import whole as whole
 
 OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
@@ -259,26 +260,6 @@ def _one_of(name: str, value: object, known: Iterable[object]) -> None:
     if value not in possible:
         message = f"{name}={value!r}; possible are {possible}"
         raise OptionError(message)
-
-
-def whole(name: str, value: object, least: int = 1) -> int:
-    """Give a whole number, of Python's or NumPy's, as Python's.
-
-    Raises
-    ------
-    OptionError
-        If it is none, or less than ``least``.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> whole("batch_size", np.int64(16))
-    16
-    """
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-        message = f"{name}={value!r}; wanted a whole number of at least {least}"
-        raise OptionError(message)
-    return int(value)
 
 
 def real(name: str, value: object, *, positive: bool = False) -> float:

@@ -122,6 +122,7 @@ class Generator(nn.Module):
             up.append(Level(width, channels, 3, n_latent, recurrent=bool(recurrent), up=True))
             width = channels
         self.down, self.up = nn.ModuleList(down), nn.ModuleList(up)
+        self.n_remembering = max((k + 1 for k, (_, recurrent) in enumerate(decoder) if recurrent), default=0)
         deep_grid = None if grid is None else tuple(-(-n // 2 ** len(encoder)) for n in grid)
         self.transform = transforms.make(
             transform, encoder[-1][0], width, n_transforms, kernel_size, deep_grid=deep_grid
@@ -181,6 +182,9 @@ class Generator(nn.Module):
             coarser.append(x)
             after.append(state)
         for k, (level, state) in enumerate(zip(self.up, states[n:], strict=True)):
+            if k >= self.n_remembering and not compose:
+                after.append(None)  # these have nothing to remember, and their maps would go nowhere
+                continue
             x, state = level(torch.cat([x, coarser[-1 - k]], dim=1) if k else x, z, state)
             after.append(state)
         made = self._compose(frame, first, reference, coarser[-1], x, z) if compose else None

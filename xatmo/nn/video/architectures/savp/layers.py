@@ -77,9 +77,13 @@ class Modulated(nn.Module):
 
     def forward(self, x: torch.Tensor, latent: torch.Tensor) -> torch.Tensor:
         """``(batch, channels, lat, lon)`` and ``(batch, n_latent)`` -> ``(batch, channels, lat, lon)``."""
-        scale, shift = self.latent(latent)[..., None, None].chunk(2, dim=1)
-        y: torch.Tensor = self.norm(x) * (1 + scale) + shift
-        return y
+        scale, shift = self.latent(latent).chunk(2, dim=1)
+        inner = self.norm.norm
+        weight, bias = inner.weight * (1 + scale), inner.bias * (1 + scale) + shift
+        # Each map of each sample is a group of its own, so that one call normalizes, scales and shifts them all.
+        maps = x.reshape(1, -1, *x.shape[-2:])
+        y = functional.group_norm(maps, maps.shape[1], weight.flatten(), bias.flatten(), inner.eps)
+        return y.reshape(x.shape)
 
 
 State = tuple[torch.Tensor, torch.Tensor]
@@ -109,7 +113,7 @@ class NormedConvLSTM(nn.Module):
         super().__init__()
         self.channels = channels
         self.gates = nn.Conv2d(2 * channels, 4 * channels, size, padding=size // 2)
-        self.norms = nn.ModuleList(Modulated(channels, n_latent) for _ in range(4))
+        self.norm = Modulated(4 * channels, n_latent)
         self.cell_norm = InstanceNorm(channels)
 
     def forward(self, x: torch.Tensor, latent: torch.Tensor, state: State | None) -> tuple[torch.Tensor, State]:
@@ -117,8 +121,8 @@ class NormedConvLSTM(nn.Module):
         if state is None:
             state = (torch.zeros_like(x), torch.zeros_like(x, dtype=torch.promote_types(x.dtype, torch.float32)))
         hidden, cell = state
-        gates = self.gates(torch.cat([x, hidden.to(x.dtype)], dim=1)).chunk(4, dim=1)
-        i, g, f, o = (norm(gate, latent) for norm, gate in zip(self.norms, gates, strict=True))
+        gates = self.gates(torch.cat([x, hidden.to(x.dtype)], dim=1))
+        i, g, f, o = self.norm(gates, latent).chunk(4, dim=1)
         cell = self.cell_norm(cell * torch.sigmoid(f + 1) + torch.sigmoid(i) * torch.tanh(g))
         hidden = torch.tanh(cell) * torch.sigmoid(o)
         return hidden, (hidden, cell)

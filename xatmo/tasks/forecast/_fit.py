@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
 from xatmo.errors import OptionError
 from xatmo.normalize import Normalizer
+from xatmo.tasks import _run
+from xatmo.tasks._run import RunOptions
 from xatmo.tasks.forecast import _cycle, _data, _module, _settings
 from xatmo.tasks.forecast._batches import WindowBatches
 
@@ -30,31 +30,13 @@ _WRAP = 8
 _DESCRIBED = ("weight_decay", "normalization", "augmentation")
 
 
-@dataclass(frozen=True)
-class Options:
-    """Keywords of `VideoForecaster.fit` that are no data."""
-
-    patch_size: int | Mapping[str, int] | None
-    batch_size: int
-    epochs: int
-    max_steps: int | None
-    valid: float | None
-    devices: int
-    seed: int
-    trainer: Mapping[str, Any]
-    run_dir: str | Path | None
-    resume: bool
-    progress: bool
-    memory: int = 256 << 20
-
-
 def train(
     name: str,
     config: dict[str, Any],
     module: torch.nn.Module | None,
     initial: Model | None,
     data: _data.Data,
-    options: Options,
+    options: RunOptions,
 ) -> Model:
     """Train, and give the model.
 
@@ -69,12 +51,10 @@ def train(
     initial : Model, optional
         Whose weights, statistics and cycle to start from.
     data : Data
-    options : Options
+    options : RunOptions
     """
     from xatmo.model import Channel, Model
-    from xatmo.train import whole
 
-    seed = whole("seed", options.seed, 0)
     found = data.gathered()
     record, step = found.whole, found.whole.step
     baseline = _settings.baseline(_as_begun(config, initial), step, len(record.times), dated=record.dated)
@@ -90,7 +70,7 @@ def train(
     across = (cells[record.axes.lat_dim], cells[record.axes.lon_dim])
     simple = described.architecture in _settings.SIMPLE
     statistics = None if simple else _statistics(config, found, initial)
-    network = _network(described, module, across, seed)
+    network = _network(described, module, across, options.seed)
     if initial is not None:
         _start(network, initial)
     times = record.times
@@ -99,12 +79,12 @@ def train(
         "n_context": described.n_context, "n_future": described.n_future, "baseline": baseline, "time_step": step,
         "period": f"{str(times.min())[:16]} to {str(times.max())[:16]}, {len(times)} times", "plane": record.plane,
     }  # fmt: skip
-    if initial is not None:
-        training["initial"] = initial.fingerprint
     history: list[dict[str, Any]] = []
     scores: dict[str, float] = {}
     if statistics is not None:
-        told, history, scores = _run(config, network, found, data, channels, cycle, statistics, cells, options, seed)
+        told, history, scores = _trained(
+            config, network, found, data, channels, cycle, statistics, cells, options, initial
+        )
         training |= told
     made = {
         "task": name, "settings": dict(config), "network": described.to_dict(), "normalized": statistics is not None,
@@ -117,20 +97,19 @@ def train(
     )  # fmt: skip
 
 
-def _run(
+def _trained(
     config: dict[str, Any], network: PackedVideo, found: _data.Gathered, data: _data.Data,
     channels: tuple[Channel, ...], cycle: xr.Dataset | None, statistics: Normalizer, cells: dict[Hashable, int],
-    options: Options, seed: int,
+    options: RunOptions, initial: Model | None,
 ) -> tuple[dict[str, Any], list[dict[str, Any]], dict[str, float]]:  # fmt: skip
     """Train the network; give what to tell of it, its history and its scores."""
-    from xatmo.train import TrainSettings, whole
-    from xatmo.train import fit as run
-
-    inner, devices = network.network, whole("devices", options.devices)
+    inner, devices, seed = network.network, options.devices, options.seed
     common: dict[str, Any] = {
-        "batch_size": whole("batch_size", options.batch_size), "seed": seed, "valid": options.valid,
-        "memory": whole("memory", options.memory),
-    }  # fmt: skip
+        "batch_size": options.batch_size,
+        "seed": seed,
+        "valid": options.valid,
+        "memory": options.memory,
+    }
     frames = inner.config.n_context, inner.config.n_future
     source = WindowBatches(found.fields(cycle, config["covariates"]), statistics, *frames, cells, **common)
     held_out = None
@@ -141,32 +120,24 @@ def _run(
         held_out = WindowBatches(
             other.fields(cycle, config["covariates"]), statistics, *frames, fitting, **common, training=False
         )
-    batches = whole("epochs", options.epochs) * source.n_batches(devices)
-    accumulate = whole("accumulate", options.trainer["accumulate"])
-    steps = math.ceil(batches / accumulate) if options.max_steps is None else options.max_steps
-    settings = TrainSettings(steps, devices=devices, seed=seed, **options.trainer)
+    settings = options.settings(source.n_batches(devices))
     objective = _settings.objective(
         config, inner, max_steps=settings.max_steps, cycle=cycle is not None, devices=devices, seed=seed
     )
     about = source.describe()
     identity: dict[str, Any] = {
-        **config, **about, "network": inner.config.to_dict(),
-        "statistics": {n: [float(f"{float(a):.5g}") for a in statistics.scaling(n)] for n in statistics.names},
-    }  # fmt: skip
-    result = run(
-        objective, source, settings, validation=held_out, run_dir=options.run_dir, resume=options.resume,
-        progress=options.progress, identity=identity,
-    )  # fmt: skip
-    scores = {"training_loss": float(result.history[-1]["loss"])} if result.history else {}
-    if result.best_validation_loss is not None:
-        scores["validation_loss"] = result.best_validation_loss
+        **config,
+        **about,
+        "network": inner.config.to_dict(),
+        "statistics": _run.rounded(statistics),
+    }
+    result = options.run(objective, source, settings, validation=held_out, identity=identity, initial=initial)
     told: dict[str, Any] = {
-        **about, "steps": result.steps, "seconds": round(result.seconds, 1), "precision": result.precision,
-        "seed": seed, "devices": devices, "accumulate": accumulate, **{k: config[k] for k in _DESCRIBED},
+        **about, **options.told(result, initial), **{k: config[k] for k in _DESCRIBED},
         "loss": _settings.loss(config), "objective": type(objective).__name__,
         **{k: getattr(objective.optimizer_settings, k) for k in ("optimizer", "learning_rate", "schedule")},
     }  # fmt: skip
-    return told, result.history, scores
+    return told, result.history, _run.scores(result)
 
 
 # ---------------------------------------------------------------------- its parts

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from xatmo.errors import OptionError
+from xatmo.tasks._own_module import refuse_of_network, require_module
+from xatmo.tasks._run import RunOptions
 from xatmo.tasks.base import Task
 from xatmo.tasks.forecast import _data, _fit, _settings
 from xatmo.typing import XarrayObject
@@ -175,15 +176,8 @@ class VideoForecaster(Task):
         OptionError
             If it is no module, or a setting describes a network of ours.
         """
-        import torch
-
-        given: object = module
-        if not isinstance(given, torch.nn.Module):
-            message = f"module is {type(module).__name__}; wanted a torch.nn.Module"
-            raise OptionError(message)
-        if foreign := sorted(set(settings) & set(_settings.NETWORK)):
-            message = f"{foreign} describe a network of ours; with a module of your own leave them out"
-            raise OptionError(message)
+        require_module(module)
+        refuse_of_network(settings, set(_settings.NETWORK))
         task = cls(**settings)
         task._module = module
         return task
@@ -282,13 +276,7 @@ class VideoForecaster(Task):
         from xatmo.tasks import as_model
 
         data = _data.Data(train, validation, target, predictors, static)
-        trainer = {
-            "accelerator": accelerator, "precision": precision, "max_time": max_time, "patience": patience,
-            "accumulate": accumulate,
-        }  # fmt: skip
-        options = _fit.Options(
-            patch_size, batch_size, epochs, max_steps, valid, devices, seed, trainer, run_dir, resume, progress, memory
-        )
+        options = RunOptions.among(locals())
         start = None if initial is None else as_model(initial)
         self._model = _fit.train(self.name, self.config, self._module, start, data, options)
         return self

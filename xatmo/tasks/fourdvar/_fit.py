@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
 from xatmo._stretches import usual_step
 from xatmo.errors import OptionError, VariableError
+from xatmo.tasks import _run
+from xatmo.tasks._run import RunOptions
 from xatmo.tasks.fourdvar import _data, _network, _settings
 from xatmo.tasks.fourdvar._batches import Drawing, WindowBatches
 from xatmo.tasks.fourdvar._data import Fields, Given, Several
@@ -92,23 +92,6 @@ class Data:
         return names if several else (names[0] if names else None)
 
 
-@dataclass(frozen=True)
-class Options:
-    """Keywords of `FourDVarNet.fit` that are no data."""
-
-    patch_size: int | Mapping[str, int] | None
-    batch_size: int
-    epochs: int
-    max_steps: int | None
-    devices: int
-    seed: int
-    trainer: Mapping[str, Any]
-    run_dir: str | Path | None
-    resume: bool
-    progress: bool
-    memory: int = 256 << 20
-
-
 def train(
     name: str,
     config: dict[str, Any],
@@ -116,7 +99,7 @@ def train(
     module: torch.nn.Module | None,
     initial: Model | None,
     data: Data,
-    options: Options,
+    options: RunOptions,
 ) -> Model:
     """Train, and give the model.
 
@@ -133,13 +116,11 @@ def train(
     initial : Model, optional
         Whose weights, statistics and background to start from.
     data : Data
-    options : Options
+    options : RunOptions
     """
     import torch
 
     from xatmo.model import Model
-    from xatmo.train import TrainSettings, whole
-    from xatmo.train import fit as run
 
     fields, complete = _data.with_water(data.fields())
     mode = _mode(config, fields)
@@ -157,15 +138,17 @@ def train(
     fields = channels.converted(fields)
     statistics = _statistics(initial, channels, fields)
     scaling = Scaling(statistics)
-    seed, devices = whole("seed", options.seed, 0), whole("devices", options.devices)
+    seed, devices = options.seed, options.devices
     size = _patch(options.patch_size, fields, config["time_window"])
     began = time.perf_counter()
     guess = _guesses(config, channels, fields, data, initial, seed)
     drawing, notes = _drawing(config, fields, channels, scaling, guess, mode=mode, complete=complete)
     common: dict[str, Any] = {
-        "batch_size": whole("batch_size", options.batch_size), "seed": seed, "drawing": drawing,
-        "memory": whole("memory", options.memory),
-    }  # fmt: skip
+        "batch_size": options.batch_size,
+        "seed": seed,
+        "drawing": drawing,
+        "memory": options.memory,
+    }
     source = WindowBatches(
         fields, channels, statistics, size, _made(guess, channels, fields, drawing, scaling), **common
     )
@@ -193,28 +176,21 @@ def train(
         )
     if initial is not None:
         _network.start_from(network, initial)
-    batches = whole("epochs", options.epochs) * source.n_batches(devices)
-    accumulate = whole("accumulate", options.trainer["accumulate"])
-    steps = math.ceil(batches / accumulate) if options.max_steps is None else options.max_steps
-    settings = TrainSettings(steps, devices=devices, seed=seed, **options.trainer)
+    settings = options.settings(source.n_batches(devices))
     shown = "supervised" if drawing.held_back else mode  # what is held back is then the target of a batch
     objective = _settings.objective(config, trained, mode=shown, devices=devices, seed=seed)
     about = source.describe()
     for note in (*notes, *about.get("notes", ())):
         logging.getLogger(__name__).info(note)
     identity: dict[str, Any] = {
-        **config, **about, "objective": mode, "network": network_config,
-        "statistics": {n: [float(f"{float(a):.5g}") for a in statistics.scaling(n)] for n in statistics.names},
-    }  # fmt: skip
-    if initial is not None:
-        identity["initial"] = initial.fingerprint
-    result = run(
-        objective, source, settings, validation=held_out, run_dir=options.run_dir, resume=options.resume,
-        progress=options.progress, identity=identity,
-    )  # fmt: skip
-    scores = {"training_loss": float(result.history[-1]["loss"])} if result.history else {}
-    if result.best_validation_loss is not None:
-        scores["validation_loss"] = result.best_validation_loss
+        **config,
+        **about,
+        "objective": mode,
+        "network": network_config,
+        "statistics": _run.rounded(statistics),
+    }
+    result = options.run(objective, source, settings, validation=held_out, identity=identity, initial=initial)
+    scores = _run.scores(result)
     if held_out is not None and module is None and mode != "variational":
         told = _or_background(objective, held_out, options, scores)
         if told:
@@ -224,12 +200,8 @@ def train(
     training: dict[str, Any] = {
         **about, "notes": [*notes, *about.get("notes", ())], "objective": mode, "time_step": usual_step(times),
         "period": f"{str(times.min())[:16]} to {str(times.max())[:16]}, {len(times)} times",
-        "steps": result.steps, "seconds": round(result.seconds, 1),
-        "seconds_before": round(prepared, 1), "precision": result.precision, "seed": seed,
-        "devices": devices, "accumulate": accumulate, **{k: config[k] for k in _DESCRIBED},
+        **options.told(result, initial), "seconds_before": round(prepared, 1), **{k: config[k] for k in _DESCRIBED},
     }  # fmt: skip
-    if initial is not None:
-        training["initial"] = initial.fingerprint
     made = {
         "task": name, "settings": dict(config), "network": network_config, "normalized": True,
         "observed": list(channels.observed), "background": _described(config, guess), "training": training,
@@ -243,7 +215,7 @@ def train(
 
 
 # ---------------------------------------------------------------------- its parts
-def _or_background(objective: Any, held_out: WindowBatches, options: Options, scores: dict[str, float]) -> str:
+def _or_background(objective: Any, held_out: WindowBatches, options: RunOptions, scores: dict[str, float]) -> str:
     """Let the network keep its background where the validation data say that it is no better; say so then."""
     import dataclasses
 
@@ -251,7 +223,7 @@ def _or_background(objective: Any, held_out: WindowBatches, options: Options, sc
 
     from xatmo.train import beside_background
 
-    on_gpu = options.trainer["accelerator"] in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    on_gpu = options.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
     network, background = beside_background(objective, held_out, device="cuda" if on_gpu else "cpu")
     scores |= {"validation_loss_of_analysis": network, "validation_loss_of_background": background}
     if network < background:

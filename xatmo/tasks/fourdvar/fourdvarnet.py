@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from xatmo.errors import OptionError
+from xatmo.tasks._own_module import refuse_of_network, require_module
+from xatmo.tasks._run import RunOptions
 from xatmo.tasks.base import Task
 from xatmo.tasks.fourdvar import _fit, _settings
 from xatmo.tasks.fourdvar._data import Given, Several
@@ -200,15 +202,8 @@ class FourDVarNet(Task):
         OptionError
             If it is no module, or a setting describes a network of ours.
         """
-        import torch
-
-        given: object = module
-        if not isinstance(given, torch.nn.Module):
-            message = f"module is {type(module).__name__}; wanted a torch.nn.Module"
-            raise OptionError(message)
-        if foreign := sorted(set(settings) & (set(_settings.NETWORK) - {"network_settings"})):
-            message = f"{foreign} describe a network of ours; with a module of your own leave them out"
-            raise OptionError(message)
+        require_module(module)
+        refuse_of_network(settings, (set(_settings.NETWORK) - {"network_settings"}))
         if settings.get("objective") == "variational":
             message = "objective='variational' with a module of your own, which has no cost; wanted another objective"
             raise OptionError(message)
@@ -321,13 +316,7 @@ class FourDVarNet(Task):
         if background is None and self._config["background"] not in _settings.BACKGROUNDS:
             background = self._config["background"]
         data = _fit.Data(train, obs, mask, target, predictors, domain, background, lag, validation, static)
-        trainer = {
-            "accelerator": accelerator, "precision": precision, "max_time": max_time, "patience": patience,
-            "accumulate": accumulate,
-        }  # fmt: skip
-        options = _fit.Options(
-            patch_size, batch_size, epochs, max_steps, devices, seed, trainer, run_dir, resume, progress, memory
-        )
+        options = RunOptions.among(locals())
         start = None if initial is None else as_model(initial)
         self._model = _fit.train(self.name, self.config, self._parts, self._module, start, data, options)
         return self

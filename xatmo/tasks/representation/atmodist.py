@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import xarray as xr
 
 from xatmo.errors import OptionError
+from xatmo.tasks import _run
+from xatmo.tasks._own_module import refuse_of_network, require_module
+from xatmo.tasks._run import RunOptions
 from xatmo.tasks.pairs import _pairs
 from xatmo.tasks.representation import _lag_scores, _lagged
 from xatmo.tasks.representation._lagged import LaggedBatches, LaggedFields
@@ -178,15 +181,8 @@ class AtmoDist(ScoredByLag):
         OptionError
             If it is no module, or a setting describes a network of ours.
         """
-        import torch
-
-        given: object = module
-        if not isinstance(given, torch.nn.Module):
-            message = f"module is {type(module).__name__}; wanted a torch.nn.Module"
-            raise OptionError(message)
-        if foreign := sorted(set(settings) & set(_OF_OUR_NETWORKS)):
-            message = f"{foreign} describe a network of ours; with a module of your own leave them out"
-            raise OptionError(message)
+        require_module(module)
+        refuse_of_network(settings, set(_OF_OUR_NETWORKS))
         task = cls(max_lag, **settings)
         task._module = module
         return task
@@ -289,8 +285,7 @@ class AtmoDist(ScoredByLag):
             raise OptionError(message)
         from xatmo.model import Channel
         from xatmo.normalize import Normalizer
-        from xatmo.train import TrainSettings, whole
-        from xatmo.train import fit as run
+        from xatmo.train import whole
         from xatmo.train.representation import Representation
 
         ds = _pairs.as_dataset(train, "train")
@@ -298,12 +293,14 @@ class AtmoDist(ScoredByLag):
         data = _lagged.lagged_fields(ds, names, [(1.0, 0.0)] * len(names))
         patch = _lagged.check_patch(patch_size, data.grid, DEFAULT_PATCH)
         step = data.steps_of(lag_step)
-        seed, devices = whole("seed", seed, 0), whole("devices", devices)
+        options = RunOptions.among(locals())
+        seed = options.seed
         pairing = data.pairing(patch, self.max_lag, step, _lagged.band(latitudes))
         fields = xr.Dataset({str(f.name): f for f in data.fields})
         normalizer = Normalizer.fit(fields, method=self._config["normalization"])
         common: dict[str, Any] = {
-            "n_patches": whole("n_patches", n_patches), "batch_size": whole("batch_size", batch_size), "memory": memory,
+            "n_patches": whole("n_patches", n_patches), "batch_size": options.batch_size,
+            "memory": options.memory,
         }  # fmt: skip
         warmup = None if warmup_subset is None else (whole("warmup_subset", warmup_subset),
                                                      whole("warmup_epochs", warmup_epochs))  # fmt: skip
@@ -319,29 +316,29 @@ class AtmoDist(ScoredByLag):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network, network_config = self._network(len(names), patch)
-        first = math.ceil(source.warmup_steps(devices) / whole("accumulate", accumulate))
-        per_epoch = math.ceil(source.n_batches(devices) / accumulate)
-        steps = first + whole("epochs", epochs) * per_epoch if max_steps is None else max_steps
-        settings = TrainSettings(
-            steps, accelerator=accelerator, devices=devices, precision=precision, seed=seed, max_time=max_time,
-            patience=patience, gradient_clip=self._config["gradient_clip"], accumulate=accumulate,
-        )  # fmt: skip
+        first, per_epoch = (
+            math.ceil(n(options.devices) / options.accumulate) for n in (source.warmup_steps, source.n_batches)
+        )
+        settings = options.settings(
+            per_epoch * options.accumulate, before=first, gradient_clip=self._config["gradient_clip"]
+        )
         described = {**source.describe(), "warmup": None if warmup is None else list(warmup)}
         with tempfile.TemporaryDirectory(prefix="xatmo-") as scratch:
             saves = save_epochs or isinstance(keep, int)
             folder = (Path(scratch) if run_dir is None else Path(run_dir) / "epochs") if saves else None
             objective = Representation(
-                network, optimizer=self._optimizer_settings(devices), labels=self._labels(), clip=self._config["clip"],
-                warmup_steps=first, snapshots=folder, steps_per_epoch=per_epoch, keep=keep,
+                network, optimizer=self._optimizer_settings(options.devices), labels=self._labels(),
+                clip=self._config["clip"], warmup_steps=first, snapshots=folder, steps_per_epoch=per_epoch, keep=keep,
             )  # fmt: skip
-            result = run(
-                objective, source, settings, validation=held_out, run_dir=run_dir, resume=resume, progress=progress,
-                identity={**self._config, **described, "network": network_config, "statistics": _rounded(normalizer)},
+            result = options.run(
+                objective, source, settings, validation=held_out,
+                identity={
+                    **self._config, **described, "network": network_config, "statistics": _run.rounded(normalizer)
+                },
             )  # fmt: skip
         training = {
             **described, "step_seconds": step * data.step, "latitudes": list(_lagged.band(latitudes)), "keep": keep,
-            "steps": result.steps, "seconds": round(result.seconds, 1), "precision": result.precision, "seed": seed,
-            "devices": devices,
+            **options.told(result),
         }  # fmt: skip
         scores = {k: result.history[-1][k] for k in ("loss", "top1", "top3")} if result.history else {}
         if result.best_validation_loss is not None:
@@ -399,8 +396,3 @@ class AtmoDist(ScoredByLag):
             network.eval(), config, channels, (), normalizer, None, None, 1, {"lat": patch[0], "lon": patch[1]},
             {"coarse": data.grid.to_dict()},
         )  # fmt: skip
-
-
-def _rounded(normalizer: Normalizer) -> dict[str, list[float]]:
-    """Statistics that tell data from others, and do not depend on the order in which they were summed."""
-    return {n: [float(f"{float(a):.5g}") for a in normalizer.scaling(n)] for n in normalizer.names}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -12,6 +11,8 @@ import xarray as xr
 
 from xatmo import cf
 from xatmo.errors import ConfigError, OptionError
+from xatmo.tasks._own_module import refuse_of_network, require_module
+from xatmo.tasks._run import RunOptions
 from xatmo.tasks.base import Task
 from xatmo.tasks.pairs import _pairs
 from xatmo.tasks.representation import _holes, _lagged
@@ -131,15 +132,8 @@ class Inpainter(Task):
         OptionError
             If it is no module, or a setting describes a network of ours.
         """
-        import torch
-
-        given: object = module
-        if not isinstance(given, torch.nn.Module):
-            message = f"module is {type(module).__name__}; wanted a torch.nn.Module"
-            raise OptionError(message)
-        if foreign := sorted(set(settings) & set(_OF_OUR_NETWORKS) - {"hole"}):
-            message = f"{foreign} describe a network of ours; with a module of your own leave them out"
-            raise OptionError(message)
+        require_module(module)
+        refuse_of_network(settings, set(_OF_OUR_NETWORKS) - {"hole"})
         task = cls(**settings)
         task._module = module
         return task
@@ -197,26 +191,26 @@ resume, progress
 
         from xatmo.model import Channel, Model
         from xatmo.normalize import Normalizer
-        from xatmo.train import Supervised, TrainSettings, whole
-        from xatmo.train import fit as run
+        from xatmo.train import Supervised, whole
 
         ds = _pairs.as_dataset(train, "train")
         names = list(variables) if variables is not None else _lagged.timed(ds)
         data = _lagged.lagged_fields(ds, names, [(1.0, 0.0)] * len(names))
         patch = _lagged.check_patch(patch_size, data.grid, DEFAULT_PATCH)
-        seed, devices = whole("seed", seed, 0), whole("devices", devices)
+        options = RunOptions.among(locals())
+        seed = options.seed
         fields = xr.Dataset({str(f.name): f for f in data.fields})
         normalizer = Normalizer.fit(fields, method=self._config["normalization"])
         channels = tuple(Channel.of(f) for f in data.fields)
         shape = self._network_config(len(names), patch)
         common: dict[str, Any] = {
-            "n_patches": whole("n_patches", n_patches), "batch_size": whole("batch_size", batch_size), "memory": memory,
-            "hole": (shape.rows, shape.columns),
+            "n_patches": whole("n_patches", n_patches), "batch_size": options.batch_size,
+            "memory": options.memory, "hole": (shape.rows, shape.columns),
         }  # fmt: skip
 
-        def source(of: _lagged.LaggedFields, **options: Any) -> HoledBatches:
+        def source(of: _lagged.LaggedFields, **others: Any) -> HoledBatches:
             pairing = _holes.places(of, patch, _lagged.band(latitudes))
-            return HoledBatches(of, pairing, data.names, normalizer, **common, **options)
+            return HoledBatches(of, pairing, data.names, normalizer, **common, **others)
 
         batches = source(data, seed=seed)
         held_out = None
@@ -226,23 +220,17 @@ resume, progress
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network, network_config = self._network(len(names), patch)
-        n = math.ceil(whole("epochs", epochs) * batches.n_batches(devices) / whole("accumulate", accumulate))
-        steps = n if max_steps is None else max_steps
-        settings = TrainSettings(
-            steps, accelerator=accelerator, devices=devices, precision=precision, seed=seed, max_time=max_time,
-            patience=patience, gradient_clip=self._config["gradient_clip"], accumulate=accumulate,
-        )  # fmt: skip
+        settings = options.settings(batches.n_batches(options.devices), gradient_clip=self._config["gradient_clip"])
         objective = Supervised(
             network, _content.bind(self._config["loss"], channels, normalizer), optimizer=self._optimizer_settings(),
             seed=seed,
         )  # fmt: skip
         described = batches.describe()
-        result = run(
-            objective, batches, settings, validation=held_out, run_dir=run_dir, resume=resume, progress=progress,
+        result = options.run(
+            objective, batches, settings, validation=held_out,
             identity={**self._config, **described, "network": network_config},
         )  # fmt: skip
-        training = {**described, "latitudes": list(_lagged.band(latitudes)), "steps": result.steps, "seed": seed,
-                    "seconds": round(result.seconds, 1), "precision": result.precision, "devices": devices}  # fmt: skip
+        training = {**described, "latitudes": list(_lagged.band(latitudes)), **options.told(result)}
         scores = {"loss": result.history[-1]["loss"]} if result.history else {}
         config = {"task": self.name, "settings": self.config, "network": network_config, "normalized": True,
                   "training": training, "scores": scores, "content_scale": {}}  # fmt: skip

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from xatmo.errors import GridError, OptionError
+from xatmo.tasks import _run
+from xatmo.tasks._run import RunOptions
 from xatmo.tasks.pairs import _pairs
 from xatmo.tasks.pairs._batches import PairBatches
 from xatmo.tasks.superres import _constraint, _content, _objectives, _superres_networks, _vectors
@@ -77,30 +77,13 @@ class Data:
         )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Options:
-    """Keywords of `SuperResolver.fit` that are no data."""
-
-    patch_size: int | Mapping[str, int] | None
-    batch_size: int
-    epochs: int
-    max_steps: int | None
-    valid: float | None
-    devices: int
-    seed: int
-    trainer: Mapping[str, Any]
-    run_dir: str | Path | None
-    resume: bool
-    progress: bool
-
-
 def train(
     name: str,
     config: dict[str, Any],
     module: torch.nn.Module | None,
     initial: Model | None,
     data: Data,
-    options: Options,
+    options: RunOptions,
 ) -> Model:
     """Train, and give the model.
 
@@ -115,13 +98,11 @@ def train(
     initial : Model, optional
         Whose weights and normalizers to start from.
     data : Data
-    options : Options
+    options : RunOptions
     """
     import torch
 
     from xatmo.model import Channel
-    from xatmo.train import TrainSettings, whole
-    from xatmo.train import fit as run
 
     pairs = data.pairs(config)
     size = _patch(config, options.patch_size, pairs)
@@ -129,10 +110,10 @@ def train(
     if initial is not None:
         _superres_networks.require_same_channels(initial, ins, outs)
     inputs, outputs = _normalizers(config, pairs, initial)
-    seed, devices = whole("seed", options.seed, 0), whole("devices", options.devices)
+    seed, devices = options.seed, options.devices
     n_static = _n_static(module, pairs)
     common: dict[str, Any] = {
-        "batch_size": whole("batch_size", options.batch_size), "seed": seed, "valid": options.valid,
+        "batch_size": options.batch_size, "seed": seed, "valid": options.valid,
         "area": config["loss_weights"] == "area", "static": n_static > 0, "fixed": config["localised"],
         "time_window": config["time_window"],
     }  # fmt: skip
@@ -152,13 +133,9 @@ def train(
         network, network_config, config["constraint"], ins, outs, inputs, outputs, factor=config["factor"],
         row_offset=pairs.found.row_offset,
     )  # fmt: skip
-    batches = whole("epochs", options.epochs) * source.n_batches(devices)
-    accumulate = whole("accumulate", options.trainer["accumulate"])
-    steps = math.ceil(batches / accumulate) if options.max_steps is None else options.max_steps
     # What DL4DS publishes was trained without a bound on the gradient.
-    clip = {"gradient_clip": 0.0} if config["compat"] == "dl4ds" and not config["diffusion"] else {}
-    trainer: dict[str, Any] = {**options.trainer, **clip}
-    settings = TrainSettings(steps, devices=devices, seed=seed, **trainer)
+    clip: dict[str, Any] = {"gradient_clip": 0.0} if config["compat"] == "dl4ds" and not config["diffusion"] else {}
+    settings = options.settings(source.n_batches(devices), **clip)
     augmentation = _augmentation(config, pairs)
     objective = _objectives.make(
         # Of a diffusion model the parts are trained as they are, and what it draws is constrained.
@@ -167,29 +144,20 @@ def train(
         seed=seed,
     )  # fmt: skip
     described = source.describe()
-    statistics = {**_rounded(outputs), **_rounded(inputs)}
     identity: dict[str, Any] = {
         **config, **described, "augmentation": augmentation, "network": _superres_networks.identity(network),
-        "statistics": statistics,
+        "statistics": _run.rounded(outputs, inputs),
     }  # fmt: skip
-    if initial is not None:
-        identity["initial"] = initial.fingerprint
-    result = run(
-        objective, source, settings, validation=held_out, run_dir=options.run_dir, resume=options.resume,
-        progress=options.progress, identity=identity,
-    )  # fmt: skip
+    result = options.run(objective, source, settings, validation=held_out, identity=identity, initial=initial)
     training: dict[str, Any] = {
-        **described, "period": _pairs.period(pairs),
-        "steps": result.steps, "seconds": round(result.seconds, 1), "precision": result.precision,
-        "seed": seed, "devices": devices, "augmentation": augmentation, **{k: config[k] for k in _DESCRIBED},
+        **described, **options.told(result, initial), "period": _pairs.period(pairs), "augmentation": augmentation,
+        **{k: config[k] for k in _DESCRIBED},
     }  # fmt: skip
     if config["adversarial"] or config["diffusion"]:
         # Fewer than planned where max_time ended them.
         training["pretrain_steps"] = getattr(objective, "pretrain_steps", 0)
-    if initial is not None:
-        training["initial"] = initial.fingerprint
     made = {"task": name, "settings": dict(config), "network": network_config, "normalized": True,
-            "training": training, "scores": _scores(result)}  # fmt: skip
+            "training": training, "scores": _run.scores(result)}  # fmt: skip
     for key in ("constraint", "covariates"):
         if config[key]:
             made[key] = config[key]
@@ -320,13 +288,6 @@ def _augmentation(config: Mapping[str, Any], pairs: _pairs.Pairs) -> Any:
     return "symmetries" if flips else "mirror"
 
 
-def _scores(result: FitResult) -> dict[str, float]:
-    scores = {"training_loss": float(result.history[-1]["loss"])} if result.history else {}
-    if result.best_validation_loss is not None:
-        scores["validation_loss"] = result.best_validation_loss
-    return scores
-
-
 def _model(
     network: torch.nn.Module,
     config: dict[str, Any],
@@ -352,8 +313,3 @@ def _model(
          "column_offset": found.column_offset},
         result.history, () if fine is None else tuple(Channel.of(a) for a in fine.data_vars.values()), fine,
     )  # fmt: skip
-
-
-def _rounded(normalizer: Normalizer) -> dict[str, list[float]]:
-    """Statistics that tell data from others, and do not depend on the order in which they were summed."""
-    return {n: [float(f"{float(a):.5g}") for a in normalizer.scaling(n)] for n in normalizer.names}

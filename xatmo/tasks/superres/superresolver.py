@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from xatmo.errors import OptionError
+from xatmo.tasks._own_module import refuse_of_network, require_module
+from xatmo.tasks._run import RunOptions
 from xatmo.tasks.base import Task
 from xatmo.tasks.superres import _superres_fit, _superres_settings
 from xatmo.typing import XarrayObject
@@ -295,20 +297,13 @@ class SuperResolver(Task):
         >>> SuperResolver.from_module(net, factor=2, inputs=["t2m"]).model.outputs[0].name
         't2m'
         """
-        import torch
-
         from xatmo.model import Channel, Model
 
-        given: object = module
-        if not isinstance(given, torch.nn.Module):
-            message = f"module is {type(module).__name__}; wanted a torch.nn.Module"
-            raise OptionError(message)
+        require_module(module)
         if settings.get("diffusion"):
             message = "diffusion=True draws around a network of ours; a module of your own trains without it"
             raise OptionError(message)
-        if foreign := sorted(set(settings) & set(_superres_settings.NETWORK)):
-            message = f"{foreign} describe a network of ours; with a module of your own leave them out"
-            raise OptionError(message)
+        refuse_of_network(settings, set(_superres_settings.NETWORK))
         task = cls(factor, **settings)
         task._module = module
         if inputs is not None:
@@ -453,13 +448,7 @@ class SuperResolver(Task):
         from xatmo.tasks import as_model
 
         data = _superres_fit.Data(train, validation, target, predictors, static)
-        trainer = {
-            "accelerator": accelerator, "precision": precision, "max_time": max_time, "patience": patience,
-            "accumulate": accumulate,
-        }  # fmt: skip
-        options = _superres_fit.Options(
-            patch_size, batch_size, epochs, max_steps, valid, devices, seed, trainer, run_dir, resume, progress
-        )
+        options = RunOptions.among(locals())
         start = None if initial is None else as_model(initial)
         self._model = _superres_fit.train(self.name, self.config, self._module, start, data, options)
         return self

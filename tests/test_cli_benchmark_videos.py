@@ -114,7 +114,7 @@ def test_rain_from_a_folder_with_gaps(tmp_path: Path) -> None:
     folder.mkdir()
     rain[:33].to_netcdf(folder / "a.nc")
     rain[33:].to_netcdf(folder / "b.nc")
-    options = benchmarks.VideoOptions(max_steps=1, quick=True, progress=False)
+    options = benchmarks.Options(max_steps=1, quick=True, progress=False)
     table, case = benchmarks.rain(
         tmp_path / "out", sorted(folder.glob("*")), rows=["last", "simvp"], n_context=2, n_future=2, options=options,
         note=lambda _: None,
@@ -187,11 +187,11 @@ def test_short_file_and_other_options_are_refused(run: Run, tmp_path: Path) -> N
     with pytest.raises(DimensionError, match="need more"):
         benchmarks.digits_case(tmp_path / "a.npy", n_future=11)
     case = benchmarks.digits_case(n_digits=1, n_train=2, n_test=1)
-    options = benchmarks.VideoOptions(progress=False)
+    options = benchmarks.Options(progress=False)
     mean = [row for row in benchmarks.DIGITS if row.name == "mean"]
     benchmarks.run_videos(case, mean, tmp_path, options, note=lambda _: None)
     with pytest.raises(ConfigError, match="other max_steps"):
-        benchmarks.run_videos(case, mean, tmp_path, benchmarks.VideoOptions(max_steps=3), note=lambda _: None)
+        benchmarks.run_videos(case, mean, tmp_path, benchmarks.Options(max_steps=3), note=lambda _: None)
     status, _, err = run("benchmark", "rain", "-o", tmp_path, "--thresholds", "wet")
     assert status != 0
     assert "wanted numbers joined by commas" in err

@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="instead of those of each row")
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args()
-    options = benchmarks.VideoOptions(max_steps=chosen.steps, seed=chosen.seed, accelerator="cpu", progress=False)
+    options = benchmarks.Options(max_steps=chosen.steps, seed=chosen.seed, accelerator="cpu", progress=False)
     found: dict[str, Any] = {}
     for n_digits in chosen.digits:
         table, case = benchmarks.moving_digits(

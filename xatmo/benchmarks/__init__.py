@@ -8,9 +8,10 @@ MNIST or of generated digits, `rain` those of a radar. What stands in the tables
 from __future__ import annotations
 
 from xatmo.benchmarks.cases import Case, gp_case, osse_case
-from xatmo.benchmarks.forecasting import VideoOptions, moving_digits, rain, run_videos, video_form, video_remarks
+from xatmo.benchmarks.forecasting import moving_digits, rain, run_videos, video_form, video_remarks
+from xatmo.benchmarks.options import Options
 from xatmo.benchmarks.rows import GP, OSSE, PUBLISHED, Row
-from xatmo.benchmarks.running import Options, form, gp, osse, remarks, run
+from xatmo.benchmarks.running import form, gp, osse, remarks, run
 from xatmo.benchmarks.video_cases import VideoCase, digits_case, rain_case
 from xatmo.benchmarks.video_rows import DIGITS, RAIN, VideoRow
 
@@ -24,7 +25,6 @@ __all__ = [
     "Options",
     "Row",
     "VideoCase",
-    "VideoOptions",
     "VideoRow",
     "digits_case",
     "form",

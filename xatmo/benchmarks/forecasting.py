@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import xarray as xr
 
 import xatmo
 from xatmo.benchmarks import keeping
+from xatmo.benchmarks.options import Options
 from xatmo.benchmarks.rows import chosen
 from xatmo.benchmarks.video_cases import VideoCase, digits_case, rain_case
 from xatmo.benchmarks.video_rows import DIGITS, RAIN, SMALLEST, VideoRow
@@ -26,53 +27,12 @@ _SHOWN = 8  # records, or initial times, whose forecasts are kept
 _ENDLESS = 10**6  # steps, where time is the limit
 
 
-@dataclass(frozen=True)
-class VideoOptions:
-    """How rows are trained.
-
-    Attributes
-    ----------
-    max_steps : int, optional
-        Optimiser steps of each network; those of its row where there is no ``max_time`` either.
-    max_time : str, optional
-        ``"HH:MM:SS"`` of training for each network.
-    batch_size : int, optional
-        Windows at a time; that of the row unless given.
-    patch_size : int, optional
-        Cells each way that a network sees at a time.
-    seed : int
-    quick : bool
-        Networks of the least size: they show that everything runs.
-    accelerator : str
-    precision : str, optional
-    progress : bool
-    overwrite : bool
-        Do finished rows anew.
-    """
-
-    max_steps: int | None = None
-    max_time: str | None = None
-    batch_size: int | None = None
-    patch_size: int | None = None
-    seed: int = 0
-    quick: bool = False
-    accelerator: str = "auto"
-    precision: str | None = None
-    progress: bool = True
-    overwrite: bool = False
-
-    def identity(self) -> dict[str, Any]:
-        """Give what the numbers depend on."""
-        left_out = ("progress", "overwrite", "accelerator")
-        return {k: v for k, v in asdict(self).items() if k not in left_out}
-
-
 def moving_digits(
     output: str | Path,
     data: str | Path | None = None,
     *,
     rows: Iterable[str] | None = None,
-    options: VideoOptions | None = None,
+    options: Options | None = None,
     note: Note = print,
     **protocol: Any,
 ) -> tuple[pd.DataFrame, VideoCase]:
@@ -86,7 +46,7 @@ def moving_digits(
         ``mnist_test_seq.npy``.
     rows : sequence of str, optional
         Names in `DIGITS`; all unless given.
-    options : VideoOptions, optional
+    options : Options, optional
     note : callable
         Takes lines of text.
     **protocol
@@ -102,7 +62,7 @@ def moving_digits(
     OptionError, DimensionError, ConfigError
         See `digits_case`, `run_videos`.
     """
-    wanted, settings = chosen(DIGITS, rows), options or VideoOptions()
+    wanted, settings = chosen(DIGITS, rows), options or Options()
     case = digits_case(data, seed=settings.seed, **protocol)
     return run_videos(case, wanted, output, settings, note=note), case
 
@@ -112,7 +72,7 @@ def rain(
     data: str | Path | Sequence[str | Path] | None = None,
     *,
     rows: Iterable[str] | None = None,
-    options: VideoOptions | None = None,
+    options: Options | None = None,
     note: Note = print,
     **protocol: Any,
 ) -> tuple[pd.DataFrame, VideoCase]:
@@ -126,7 +86,7 @@ def rain(
         Files of a radar; generated rain unless given.
     rows : sequence of str, optional
         Names in `RAIN`; all unless given.
-    options : VideoOptions, optional
+    options : Options, optional
     note : callable
         Takes lines of text.
     **protocol
@@ -142,13 +102,13 @@ def rain(
     OptionError, CatalogError, ConfigError
         See `rain_case`, `run_videos`.
     """
-    wanted, settings = chosen(RAIN, rows), options or VideoOptions()
+    wanted, settings = chosen(RAIN, rows), options or Options()
     case = rain_case(data, seed=settings.seed, **protocol)
     return run_videos(case, wanted, output, settings, note=note), case
 
 
 def run_videos(
-    case: VideoCase, rows: Iterable[VideoRow], output: str | Path, options: VideoOptions, *, note: Note = print
+    case: VideoCase, rows: Iterable[VideoRow], output: str | Path, options: Options, *, note: Note = print
 ) -> pd.DataFrame:
     """Train and score rows, and write their table after each.
 
@@ -158,7 +118,7 @@ def run_videos(
     rows : sequence of VideoRow
     output : path
         Folder; a row whose scores are there, made with the same options, is read back.
-    options : VideoOptions
+    options : Options
     note : callable
         Takes lines of text.
 
@@ -193,7 +153,7 @@ def run_videos(
 
 # ---------------------------------------------------------------------- one row
 def _done(
-    case: VideoCase, row: VideoRow, place: Path, options: VideoOptions, key: Mapping[str, Any], note: Note
+    case: VideoCase, row: VideoRow, place: Path, options: Options, key: Mapping[str, Any], note: Note
 ) -> dict[str, Any]:  # fmt: skip
     keeping.begin(place)
     about: dict[str, Any] = {"name": row.name, "title": row.title}
@@ -220,7 +180,7 @@ def _done(
     return about
 
 
-def _trained(case: VideoCase, row: VideoRow, place: Path, options: VideoOptions) -> Any:
+def _trained(case: VideoCase, row: VideoRow, place: Path, options: Options) -> Any:
     settings = {**case.settings, **row.settings}
     if options.quick:
         settings["network_settings"] = SMALLEST[str(row.settings["architecture"])]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import xatmo
 from xatmo import assimilation
 from xatmo.benchmarks import keeping
 from xatmo.benchmarks.cases import Case, gp_case, osse_case
+from xatmo.benchmarks.options import Options
 from xatmo.benchmarks.rows import GP, OSSE, PUBLISHED, QUICK, Row, chosen
 from xatmo.metrics import altimetry
 from xatmo.tasks.fourdvar import Background
@@ -23,49 +24,9 @@ from xatmo.tasks.fourdvar import Background
 Note = Callable[[str], Any]
 
 _BASELINE_DAYS, _BASELINE_MOST = 28, 1000
-_WINDOWS = 8
+_BATCH, _WINDOWS = 4, 8
 _MATERN_MOST = 4500  # observations in a window of a dense system: less than 3 GB
 _SCORES = ("mu", "sigma", "lambda_x", "lambda_t", "rmse")
-
-
-@dataclass(frozen=True)
-class Options:
-    """How rows are trained.
-
-    Attributes
-    ----------
-    max_steps : int, optional
-        Optimiser steps of each network.
-    max_time : str, optional
-        ``"HH:MM:SS"`` of training for each network.
-    batch_size : int
-    patch_size : int, optional
-        Cells each way that a network sees at a time.
-    seed : int
-    quick : bool
-        Networks of the least size: they show that everything runs.
-    accelerator : str
-    precision : str, optional
-    progress : bool
-    overwrite : bool
-        Do finished rows anew.
-    """
-
-    max_steps: int | None = None
-    max_time: str | None = None
-    batch_size: int = 4
-    patch_size: int | None = None
-    seed: int = 0
-    quick: bool = False
-    accelerator: str = "auto"
-    precision: str | None = None
-    progress: bool = True
-    overwrite: bool = False
-
-    def identity(self) -> dict[str, Any]:
-        """Give what the numbers depend on."""
-        left_out = ("progress", "overwrite", "accelerator")
-        return {k: v for k, v in asdict(self).items() if k not in left_out}
 
 
 def osse(
@@ -319,8 +280,8 @@ def _trained(case: Case, row: Row, place: Path, options: Options) -> Any:
         patch = {"lat": case.fields.sizes["lat"], "lon": case.fields.sizes["lon"]}  # type: ignore[assignment]
     task.fit(
         case.part(case.train), obs="obs", target="truth", **case.roles(), validation=watched, patch_size=patch,
-        batch_size=options.batch_size, max_steps=options.max_steps, max_time=options.max_time, seed=options.seed,
-        accelerator=options.accelerator, precision=options.precision, progress=options.progress,
+        batch_size=options.batch_size or _BATCH, max_steps=options.max_steps, max_time=options.max_time,
+        seed=options.seed, accelerator=options.accelerator, precision=options.precision, progress=options.progress,
         run_dir=place / "run", resume=not options.overwrite,
     )  # fmt: skip
     task.save(place / "model")

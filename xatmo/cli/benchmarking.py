@@ -99,15 +99,11 @@ def run(wanted: Wanted, *, note: Callable[[str], Any]) -> list[Path]:
     made: dict[str, Any] = {
         "max_steps": wanted.max_steps, "max_time": wanted.max_time, "patch_size": wanted.patch_size,
         "seed": wanted.seed, "quick": wanted.quick, "precision": wanted.precision, "accelerator": wanted.device,
-        "overwrite": wanted.overwrite,
+        "overwrite": wanted.overwrite, "batch_size": wanted.batch_size,
     }  # fmt: skip
-    given: dict[str, Any] = {"rows": mapping.names(wanted.rows), "note": note}
-    if wanted.table in ("osse", "gp"):
-        given["options"] = benchmarks.Options(**made, **_some(batch_size=wanted.batch_size))
-        _maps(wanted, given, note)
-    else:
-        given["options"] = benchmarks.VideoOptions(**made, batch_size=wanted.batch_size)
-        _videos(wanted, given, note)
+    options = benchmarks.Options(**made)
+    given: dict[str, Any] = {"rows": mapping.names(wanted.rows), "note": note, "options": options}
+    (_maps if wanted.table in ("osse", "gp") else _videos)(wanted, given, note)
     return [wanted.output / "table.csv", wanted.output / "table.md"]
 
 

@@ -10,10 +10,7 @@ move at the rate of a large copy, both measured on the device first.
 
 from __future__ import annotations
 
-import argparse
-import statistics
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -24,6 +21,7 @@ import torch
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parent))
+import on_gpu
 from timing import Row
 
 from xatmo.nn.sphere import SphericalHarmonics
@@ -96,10 +94,10 @@ def rates(device: torch.device, *, tf32: bool, n: int) -> Rates:
     torch.backends.cuda.matmul.allow_tf32 = tf32
     a, b = (torch.randn(n, n, device=device) for _ in range(2))
     c = torch.empty_like(a)
-    gemm = 2 * n**3 / _median(lambda: torch.mm(a, b, out=c), device, 10)
+    gemm = 2 * n**3 / on_gpu.median(lambda: torch.mm(a, b, out=c), device, 10)
     source = torch.randn(4, n, n, device=device)
     target = torch.empty_like(source)
-    copy = 2 * source.numel() * 4 / _median(lambda: target.copy_(source), device, 10)
+    copy = 2 * source.numel() * 4 / on_gpu.median(lambda: target.copy_(source), device, 10)
     return Rates(gemm, copy)
 
 
@@ -137,7 +135,7 @@ def results(device: torch.device, *, quick: bool = False) -> Iterator[Result]:
                 for who, side in sides:
                     with torch.inference_mode():
                         error = ((side(x) - x).square().mean() / x.square().mean()).sqrt().item()
-                        seconds = _median(lambda s=side, f=x: s(f), device, repeats) / batch  # type: ignore[misc]
+                        seconds = on_gpu.median(lambda s=side, f=x: s(f), device, repeats) / batch  # type: ignore[misc]
                     yield Result(f"{nlat} x {nlon}", batch, precision, who, seconds, times[by], by, error)
         del transform, other
     torch.backends.cuda.matmul.allow_tf32 = False
@@ -191,23 +189,6 @@ def _torch_harmonics(
     return lambda f: backward(forward(f))
 
 
-def _median(call: Callable[[], object], device: torch.device, repeats: int) -> float:
-    call()
-    times = []
-    for _ in range(repeats):
-        _wait(device)
-        start = time.perf_counter()
-        call()
-        _wait(device)
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
 def rows(quick: bool = False) -> list[Row]:
     """Ours against the limit; nothing without CUDA."""
     if not torch.cuda.is_available():
@@ -222,19 +203,7 @@ def rows(quick: bool = False) -> list[Row]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--device", default="cuda", help="cuda (default), or cpu to see that it runs")
-    parser.add_argument("--quick", action="store_true", help="small sizes")
-    chosen = parser.parse_args(arguments)
-    if chosen.device == "cuda" and not torch.cuda.is_available():
-        print("no CUDA device here; --device cpu --quick shows that the benchmark runs")
-        return 1
-    device = torch.device(chosen.device)
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
-    print(f"{name}, torch {torch.__version__}\n\n{HEADER}")
-    for one in results(device, quick=chosen.quick):
-        print(one.markdown(), flush=True)
-    return 0
+    return on_gpu.table(arguments, __doc__, HEADER, results)
 
 
 if __name__ == "__main__":

@@ -9,12 +9,9 @@ Atlantic, 365 x 761 x 1721 cells, from the rate of a batch of windows, and from 
 
 from __future__ import annotations
 
-import argparse
-import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +21,7 @@ import xarray as xr
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parent))
-from bench_gpu import _wait
+import on_gpu
 from timing import Row
 
 import xatmo  # noqa: F401 - the accessor
@@ -105,7 +102,7 @@ def _step(
     random = np.random.default_rng(0)
 
     def step() -> None:
-        with _autocast(device, precision):
+        with on_gpu.autocast(device, precision):
             loss, _ = objective.losses(data, random, training=True)
         optimizer.zero_grad()
         loss.backward()
@@ -117,23 +114,10 @@ def _step(
 
 def _measured(call: Callable[[], object], device: torch.device, repeats: int) -> tuple[float, float]:
     """Median seconds, and the most bytes on the card."""
-    for _ in range(1 if repeats == 1 else 3):
-        call()
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    times = []
-    for _ in range(repeats):
-        _wait(device)
-        start = time.perf_counter()
-        call()
-        _wait(device)
-        times.append(time.perf_counter() - start)
-    memory = float(torch.cuda.max_memory_allocated(device)) if device.type == "cuda" else 0.0
-    return statistics.median(times), memory
-
-
-def _autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
-    return torch.autocast(device.type, torch.bfloat16) if precision == "bfloat16" else nullcontext()
+    call()
+    on_gpu.count_anew(device)
+    seconds = on_gpu.median(call, device, repeats, warm_ups=0 if repeats == 1 else 2)
+    return seconds, on_gpu.most_bytes(device)
 
 
 def mapping(device: torch.device, *, quick: bool = False) -> tuple[float, float, int]:
@@ -193,22 +177,14 @@ def rows(quick: bool = False) -> list[Row]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--device", default="cuda", help="cuda (default), or cpu to see that it runs")
-    parser.add_argument("--quick", action="store_true", help="small sizes")
-    chosen = parser.parse_args(arguments)
-    if chosen.device == "cuda" and not torch.cuda.is_available():
-        print("no CUDA device here; --device cpu --quick shows that the benchmark runs")
-        return 1
-    device = torch.device(chosen.device)
     torch.backends.cudnn.benchmark = True
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
-    print(f"{name}, torch {torch.__version__}\n\n{HEADER}")
-    for one in steps(device, quick=chosen.quick):
-        print(one.markdown(), flush=True)
-    alone, whole, n = mapping(device, quick=chosen.quick)
-    print(f"\na year, {n} windows: {alone:.4g} s of the network alone, {whole:.4g} s with all around it")
-    return 0
+    return on_gpu.table(arguments, __doc__, HEADER, steps, _year)
+
+
+def _year(device: torch.device, *, quick: bool) -> str:
+    """Tell what a year of maps costs."""
+    alone, whole, n = mapping(device, quick=quick)
+    return f"\na year, {n} windows: {alone:.4g} s of the network alone, {whole:.4g} s with all around it"
 
 
 if __name__ == "__main__":

@@ -11,12 +11,8 @@ large product of matrices in the same precision, measured first.
 
 from __future__ import annotations
 
-import argparse
-import statistics
 import sys
-import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parent))
-from bench_gpu import _wait
+import on_gpu
 from bench_superres import FACTOR, recommended, resnet_spc
 from timing import Row
 
@@ -143,48 +139,16 @@ def results(device: torch.device, *, quick: bool = False) -> Iterator[Result]:
     """Measure every case in every precision."""
     names = PRECISIONS if device.type == "cuda" else ("float32", "bfloat16")
     n = 256 if quick else 8192
-    rates = {precision: _rate(device, precision, n) for precision in names}
+    rates = {precision: on_gpu.rate(device, precision, n) for precision in names}
     for case in cases(device, quick=quick):
         with FlopCounterMode(display=False) as counter:
             case.step()
         for precision in names:
-            _set_tf32(precision == "TF32")
-            with _autocast(device, precision):
-                seconds = _median(case.step, device, 2 if quick else 10)
+            on_gpu.use_tf32(precision == "TF32")
+            with on_gpu.autocast(device, precision):
+                seconds = on_gpu.median(case.step, device, 2 if quick else 10, warm_ups=3)
             yield Result(case.name, case.batch, precision, seconds, counter.get_total_flops(), rates[precision])
-    _set_tf32(False)
-
-
-def _rate(device: torch.device, precision: str, n: int) -> float:
-    """Operations per second of a product of two matrices, (n, n) each."""
-    _set_tf32(precision == "TF32")
-    dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
-    a, b = (torch.randn(n, n, device=device, dtype=dtype) for _ in range(2))
-    c = torch.empty_like(a)
-    return 2 * n**3 / _median(lambda: torch.mm(a, b, out=c), device, 10)
-
-
-def _set_tf32(allowed: bool) -> None:
-    torch.backends.cuda.matmul.allow_tf32 = allowed
-    torch.backends.cudnn.allow_tf32 = allowed
-    torch.backends.cudnn.benchmark = True
-
-
-def _autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
-    return torch.autocast(device.type, torch.bfloat16) if precision == "bfloat16" else nullcontext()
-
-
-def _median(call: Callable[[], object], device: torch.device, repeats: int) -> float:
-    for _ in range(3):
-        call()
-    times = []
-    for _ in range(repeats):
-        _wait(device)
-        start = time.perf_counter()
-        call()
-        _wait(device)
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
+    on_gpu.use_tf32(False)
 
 
 def rows(quick: bool = False) -> list[Row]:
@@ -200,19 +164,7 @@ def rows(quick: bool = False) -> list[Row]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--device", default="cuda", help="cuda (default), or cpu to see that it runs")
-    parser.add_argument("--quick", action="store_true", help="small sizes")
-    chosen = parser.parse_args(arguments)
-    if chosen.device == "cuda" and not torch.cuda.is_available():
-        print("no CUDA device here; --device cpu --quick shows that the benchmark runs")
-        return 1
-    device = torch.device(chosen.device)
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
-    print(f"{name}, torch {torch.__version__}\n\n{HEADER}")
-    for one in results(device, quick=chosen.quick):
-        print(one.markdown(), flush=True)
-    return 0
+    return on_gpu.table(arguments, __doc__, HEADER, results)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
 ``python tests/benchmarks/bench_gpu_video.py`` on a machine with CUDA prints the rows of a Markdown table: training
 steps (forward, backward, optimizer; of SAVP with its discriminators) of every architecture with its default settings,
 12 frames from 12, at 56 x 92, the grid of the published comparisons of European temperature, and at 256 x 256, in
-float32, with TF32 products and in bfloat16. A batch that does not fit into the memory is halved. ``--tiny`` shows
-anywhere that it runs.
+float32, with TF32 products and in bfloat16. A batch that does not fit into the memory is halved. With ``--device cpu
+--quick`` it runs anywhere.
 
 Operations are those that torch counts in matrix products and convolutions of one step. The card's rate is that of one
 large product of matrices in the same precision, measured first. Memory is the most that torch holds within a step.
@@ -12,7 +12,6 @@ large product of matrices in the same precision, measured first. Memory is the m
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,7 +22,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parent))
-from bench_gpu_training import PRECISIONS, _autocast, _median, _rate, _set_tf32
+import on_gpu
+from bench_gpu_training import PRECISIONS
 from timing import Row
 
 from xatmo.nn.video import VideoConfig, VideoNetwork
@@ -71,11 +71,11 @@ HEADER = f"| {' | '.join(COLUMNS)} |\n{'|---' * len(COLUMNS)}|"
 
 
 def training(
-    name: str, shape: tuple[int, int], batch: int, device: torch.device, *, tiny: bool = False
+    name: str, shape: tuple[int, int], batch: int, device: torch.device, *, quick: bool = False
 ) -> Callable[[str], Callable[[], object]]:
     """Give a step on noise in a precision, as the objective takes it without a trainer around."""
     torch.manual_seed(0)
-    hours = 4 if tiny else HOURS
+    hours = 4 if quick else HOURS
     config = VideoConfig(name, n_context=hours, n_future=hours, cycle=True, baseline="diurnal")
     network = VideoNetwork(config).to(device).train()
     objective = ARCHITECTURES[name](network).to(device)
@@ -96,7 +96,7 @@ def training(
 
     def of(precision: str) -> Callable[[], object]:
         def step() -> None:
-            with _autocast(device, precision):
+            with on_gpu.autocast(device, precision):
                 loss = objective.training_step(samples, 0)["loss"]
             if alone:
                 descend(0, loss, counted=True)
@@ -106,31 +106,30 @@ def training(
     return of
 
 
-def results(device: torch.device, *, tiny: bool = False) -> Iterator[Result]:
+def results(device: torch.device, *, quick: bool = False) -> Iterator[Result]:
     """Measure every architecture at both sizes in every precision."""
     precisions = PRECISIONS if device.type == "cuda" else ("float32", "bfloat16")
-    rates = {precision: _rate(device, precision, 256 if tiny else 8192) for precision in precisions}
-    for shape, most in {(16, 24): 2}.items() if tiny else SIZES.items():
+    rates = {precision: on_gpu.rate(device, precision, 256 if quick else 8192) for precision in precisions}
+    for shape, most in {(16, 24): 2}.items() if quick else SIZES.items():
         for name in ARCHITECTURES:
             for precision in precisions:
-                _set_tf32(precision == "TF32")
-                yield _fitting(name, shape, most, device, precision, rates[precision], tiny=tiny)
-    _set_tf32(False)
+                on_gpu.use_tf32(precision == "TF32")
+                yield _fitting(name, shape, most, device, precision, rates[precision], quick=quick)
+    on_gpu.use_tf32(False)
 
 
 def _fitting(
-    name: str, shape: tuple[int, int], batch: int, device: torch.device, precision: str, rate: float, *, tiny: bool
+    name: str, shape: tuple[int, int], batch: int, device: torch.device, precision: str, rate: float, *, quick: bool
 ) -> Result:
     """Measure with the largest batch, of those halved again and again, that fits."""
     while True:
         try:
-            step = training(name, shape, batch, device, tiny=tiny)(precision)
+            step = training(name, shape, batch, device, quick=quick)(precision)
             with FlopCounterMode(display=False) as counter:
                 step()
-            if device.type == "cuda":
-                torch.cuda.reset_peak_memory_stats(device)
-            seconds = _median(step, device, 2 if tiny else 10)
-            memory = float(torch.cuda.max_memory_allocated(device)) if device.type == "cuda" else 0.0
+            on_gpu.count_anew(device)
+            seconds = on_gpu.median(step, device, 2 if quick else 10, warm_ups=3)
+            memory = on_gpu.most_bytes(device)
         except torch.cuda.OutOfMemoryError:
             torch.cuda.empty_cache()
             if batch == 1:
@@ -144,7 +143,7 @@ def rows(quick: bool = False) -> list[Row]:
     """Steps in bfloat16 against those in float32; nothing without CUDA."""
     if not torch.cuda.is_available():
         return []
-    found = list(results(torch.device("cuda"), tiny=quick))
+    found = list(results(torch.device("cuda"), quick=quick))
     rate = {(r.name, r.shape, r.precision): r.seconds / r.batch for r in found}
     return [
         Row(f"train step, {name}, {shape[0]} x {shape[1]}, a sample, bfloat16", 1e3 * seconds,
@@ -155,21 +154,7 @@ def rows(quick: bool = False) -> list[Row]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", default="cuda", help="cuda (default), or cpu")
-    parser.add_argument("--tiny", action="store_true", help="small sizes, on the CPU where there is no GPU")
-    chosen = parser.parse_args(arguments)
-    if chosen.device == "cuda" and not torch.cuda.is_available():
-        if not chosen.tiny:
-            print("no CUDA device here; --tiny shows that the benchmark runs")
-            return 1
-        chosen.device = "cpu"
-    device = torch.device(chosen.device)
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
-    print(f"{name}, torch {torch.__version__}\n\n{HEADER}")
-    for one in results(device, tiny=chosen.tiny):
-        print(one.markdown(), flush=True)
-    return 0
+    return on_gpu.table(arguments, __doc__, HEADER, results)
 
 
 if __name__ == "__main__":

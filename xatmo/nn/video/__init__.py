@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from xatmo.nn.video.base import Architecture, VideoInput
 from xatmo.nn.video.config import VideoConfig
-from xatmo.nn.video.network import VideoNetwork, build
-from xatmo.nn.video.packing import PackedVideo, pack, unpack
+from xatmo.nn.video.network import VideoNetwork
+from xatmo.nn.video.packing import PackedVideo, build, pack, unpack
 
 __all__ = [
     "Architecture",

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 from torch import nn
 
@@ -184,19 +181,3 @@ class VideoNetwork(nn.Module):
     def mean(self, x: VideoInput, *, n_future: int | None = None) -> torch.Tensor:
         """Forecast without drawing."""
         return self.state(x, n_future=n_future, mean=True)[:, : self.config.n_out]
-
-
-def build(config: Mapping[str, Any], *, module: nn.Module | None = None) -> nn.Module:
-    """Build the network that a saved configuration describes, taking packed inputs.
-
-    Parameters
-    ----------
-    config : mapping
-    module : torch.nn.Module, optional
-        Of the caller's: see `xatmo.nn.video.foreign.Foreign`.
-    """
-    from xatmo.nn.video.foreign import Foreign
-    from xatmo.nn.video.packing import PackedVideo
-
-    described = VideoConfig.from_dict(config)
-    return PackedVideo(VideoNetwork(described, None if module is None else Foreign(described, module)))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -121,3 +124,18 @@ class PackedVideo(nn.Module):
     def mean(self, packed: torch.Tensor) -> torch.Tensor:
         """Forecast without drawing."""
         return self.network.mean(unpack(packed, self.network.config)).flatten(1, 2)
+
+
+def build(config: Mapping[str, Any], *, module: nn.Module | None = None) -> nn.Module:
+    """Build the network that a saved configuration describes, taking packed inputs.
+
+    Parameters
+    ----------
+    config : mapping
+    module : torch.nn.Module, optional
+        Of the caller's: see `xatmo.nn.video.foreign.Foreign`.
+    """
+    from xatmo.nn.video.foreign import Foreign
+
+    described = VideoConfig.from_dict(config)
+    return PackedVideo(VideoNetwork(described, None if module is None else Foreign(described, module)))

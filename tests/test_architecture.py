@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import importlib
 import json
 import re
@@ -28,7 +29,7 @@ BRIDGES = ("data", "model", "inference")  # tensors and labels
 XARRAY_ROOMS = (
     "cf", "grids", "units", "typing", "_labels", "spectral", "regrid", "normalize", "patches", "metrics",
     "assimilation", "datasets", "catalog", "streaming", "_regions", "_store", "_journal",
-    "climatology",
+    "climatology", "vertical",
 )  # fmt: skip
 OUTER_ROOMS = ("cli", "report", "plot", "demo", "benchmarks", "workflow")  # they see what users see
 
@@ -193,6 +194,16 @@ def test_outer_rooms_use_public_names() -> None:
         )
         == []
     )
+
+
+def test_scores_import_each_other_in_one_direction() -> None:
+    """No circles, imports inside of functions included."""
+    known = {name: set() for name in modules() if name.startswith("metrics.") and name != "metrics.altimetry"}
+    for one in imports():
+        module = own(one.module)
+        if one.importer in known and module in known:
+            known[one.importer].add(module)
+    assert len(list(graphlib.TopologicalSorter(known).static_order())) == len(known)
 
 
 def test_files_hold_one_idea() -> None:

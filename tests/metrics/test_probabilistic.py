@@ -22,7 +22,7 @@ def test_crps_agrees_with_scores(estimator, theirs):
     whole = metrics.crps(p, t, estimator=estimator).item()
     assert whole == pytest.approx(float(expected.weighted(areas).mean()))
     assert found.attrs == {"long_name": "continuous ranked probability score of temperature", "units": "K",
-                           "history": found.attrs["history"]}  # fmt: skip
+                           "estimator": estimator, "history": found.attrs["history"]}  # fmt: skip
 
 
 def test_crps_of_one_member_is_the_absolute_error():

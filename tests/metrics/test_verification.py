@@ -127,3 +127,27 @@ def test_clear_errors(pair):
         metrics.verify(p, t, metrics="rmse", bootstrap={"dim": "time", "block": 20})
     with pytest.raises(DimensionError, match="'time' is not averaged over"):
         metrics.verify(p, t, metrics="rmse", dim="latitude", bootstrap={"dim": "time"})
+
+
+def test_scores_state_what_their_numbers_depend_on(pair):
+    p, t = pair
+    box = {"latitude": slice(2, 11), "longitude": slice(0, 12)}
+    p, t = p.isel(box), t.isel(box)
+    partial = functools.partial
+    clim = t.mean("time")
+    wanted = {
+        "psnr": ("psnr", {"data_range": "target"}),
+        "psnr of 40 K": (partial(metrics.psnr, data_range=40.0), {"data_range": 40.0}),
+        "ssim": (partial(metrics.ssim, data_range=8.0, window=5), {"data_range": 8.0, "window": 5}),
+        "gaussian": (partial(metrics.ssim, gaussian=0.8), {"data_range": "target", "window": 7, "sigma": 0.8}),
+        "acc": (partial(metrics.acc, centred=True, climatology=clim), {"centred": "true"}),
+        "fss": (partial(metrics.fss, threshold=0.5, window=[1, 3]), {"threshold": 0.5}),
+        "csi": (partial(metrics.csi, threshold=[0.0, 1.0]), {}),
+        "nrmse": ("nrmse", {"by": "std"}),
+        "gradient_ratio": ("gradient_ratio", {"spacing": "sphere", "differences": "neighbours"}),
+        "rmse": ("rmse", {}),
+    }
+    for name, (metric, stated) in wanted.items():
+        (score,) = metrics.verify(p, t, metrics=metric).data_vars.values()
+        assert score.attrs.keys() == {"long_name", "units", *stated}, name
+        assert {k: score.attrs[k] for k in stated} == stated, name

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from xatmo.climatology import climatology, climatology_at
 from xatmo.metrics import altimetry
+from xatmo.metrics._registry import METRICS
 from xatmo.metrics.ambs import ambs
 from xatmo.metrics.calibration import rank_histogram, reliability
 from xatmo.metrics.conditional import conditional_quantiles
@@ -33,7 +34,7 @@ from xatmo.metrics.structural import ssim
 from xatmo.metrics.sums import ScoreSums, adds_up, score_sums
 from xatmo.metrics.temporal import temporal_error, total_variation
 from xatmo.metrics.texture import gradient_ratio
-from xatmo.metrics.verification import METRICS, verify
+from xatmo.metrics.verification import verify
 
 __all__ = [
     "METRICS",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -78,6 +78,9 @@ class Metric:
         ``Pair -> DataArrays`` that the statistics are taken of, for scores that look at more than one point at a time.
     samples : bool
         Whether the score is of all values along ``dim`` together and no mean over them, so that parts cannot be added.
+    stated : mapping
+        Keywords without which a number cannot be read, with their defaults: they go into the result's attributes. A
+        callable gives the value from all keywords.
     """
 
     name: str
@@ -89,6 +92,7 @@ class Metric:
     climatology: Literal["none", "optional", "required"] = "none"
     fields: Callable[[Pair], Sequence[xr.DataArray]] = Pair.fields
     samples: bool = False
+    stated: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -114,7 +118,8 @@ class Prepared:
         units = score_units(self.pair.target.attrs.get("units"), metric.units)
         score = metric.score(means, self.pair)
         long_name = long_name_of(metric.long_name, self.like)
-        return labelled(score, self.like, self.cyclic, long_name=long_name, units=units, dtype=self.dtype)
+        out = labelled(score, self.like, self.cyclic, long_name=long_name, units=units, dtype=self.dtype)
+        return out.assign_attrs(stated(metric, self.pair.options))
 
 
 def prepare(
@@ -199,6 +204,23 @@ def score_units(units: Any, rule: UnitsRule) -> str | None:
 def themselves(*values: Floats) -> tuple[Floats, ...]:
     """Statistics that are the fields themselves."""
     return values
+
+
+def stated(metric: Metric, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the keywords that a score states, as attributes of files can hold them; several values are a coordinate.
+
+    Examples
+    --------
+    >>> peak = Metric("psnr", "", (), themselves, only_mean, stated={"data_range": "target", "centred": False})
+    >>> stated(peak, {"data_range": 40}), stated(peak, {})
+    ({'data_range': 40, 'centred': 'false'}, {'data_range': 'target', 'centred': 'false'})
+    """
+    found = {
+        n: default(options) if callable(default) else options.get(n, default) for n, default in metric.stated.items()
+    }
+    return {
+        n: str(v).lower() if isinstance(v, bool) else v for n, v in found.items() if v is not None and np.ndim(v) == 0
+    }
 
 
 def only_mean(means: Means, _: Pair) -> xr.DataArray:

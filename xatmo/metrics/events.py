@@ -8,9 +8,9 @@ import numpy as np
 import xarray as xr
 
 from xatmo.metrics._aggregate import Weights
+from xatmo.metrics._documents import document
 from xatmo.metrics._metric import Means, Metric, Pair, evaluate
 from xatmo.metrics._pairs import Dims
-from xatmo.metrics.pointwise import _DOC
 from xatmo.metrics.probabilistic import exceeds, thresholds_of
 from xatmo.typing import Floats, T, XarrayObject
 
@@ -56,7 +56,7 @@ def _frequency_bias(m: Means, _: Pair) -> xr.DataArray:
 
 
 POD, FAR, CSI, FREQUENCY_BIAS = (
-    Metric(name, long_name, _CELLS, _table, score, "1", fields=_events(name))
+    Metric(name, long_name, _CELLS, _table, score, "1", fields=_events(name), stated={"threshold": None})
     for name, long_name, score in (
         ("pod", "probability of detection", _pod),
         ("far", "false alarm ratio", _far),
@@ -126,14 +126,7 @@ def frequency_bias(
     return evaluate(FREQUENCY_BIAS, prediction, target, dim=dim, weights=weights, options={"threshold": threshold})
 
 
-def _document() -> None:
-    extra = """
+_THRESHOLD = """
     threshold : float or sequence of float
         In the units of the target; several make a dimension ``threshold``. Events are values at or above it."""
-    for function in (pod, far, csi, frequency_bias):
-        if function.__doc__:  # not under python -OO
-            shared = _DOC.format(extra=extra).strip("\n").rstrip()
-            function.__doc__ = function.__doc__.replace("    Examples\n", f"{shared}\n\n    Examples\n", 1)
-
-
-_document()
+document(pod, far, csi, frequency_bias, extra=_THRESHOLD)

@@ -157,8 +157,9 @@ def _values(pair: Pair) -> list[xr.DataArray]:
 
 
 MS_SSIM = Metric(
-    "ms_ssim", "multi-scale structural similarity", ("ms_ssim",), themselves, only_mean, "1", fields=_values
-)
+    "ms_ssim", "multi-scale structural similarity", ("ms_ssim",), themselves, only_mean, "1", fields=_values,
+    stated={"data_range": "target"},
+)  # fmt: skip
 
 
 def ms_ssim(

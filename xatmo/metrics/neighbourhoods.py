@@ -127,7 +127,10 @@ def _fss(m: Means, _: Pair) -> xr.DataArray:
     return 1 - m["difference"] / m["both"].where(m["both"] > 0)
 
 
-FSS = Metric("fss", "fractions skill score", ("difference", "both"), _parts, _fss, "1", fields=_fractions)
+FSS = Metric(
+    "fss", "fractions skill score", ("difference", "both"), _parts, _fss, "1", fields=_fractions,
+    stated={"threshold": None, "window": None},
+)  # fmt: skip
 
 
 def fss(

@@ -8,52 +8,19 @@ point at all is NaN.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from xatmo.errors import OptionError
 from xatmo.metrics._aggregate import Weights
+from xatmo.metrics._documents import document
 from xatmo.metrics._metric import Means, Metric, Pair, evaluate, only_mean
 from xatmo.metrics._pairs import Dims
 from xatmo.typing import Floats, T, XarrayObject
 
 # A variance below this part of the mean square is rounding: the field is constant.
 _CONSTANT = 1e-13
-
-_DOC = """
-    Parameters
-    ----------
-    prediction : Dataset or DataArray
-    target : Dataset or DataArray
-        On the same labels as the prediction, in any order of rows, longitude range and convertible units. Scores are
-        in its units.
-    dim : str or sequence of str, optional
-        Dimensions to average over; all that the two share unless given. ``dim="time"`` gives maps.
-    weights : "area", DataArray or None
-        Cell areas, where the fields have latitudes and longitudes; the caller's own, NaN counting as 0; or equal
-        ones.{extra}
-
-    Returns
-    -------
-    Dataset or DataArray
-        As the prediction came; lazy where it is.
-
-    Raises
-    ------
-    CoordinateError
-        If labels differ: scores never join inner.
-    DimensionError
-        If a dimension of ``dim`` is not there.
-    UnitsError
-        If units cannot be converted, or only one of the two has any.
-    VariableError
-        If two Datasets share no variable.
-    OptionError
-        If weights are negative or of an unknown kind.
-    """
-
 
 Arrays = tuple[Floats, ...]
 
@@ -164,11 +131,14 @@ CORRELATION = Metric("correlation", "correlation", _MOMENTS, _moments, _correlat
 STD_RATIO = Metric(
     "std_ratio", "ratio of standard deviations, prediction to target,", _MOMENTS, _moments, _std_ratio, "1"
 )
-ACC = Metric("acc", "anomaly correlation", _MOMENTS, _moments, _anomaly_correlation, "1", climatology="required")
+ACC = Metric("acc", "anomaly correlation", _MOMENTS, _moments, _anomaly_correlation, "1", climatology="required",
+             stated={"centred": False})  # fmt: skip
 SKILL = Metric(
     "skill", "mean-square skill", ("error", "t", "tt"), _error_and_spread, _skill, "1", climatology="optional"
 )
-PSNR = Metric("psnr", "peak signal-to-noise ratio", ("e",), _squared_error, _psnr, "dB")
+PSNR = Metric(
+    "psnr", "peak signal-to-noise ratio", ("e",), _squared_error, _psnr, "dB", stated={"data_range": "target"}
+)
 
 
 def mse(prediction: T, target: XarrayObject, *, dim: Dims = None, weights: Weights = "area") -> T:
@@ -321,15 +291,7 @@ _RANGE = """
         publishes that of 1 K."""
 
 
-def _document(*functions: Any, extra: str = "") -> None:
-    """Write the part that all scores share into their docstrings, above the examples."""
-    shared = _DOC.format(extra=extra).strip("\n").rstrip()
-    for function in functions:
-        if function.__doc__:  # not under python -OO
-            function.__doc__ = function.__doc__.replace("    Examples\n", f"{shared}\n\n    Examples\n", 1)
-
-
-_document(mse, rmse, mae, bias, correlation, std_ratio)
-_document(acc, extra=_CLIMATOLOGY + _CENTRED)
-_document(skill, extra=_CLIMATOLOGY)
-_document(psnr, extra=_RANGE)
+document(mse, rmse, mae, bias, correlation, std_ratio)
+document(acc, extra=_CLIMATOLOGY + _CENTRED)
+document(skill, extra=_CLIMATOLOGY)
+document(psnr, extra=_RANGE)

@@ -14,6 +14,7 @@ from xatmo import cf
 from xatmo.errors import DimensionError, OptionError
 from xatmo.metrics._aggregate import Weights, add_up, resolve_weights
 from xatmo.metrics._compare import Compared, compare, gathered
+from xatmo.metrics._documents import document
 from xatmo.metrics._members import crps_of, energy_of, estimator_of, member_dim, spread_of
 from xatmo.metrics._metric import Means, Metric, Pair, evaluate, only_mean, themselves
 from xatmo.metrics._pairs import Dims, axes_of
@@ -60,9 +61,12 @@ def _crps(pair: Pair) -> list[xr.DataArray]:
     return [over_members(partial(crps_of, fair=fair), pair.prediction, pair.target, member=member)]
 
 
-CRPS = Metric("crps", "continuous ranked probability score", ("crps",), themselves, only_mean, "same", fields=_crps)
+CRPS = Metric(
+    "crps", "continuous ranked probability score", ("crps",), themselves, only_mean, "same", fields=_crps,
+    stated={"estimator": "fair"},
+)  # fmt: skip
 
-_DOC = """
+_MEMBERS = """
     Parameters
     ----------
     prediction : Dataset or DataArray
@@ -160,7 +164,10 @@ def _energy_block(members: Any, target: Any, *, weights: Any, dims: int, fair: b
     return energy_of(x, target.reshape(*target.shape[: target.ndim - dims], -1), weights, fair=fair)
 
 
-ENERGY_SCORE = Metric("energy_score", "energy score", ("score",), themselves, only_mean, "same", fields=_energy)
+ENERGY_SCORE = Metric(
+    "energy_score", "energy score", ("score",), themselves, only_mean, "same", fields=_energy,
+    stated={"estimator": "fair"},
+)  # fmt: skip
 
 
 def energy_score(
@@ -251,7 +258,10 @@ def _brier(pair: Pair) -> list[xr.DataArray]:
     return [over_members(partial(_brier_block, fair=fair), pair.prediction, pair.target, levels, member=member)]
 
 
-BRIER_SCORE = Metric("brier_score", "Brier score", ("score",), themselves, only_mean, "1", fields=_brier)
+BRIER_SCORE = Metric(
+    "brier_score", "Brier score", ("score",), themselves, only_mean, "1", fields=_brier,
+    stated={"threshold": None, "estimator": "fair"},
+)  # fmt: skip
 
 
 def brier_score(
@@ -388,41 +398,37 @@ def _spread_skill(pair: Compared, dim: Dims, weights: Weights, edges: Floats | N
     return out
 
 
-def _document(function: Any, *, extra: str = "", returns: str = "Dataset or DataArray", option: str) -> None:
-    """Write the part that these scores share into a docstring, above the references or examples."""
-    if function.__doc__:  # not under python -OO
-        shared = _DOC.format(extra=extra, returns=returns, option=option).strip("\n").rstrip()
-        head = "    References\n" if "    References\n" in function.__doc__ else "    Examples\n"
-        function.__doc__ = function.__doc__.replace(head, f"{shared}\n\n{head}", 1)
-
-
 _ESTIMATOR = """
     estimator : {"fair", "ensemble"}
         Whether members are a sample of the forecast's distribution, or are it."""
 _NO_ESTIMATOR = "the estimator is neither 'fair' nor 'ensemble'."
-_document(crps, extra=_ESTIMATOR, option=_NO_ESTIMATOR)
-_document(
+_SHARED: dict[str, Any] = {"shared": _MEMBERS, "returns": "Dataset or DataArray"}
+document(crps, extra=_ESTIMATOR, option=_NO_ESTIMATOR, **_SHARED)
+document(
     energy_score,
     extra="""
     over : str or sequence of str, optional
         Dimensions of the vectors; latitude and longitude unless given. They are gathered, with the members."""
     + _ESTIMATOR,
     option="``over`` is not among the common dimensions, or " + _NO_ESTIMATOR,
+    **_SHARED,
 )
-_document(
+document(
     brier_score,
     extra="""
     threshold : float or sequence of float
         In the units of the target; several lie along a new dimension ``threshold``."""
     + _ESTIMATOR,
     option="a threshold is no number, or " + _NO_ESTIMATOR,
+    **_SHARED,
 )
-_document(
+document(
     spread_skill,
     extra="""
     bins : sequence of float, optional
         Edges of the spread: points are sorted by their own spread into a dimension ``bin``, with its ``weight`` and
         edges ``left`` and ``right``. Of a calibrated ensemble the error grows with the spread, one for one.""",
+    shared=_MEMBERS,
     returns="Dataset of ``spread``, ``error``, ``ratio``",
     option="the edges do not rise.",
 )

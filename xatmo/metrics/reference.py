@@ -13,6 +13,7 @@ from xatmo.errors import OptionError
 from xatmo.metrics._aggregate import Weights
 from xatmo.metrics._metric import Means, Metric, Pair, evaluate
 from xatmo.metrics._pairs import Dims, climatology_for, match, only
+from xatmo.metrics._registry import METRICS, of_others, resolve
 from xatmo.typing import Floats, T, XarrayObject
 
 # What a perfect prediction gets.
@@ -145,13 +146,22 @@ def skill_score(
     >>> skill_score(t + 1, t, reference=t - 2).item(), skill_score(t + 1, t, reference=t - 2, metric="rmse").item()
     (0.75, 0.5)
     """
-    from xatmo.metrics.verification import resolve
-
-    options: dict[str, Any] = {"reference": reference, "metric": metric, "best": best}
-    _, made, options = resolve(skill_score, options)
-    assert made is not None
+    _, made, options = _made({"reference": reference, "metric": metric, "best": best})
     by = options.pop("weights", weights)
     base = options.pop("climatology", climatology)
     return evaluate(
         made, prediction, target, dim=options.pop("dim", dim), weights=by, climatology=base, options=options
     )
+
+
+def _made(options: dict[str, Any]) -> tuple[str, Metric, dict[str, Any]]:
+    """Name, what it is made of, and the keywords that are left, those of the other score among them."""
+    rest = {k: v for k, v in options.items() if k not in ("metric", "best")}
+    _, base, inner = resolve(options.get("metric", "mse"))
+    if base is None:
+        message = f"skill_score(metric={options['metric']!r}): wanted some of {sorted(METRICS)}, or such a function"
+        raise OptionError(message)
+    return "skill_score", of(base, options.get("best")), {**inner, **rest}
+
+
+of_others(skill_score, _made)

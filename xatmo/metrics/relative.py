@@ -10,9 +10,10 @@ import xarray as xr
 from xatmo.errors import OptionError
 from xatmo.metrics._aggregate import Weights
 from xatmo.metrics._compare import gathered
+from xatmo.metrics._documents import document
 from xatmo.metrics._metric import Means, Metric, Pair, evaluate
 from xatmo.metrics._pairs import Dims
-from xatmo.metrics.pointwise import _DOC, CORRELATION, _variance, target_range
+from xatmo.metrics.pointwise import CORRELATION, _variance, target_range
 from xatmo.typing import Floats, T, XarrayObject
 
 Scale = Literal["std", "mean", "range"]
@@ -48,8 +49,12 @@ def _normalized_bias(m: Means, pair: Pair) -> xr.DataArray:
     return m["e"] / _size(m, pair, "mean", what="normalized_bias")
 
 
-NRMSE = Metric("nrmse", "normalized root mean square error", ("e", "t", "tt"), _squares, _nrmse, "1")
-NORMALIZED_BIAS = Metric("normalized_bias", "normalized mean error", ("e", "t", "tt"), _errors, _normalized_bias, "1")
+NRMSE = Metric(
+    "nrmse", "normalized root mean square error", ("e", "t", "tt"), _squares, _nrmse, "1", stated={"by": "std"}
+)
+NORMALIZED_BIAS = Metric(
+    "normalized_bias", "normalized mean error", ("e", "t", "tt"), _errors, _normalized_bias, "1", stated={"by": "mean"}
+)
 
 
 def nrmse(prediction: T, target: XarrayObject, *, by: Scale = "std", dim: Dims = None, weights: Weights = "area") -> T:
@@ -129,16 +134,8 @@ def spearman(prediction: T, target: XarrayObject, *, dim: Dims = None, weights: 
 
 
 _BY = """
-    by : {{"std", "mean", "range"}}
+    by : {"std", "mean", "range"}
         Of the target over ``dim``: its standard deviation, the absolute value of its mean, or its largest minus its
         smallest value."""
-
-
-def _document() -> None:
-    for function, extra in ((nrmse, _BY), (normalized_bias, _BY), (spearman, "")):
-        if function.__doc__:  # not under python -OO
-            shared = _DOC.format(extra=extra.format()).strip("\n").rstrip()
-            function.__doc__ = function.__doc__.replace("    Examples\n", f"{shared}\n\n    Examples\n", 1)
-
-
-_document()
+document(nrmse, normalized_bias, extra=_BY)
+document(spearman)

@@ -15,9 +15,10 @@ from xatmo import cf
 from xatmo.errors import CoordinateError, DimensionError, OptionError
 from xatmo.metrics._aggregate import Weights, in_one_chunk
 from xatmo.metrics._pairs import Dims, _reorder, axes_of, fields, reduced_dims
+from xatmo.metrics._registry import MetricLike
 from xatmo.metrics.forecasts import at_valid_times, is_forecast_of
 from xatmo.metrics.resampling import Bootstrap
-from xatmo.metrics.verification import MetricLike, resampled
+from xatmo.metrics.verification import resampled
 from xatmo.typing import Floats, XarrayObject
 
 MODEL = "model"

@@ -157,8 +157,9 @@ def _score(means: Means, pair: Pair) -> xr.DataArray:
 
 
 EFFECTIVE_RESOLUTION = Metric(
-    "effective_resolution", "effective resolution", ("first", "target"), themselves, _score, "m", fields=_spectra
-)
+    "effective_resolution", "effective resolution", ("first", "target"), themselves, _score, "m", fields=_spectra,
+    stated={"criterion": "skill", "threshold": 0.5},
+)  # fmt: skip
 _BY_COHERENCE = replace(EFFECTIVE_RESOLUTION, means=("cross", "quadrature", "power", "target"), fields=_cross_spectra)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -67,10 +67,16 @@ def ssim_map(
     return inner[:, reach:-reach] if periodic else inner
 
 
+def _window(options: Mapping[str, Any]) -> int:
+    """Width of the window, of a Gaussian one that of its support."""
+    sigma = options.get("sigma")
+    return int(options.get("window", 7)) if sigma is None else 2 * int(_TRUNCATE * sigma + 0.5) + 1
+
+
 def _maps(pair: Pair) -> list[xr.DataArray]:
     lat, lon, periodic = _image_dims(pair)
     sigma = pair.options.get("sigma")
-    window = 2 * int(_TRUNCATE * sigma + 0.5) + 1 if sigma is not None else int(pair.options.get("window", 7))
+    window = _window(pair.options)
     sizes = pair.target.sizes
     if window % 2 == 0 or window < 3 or window > min(sizes[lat], sizes[lon] if not periodic else window):
         message = (
@@ -113,7 +119,10 @@ def _image_dims(pair: Pair, what: str = "ssim") -> tuple[Hashable, Hashable, boo
     return axes.lat_dim, axes.lon_dim, Grid.of(pair.prediction).periodic
 
 
-SSIM = Metric("ssim", "structural similarity", ("ssim",), themselves, only_mean, "1", fields=_maps)
+SSIM = Metric(
+    "ssim", "structural similarity", ("ssim",), themselves, only_mean, "1", fields=_maps,
+    stated={"data_range": "target", "window": _window, "sigma": None},
+)  # fmt: skip
 
 
 def ssim(

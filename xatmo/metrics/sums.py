@@ -18,10 +18,11 @@ from xatmo.metrics._aggregate import Sums, Weights
 from xatmo.metrics._members import _NAMES
 from xatmo.metrics._metric import Metric, Prepared, prepare
 from xatmo.metrics._pairs import match, only
+from xatmo.metrics._registry import MetricLike, resolve
 from xatmo.metrics.forecasts import at_valid_times, is_forecast_of
 from xatmo.metrics.resampling import Bootstrap
 from xatmo.metrics.significance import compared, on_common_points
-from xatmo.metrics.verification import MetricLike, resampled, resolve
+from xatmo.metrics.verification import resampled
 from xatmo.typing import XarrayObject
 
 OF_MEMBERS = ("crps", "brier_score", "energy_score", "spread_skill")

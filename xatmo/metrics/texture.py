@@ -103,7 +103,7 @@ def _ratio(m: Means, _: Pair) -> xr.DataArray:
 
 GRADIENT_RATIO = Metric(
     "gradient_ratio", "ratio of gradients, prediction to target,", ("prediction", "target"), themselves, _ratio, "1",
-    fields=_sizes,
+    fields=_sizes, stated={"spacing": "sphere", "differences": "neighbours"},
 )  # fmt: skip
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, cast
 
@@ -11,52 +10,16 @@ import xarray as xr
 
 from xatmo import cf
 from xatmo.errors import OptionError
-from xatmo.metrics import (
-    distributions,
-    events,
-    multiscale,
-    neighbourhoods,
-    pointwise,
-    power,
-    probabilistic,
-    reference,
-    relative,
-    spectral,
-    structural,
-    texture,
-)  # fmt: skip
 from xatmo.metrics._aggregate import Sums, Weights
-from xatmo.metrics._metric import Metric, prepare
+from xatmo.metrics._metric import prepare
 from xatmo.metrics._pairs import Dims, fields, reduced_dims
+from xatmo.metrics._registry import FUNCTIONS, METRICS, MetricLike, Score, resolve
 from xatmo.metrics._resampled import Resampled, lookup, not_averaged, of_fields, of_sums
 from xatmo.metrics.ambs import verify_as
 from xatmo.metrics.forecasts import at_valid_times, is_forecast_of
 from xatmo.metrics.regions import Regions, by_region
 from xatmo.metrics.resampling import Bootstrap
 from xatmo.typing import XarrayObject
-
-Score = Callable[..., xr.DataArray]
-MetricLike = str | Score
-
-METRICS: dict[str, Metric] = {
-    metric.name: metric
-    for metric in (
-        pointwise.RMSE, pointwise.MSE, pointwise.MAE, pointwise.BIAS, pointwise.CORRELATION, pointwise.ACC,
-        pointwise.STD_RATIO, pointwise.SKILL, pointwise.PSNR, relative.NRMSE, relative.NORMALIZED_BIAS,
-        relative.SPEARMAN, structural.SSIM, multiscale.MS_SSIM, spectral.EFFECTIVE_RESOLUTION, power.POWER_RATIO,
-        power.NORMALIZED_SPECTRAL_ERROR, power.LOG_SPECTRAL_DISTANCE, power.SEMIVARIOGRAM_RATIO,
-        distributions.WASSERSTEIN, probabilistic.CRPS, probabilistic.ENERGY_SCORE, probabilistic.BRIER_SCORE,
-        probabilistic.SPREAD_SKILL, texture.GRADIENT_RATIO, neighbourhoods.FSS, events.POD, events.FAR, events.CSI,
-        events.FREQUENCY_BIAS,
-    )
-}  # fmt: skip
-"""Scores that `verify` knows by name."""
-
-_ROOMS = (
-    pointwise, relative, structural, multiscale, spectral, power, distributions, probabilistic, texture,
-    neighbourhoods, events,
-)  # fmt: skip
-_FUNCTIONS = {name: getattr(room, name) for name in METRICS for room in _ROOMS if hasattr(room, name)}
 
 
 def verify(
@@ -196,39 +159,6 @@ def resampled(
         return name, of_sums(metric, ready, resampling)
     best = ready.finish(metric, ready.sums(metric).means())
     more = {} if metric.climatology == "none" or base is None else {"climatology": base}
-    function = lookup(_FUNCTIONS, metric.name, {**options, **more}, weights=settings["weights"])
+    function = lookup(FUNCTIONS, metric.name, {**options, **more}, weights=settings["weights"])
     dims = ready.pair.dims
     return name, of_fields(function, best, first, second, dim=dims, over=dims, resampling=resampling, what=name)
-
-
-def resolve(entry: Any, more: Mapping[str, Any] | None = None) -> tuple[str, Metric | None, dict[str, Any]]:
-    """Name of a score, how it is made up if that is known, and its own options."""
-    if isinstance(entry, str):
-        if entry not in METRICS:
-            message = f"unknown metric {entry!r}; wanted some of {sorted(METRICS)}, or a function"
-            raise OptionError(message)
-        return entry, METRICS[entry], {}
-    if not callable(entry):
-        message = f"metric {entry!r} is neither a name nor a function; wanted some of {sorted(METRICS)}, or a function"
-        raise OptionError(message)
-    options: dict[str, Any] = {}
-    function: Any = entry
-    while isinstance(function, functools.partial):
-        options = {**function.keywords, **options}
-        function = function.func
-    options |= more or {}
-    if function is reference.skill_score:
-        _, base, inner = resolve(options.pop("metric", "mse"))
-        if base is None:
-            message = f"skill_score(metric={base!r}): wanted some of {sorted(METRICS)}, or such a function"
-            raise OptionError(message)
-        return "skill_score", reference.of(base, options.pop("best", None)), {**inner, **options}
-    for name, known in _FUNCTIONS.items():
-        if function is known:
-            if name == "ssim" and options.get("gaussian"):
-                options["sigma"] = 1.5 if options["gaussian"] is True else float(options["gaussian"])
-            options.pop("gaussian", None)
-            if name == "effective_resolution" and options.get("criterion") == "coherence":
-                return name, spectral._BY_COHERENCE, options
-            return name, METRICS[name], options
-    return getattr(function, "__name__", type(function).__name__), None, options

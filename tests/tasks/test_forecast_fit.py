@@ -267,6 +267,8 @@ def test_a_run_goes_on_and_refuses_other_settings(ds: xr.Dataset, tmp_path: Path
         xatmo.VideoForecaster("convlstm", 4, 2, **SMALL).fit(t, **options)
     other = network().fit(t, **{**options, "resume": False, "seed": 5})
     assert other.model.fingerprint != first.model.fingerprint
+    with pytest.raises(ConfigError, match="initial"):  # whose weights the run did not begin with
+        network().fit(t, **{**options, "seed": 5}, initial=first)
 
 
 def test_starting_from_a_fitted_one(ds: xr.Dataset) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import sys
 from collections.abc import Callable
 from itertools import pairwise
@@ -51,6 +52,11 @@ def test_version_and_help(run: Run) -> None:
     assert status == 0
     for command in ("demo", "config", "train", "apply", "evaluate", "compare", "catalog"):
         assert command in out
+
+
+def test_the_command_runs_as_a_module() -> None:
+    done = subprocess.run([sys.executable, "-m", "xatmo", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"xatmo {xatmo.__version__}\n"
 
 
 @pytest.mark.parametrize(

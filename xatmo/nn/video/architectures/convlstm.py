@@ -202,6 +202,7 @@ class ConvLSTMForecaster(Recurrent):
         # Squares of cells lie where the window begins, and a mean is that of the window: then no halo makes two agree.
         steps = config.n_context - 1 + n_layers * config.n_future
         self.halo = size // 2 * steps if self.factor == 1 and self.origin != "map" else None
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def encode(self, x: torch.Tensor) -> list[torch.Tensor]:
         """Lay squares of cells along the channels."""

@@ -95,6 +95,7 @@ class StackedConvLSTM(Recurrent):
         self.head = nn.Conv2d(width, config.n_state, 1)
         start_at_zero(self.head)
         self.halo = None
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def encode(self, x: torch.Tensor) -> list[torch.Tensor]:
         """Halve a frame; its first features are kept aside."""

@@ -181,6 +181,7 @@ class VAE(LatentArchitecture):
         )
         self.departures = _Departures(n_latent, widths, n_out)
         self.multiple = 2 ** (len(widths) - 1)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     # ------------------------------------------------------------------ what is asked
     def forward(

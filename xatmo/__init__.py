@@ -12,7 +12,7 @@ from xatmo import accessor as _accessor  # registers .atmo
 from xatmo.grids import Grid
 
 if TYPE_CHECKING:
-    from xatmo import assimilation, datasets, errors, metrics, plot, report, streaming, workflow
+    from xatmo import assimilation, datasets, errors, metrics, plot, report, streaming, vertical, workflow
     from xatmo.catalog import open_catalog
     from xatmo.normalize import Normalizer
     from xatmo.tasks import AtmoDist, FourDVarNet, Inpainter, SuperResolver, VideoForecaster, load
@@ -37,6 +37,7 @@ __all__ = [
     "plot",
     "report",
     "streaming",
+    "vertical",
     "workflow",
 ]
 
@@ -51,7 +52,7 @@ _LAZY = {
     "load": "xatmo.tasks",
     "open_catalog": "xatmo.catalog",
 }
-_LAZY_MODULES = ("assimilation", "datasets", "errors", "metrics", "plot", "report", "streaming", "workflow")
+_LAZY_MODULES = ("assimilation", "datasets", "errors", "metrics", "plot", "report", "streaming", "vertical", "workflow")
 
 del _accessor
 

@@ -241,6 +241,25 @@ class _Accessor(Generic[T]):
 
         return regrid.constrain(self._obj, coarse, kind=kind, factor=factor)
 
+    def to_pressure(
+        self,
+        levels: float | Sequence[float],
+        *,
+        surface_pressure: Hashable | xr.DataArray | None = None,
+        coefficients: Any = None,
+        dim: Hashable | None = None,
+        method: Literal["log", "linear"] = "log",
+        below: Literal["extrapolate", "nearest", "nan"] = "extrapolate",
+        outside: Literal["raise", "nan"] = "raise",
+    ) -> T:
+        """Fields at pressures from a model's hybrid levels. See `xatmo.vertical.to_pressure`."""
+        from xatmo import vertical
+
+        return vertical.to_pressure(
+            self._obj, levels, surface_pressure=surface_pressure, coefficients=coefficients, dim=dim, method=method,
+            below=below, outside=outside,
+        )  # fmt: skip
+
     # ------------------------------------------------------------------ normalization
     def fit_normalizer(
         self, *, method: NormalizeMethod = "standard", dim: Hashable | Sequence[Hashable] | None = None

@@ -12,3 +12,9 @@ EARTH_ROTATION: Final = 7.2921159e-5
 
 GRAVITY: Final = 9.80665
 """Standard acceleration of gravity in m s-2."""
+
+DRY_AIR_CONSTANT: Final = 287.0597
+"""Gas constant of dry air in J kg-1 K-1, as in ECMWF's models."""
+
+LAPSE_RATE: Final = 0.0065
+"""Fall of temperature with height in the troposphere of the standard atmosphere, in K m-1."""

@@ -217,3 +217,10 @@ def test_impossible_gaps_are_refused(gap: Any) -> None:
 def test_a_single_time_cannot_be_split() -> None:
     with pytest.raises(CoordinateError, match="1 times came; wanted two or more"):
         Splits.make(days("2001-01-01", "2001-01-01"), YEARS, n_window=1, gap=1)
+
+
+def test_levels_of_a_model_are_no_pressures() -> None:
+    ds = xr.Dataset({"t": ("hybrid", [280.0, 281.0])}, {"hybrid": [100, 101]})
+    assert take_variables(ds, ["t@101"]).t101.item() == 281.0
+    with pytest.raises(CoordinateError, match=r"no level 850; there are 100, 101 of the model: bring them to pressures"):
+        take_variables(ds, ["t@850"])

@@ -17,6 +17,11 @@ from xatmo.typing import Floats
 _NAMES: Final = {  # names in netCDF that are other than in GRIB
     "t2m": "2t", "d2m": "2d", "u10": "10u", "v10": "10v", "u100": "100u", "v100": "100v",
 }  # fmt: skip
+_ROWS: Final = ("regular_ll", "regular_gg")
+_GEOMETRY: Final = (
+    "gridType", "Ni", "Nj", "latitudeOfFirstGridPoint", "longitudeOfFirstGridPoint", "latitudeOfLastGridPoint",
+    "longitudeOfLastGridPoint", "iScansNegatively", "jScansPositively",
+)  # fmt: skip
 _ON_LEVEL: Final = re.compile(r"([a-z]+)_?(\d{1,4})")
 
 
@@ -44,13 +49,18 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Inventory:
-    """What a file holds: names of its fields, their attributes, and the grid that all of them share."""
+    """What a file holds: names of its fields, their attributes, and the grid that all of them share.
+
+    Fields on levels of a model are named with their numbers in ``levels``; ``pv`` are the coefficients of these levels.
+    """
 
     fields: dict[str, dict[str, str]]
     others: tuple[str, ...]
     lat: Floats
     lon: Floats
     grid: str
+    levels: dict[str, tuple[int, ...]]
+    pv: tuple[float, ...]
 
 
 def eccodes(why: str) -> Any:
@@ -85,7 +95,7 @@ def messages(path: Path) -> Iterator[Any]:
 
 
 def inventory(path: Path) -> Inventory:
-    """Look into one file: fields at the surface and on pressure levels, and their grid.
+    """Look into one file: fields at the surface, on pressure levels and on levels of a model, and their grid.
 
     Raises
     ------
@@ -97,26 +107,34 @@ def inventory(path: Path) -> Inventory:
     codes = eccodes(f"reading {path}")
     fields: dict[str, dict[str, str]] = {}
     others: list[str] = []
+    levels: dict[str, list[int]] = {}
+    pv: tuple[float, ...] = ()
     grids: dict[str, tuple[Floats, Floats]] = {}
     for handle in messages(path):
         name = _name_of(codes, handle)
-        if name is None:
-            kind, level = codes.codes_get(handle, "typeOfLevel"), codes.codes_get(handle, "level")
-            others.append(f"{codes.codes_get(handle, 'shortName')} on {kind} {level}")
+        short, _, level = (name or "").partition("@")
+        if name is None or (level and codes.codes_get(handle, "gridType") not in _ROWS):
+            kind, at = codes.codes_get(handle, "typeOfLevel"), codes.codes_get(handle, "level")
+            others.append(f"{codes.codes_get(handle, 'shortName')} on {kind} {at}")
             continue
         fields[name] = _attributes(codes, handle)
-        grid = codes.codes_get(handle, "md5GridSection")
+        if level:
+            levels.setdefault(short, []).append(int(level))
+            if not pv and codes.codes_get(handle, "PVPresent"):
+                pv = tuple(codes.codes_get_array(handle, "pv").tolist())
+        grid = _grid_of(codes, handle)
         if grid not in grids:
             grids[grid] = _axes(codes, handle, path)
     if not fields:
-        message = f"{path} holds no field at the surface or on a pressure level, but {', '.join(others[:4])}"
-        advice = "; wanted them interpolated to pressure levels (cdo ml2pl) and written back under the same names"
+        message = f"{path} holds no field on rows and columns of latitude and longitude, but {', '.join(others[:4])}"
+        advice = "; wanted fields at the surface, on pressure levels or on hybrid levels (regular_ll)"
         raise VariableError(message + advice)
     if len(grids) > 1:
         message = f"{path} holds fields on {len(grids)} grids; wanted one"
         raise GridError(message)
     ((grid, (lat, lon)),) = grids.items()
-    return Inventory(fields, tuple(others), lat, lon, grid)
+    found = {short: tuple(sorted(numbers)) for short, numbers in levels.items()}
+    return Inventory(fields, tuple(others), lat, lon, grid, found, pv)
 
 
 def read(path: Path, wanted: list[Wanted], time: Any, grid: str, rows: Any, columns: Any) -> Floats:
@@ -139,7 +157,7 @@ def read(path: Path, wanted: list[Wanted], time: Any, grid: str, rows: Any, colu
         name = _name_of(codes, handle)
         if name not in place:
             continue
-        if codes.codes_get(handle, "md5GridSection") != grid:
+        if _grid_of(codes, handle) != grid:
             message = f"{path}: {name} lies on another grid than in the first file; wanted one grid in the whole tree"
             raise GridError(message)
         stamp = f"{codes.codes_get(handle, 'validityDate'):08d}T{codes.codes_get(handle, 'validityTime'):04d}"
@@ -161,11 +179,13 @@ def read(path: Path, wanted: list[Wanted], time: Any, grid: str, rows: Any, colu
 
 # ---------------------------------------------------------------------- messages
 def _name_of(codes: Any, handle: Any) -> str | None:
-    """Name of the field as `Wanted.of` gives it; None for fields of other levels."""
+    """Name of the field as `Wanted.of` gives it, on a level of a model ``"t@96"``; None for fields elsewhere."""
     kind = codes.codes_get(handle, "typeOfLevel")
     short = codes.codes_get(handle, "shortName")
     if kind == "isobaricInhPa":
         return f"{short}{codes.codes_get(handle, 'level')}"
+    if kind == "hybrid":
+        return f"{short}@{codes.codes_get(handle, 'level')}"
     if kind in ("surface", "heightAboveGround", "entireAtmosphere", "atmosphere", "meanSea", "depthBelowLandLayer"):
         return Wanted.of(short).name
     return None
@@ -185,10 +205,17 @@ def _attributes(codes: Any, handle: Any) -> dict[str, str]:
     return attrs
 
 
+def _grid_of(codes: Any, handle: Any) -> str:
+    """Tell a grid from others: not by the whole section of the message, which holds coefficients of levels too."""
+    if codes.codes_get(handle, "gridType") not in _ROWS:
+        return str(codes.codes_get(handle, "md5GridSection"))
+    return " ".join(str(codes.codes_get(handle, key)) for key in _GEOMETRY)
+
+
 def _axes(codes: Any, handle: Any, path: Path) -> tuple[Floats, Floats]:
     """Latitudes of the rows and longitudes of the columns, in the order of the file."""
     kind = codes.codes_get(handle, "gridType")
-    if kind not in ("regular_ll", "regular_gg"):
+    if kind not in _ROWS:
         message = f"{path} has grid type {kind!r}; wanted rows and columns of latitude and longitude (regular_ll)"
         raise GridError(message)
     if codes.codes_get(handle, "jPointsAreConsecutive") or codes.codes_get(handle, "alternativeRowScanning"):

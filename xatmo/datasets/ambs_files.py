@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any, Final
@@ -16,38 +17,43 @@ from xatmo.datasets._grib_fields import Wanted, eccodes
 from xatmo.datasets.ambs_tree import _path
 from xatmo.errors import CoordinateError, DimensionError, MissingValueError, OptionError, UnitsError, VariableError
 from xatmo.typing import Floats
+from xatmo.vertical import HybridLevels
 
 # Parameter numbers of ECMWF's table 128 and the units of the fields.
 _PARAMETERS: Final = {
     "2t": (167, "K"), "tcc": (164, "1"), "2d": (168, "K"), "10u": (165, "m s-1"), "10v": (166, "m s-1"),
     "msl": (151, "Pa"), "sp": (134, "Pa"), "t": (130, "K"), "z": (129, "m2 s-2"), "q": (133, "kg kg-1"),
-    "u": (131, "m s-1"), "v": (132, "m s-1"),
+    "u": (131, "m s-1"), "v": (132, "m s-1"), "lnsp": (152, "1"),
 }  # fmt: skip
+_LEVEL: Final = "hybrid"
 
 
-def write_ambs_tree(ds: xr.Dataset, folder: str | PathLike[str], *, bits: int = 16) -> None:
+def write_ambs_tree(ds: xr.Dataset, folder: str | PathLike[str], *, bits: int = 16, coefficients: Any = None) -> None:
     """Write a Dataset of hours as ``YEAR/MONTH/YYYYMMDDHH_sf.grb`` and ``_ml.grb``, one file an hour and kind.
 
-    Fields at the surface go to ``_sf`` files and fields on pressure levels to ``_ml`` files, as GRIB of edition 1 on
-    latitudes and longitudes. Variables without time are left out. `open_ambs_tree` reads them back; packing rounds each
-    field to ``2^-bits`` of its range, rounded up to a power of two.
+    Fields at the surface go to ``_sf`` files, fields on pressure levels or levels of a model to ``_ml`` files, as GRIB
+    of edition 1 on latitudes and longitudes. Variables without time are left out. `open_ambs_tree` reads them back;
+    packing rounds each field to ``2^-bits`` of its range, rounded up to a power of two.
 
     Parameters
     ----------
     ds : Dataset (time, latitude, longitude)
         Evenly spaced rows and columns, whole hours. Names as for `open_ambs_tree`: ``t2m``, ``tcc``, ``t850`` and
-        others.
+        others. Fields with ``hybrid`` besides, whose coordinate numbers levels of a model from the top; ``lnsp`` goes
+        to level 1.
     folder : path
         Made if needed. Files that are there are replaced, each at once.
     bits : int
         Of a packed value, 1 to 24.
+    coefficients : HybridLevels, "L137", pair of arrays, optional
+        Of the model's levels: see `xatmo.vertical.HybridLevels.of`.
 
     Raises
     ------
     DimensionError
         If a variable has other dimensions.
     CoordinateError
-        If rows or columns are not evenly spaced, or times are not whole hours.
+        If rows or columns are not evenly spaced, times are not whole hours, or levels have no such numbers.
     VariableError
         If there is no variable with time, or one is not known.
     UnitsError
@@ -55,7 +61,7 @@ def write_ambs_tree(ds: xr.Dataset, folder: str | PathLike[str], *, bits: int = 
     MissingValueError
         If there is a NaN or infinity.
     OptionError
-        If ``bits`` is out of range.
+        If ``bits`` is out of range, or levels of a model come without coefficients.
     MissingDependencyError
         If the extra ``grib`` is not installed.
 
@@ -78,6 +84,7 @@ def write_ambs_tree(ds: xr.Dataset, folder: str | PathLike[str], *, bits: int = 
     dims = (time, place.lat_dim, place.lon_dim)
     kinds = _kinds(ds, dims)
     grid = _grid(ds[place.lat].values, ds[place.lon].values)
+    pv = _pv(ds, kinds, coefficients)
     stamps = pd.DatetimeIndex(ds[time].values)
     if (stamps != stamps.floor("h")).any():
         message = f"time {stamps[stamps != stamps.floor('h')][0]} came; wanted whole hours"
@@ -90,11 +97,16 @@ def write_ambs_tree(ds: xr.Dataset, folder: str | PathLike[str], *, bits: int = 
             part = path.with_name(f"{path.name}.{os.getpid()}.part")
             with part.open("wb") as file:
                 for name, wanted in fields.items():
-                    values = np.asarray(ds[name].isel({time: i}).transpose(*dims[1:]).values, dtype=np.float64)
+                    field = ds[name].isel({time: i}).transpose(..., *dims[1:])
+                    values = np.asarray(field.values, dtype=np.float64)
                     if not np.isfinite(values).all():
                         message = f"{name!r} holds NaN or infinity at {stamp}; wanted finite numbers"
                         raise MissingValueError(message)
-                    _write(codes, file, wanted, stamp, grid, values, bits)
+                    if _LEVEL in field.dims:
+                        for number, level in zip(ds[_LEVEL].values, values, strict=True):
+                            _write(codes, file, replace(wanted, level=int(number)), stamp, grid, level, bits, pv)
+                    else:
+                        _write(codes, file, wanted, stamp, grid, values, bits, pv if wanted.name == "lnsp" else ())
             part.replace(path)
 
 
@@ -104,8 +116,8 @@ def _kinds(ds: xr.Dataset, dims: tuple[Any, ...]) -> dict[str, dict[Any, Wanted]
     for name, da in ds.data_vars.items():
         if dims[0] not in da.dims:
             continue
-        if set(da.dims) != set(dims):
-            message = f"{name!r} has dimensions {da.dims}; wanted {dims}"
+        if set(da.dims) - {_LEVEL} != set(dims):
+            message = f"{name!r} has dimensions {da.dims}; wanted {dims}, and {_LEVEL!r} for levels of a model"
             raise DimensionError(message)
         wanted = Wanted.of(str(name))
         if wanted.short_name not in _PARAMETERS:
@@ -117,11 +129,27 @@ def _kinds(ds: xr.Dataset, dims: tuple[Any, ...]) -> dict[str, dict[Any, Wanted]
         if da.attrs.get("units") != units:
             message = f"{name!r} has units {da.attrs.get('units')!r}; wanted {units!r}, as in GRIB: convert it first"
             raise UnitsError(message)
-        kinds.setdefault("sf" if wanted.level is None else "ml", {})[name] = wanted
+        if wanted.name == "lnsp":
+            wanted = replace(wanted, level=1)
+        kinds.setdefault("sf" if wanted.level is None and _LEVEL not in da.dims else "ml", {})[name] = wanted
     if not kinds:
         message = f"variables {list(ds.data_vars)} came, none with {dims[0]!r}; wanted some that change in time"
         raise VariableError(message)
     return kinds
+
+
+def _pv(ds: xr.Dataset, kinds: dict[str, dict[Any, Wanted]], coefficients: Any) -> tuple[float, ...]:
+    """Coefficients as GRIB has them, those in Pa first; none where there are no levels of a model."""
+    names = [n for n, wanted in kinds.get("ml", {}).items() if _LEVEL in ds[n].dims or wanted.name == "lnsp"]
+    if not names:
+        return ()
+    if coefficients is None:
+        message = f"{names[0]!r} is of a model's levels; wanted coefficients=(a, b) of these, or 'L137' for ERA5"
+        raise OptionError(message)
+    known = HybridLevels.of(coefficients)
+    if _LEVEL in ds.dims:
+        known.full(ds[_LEVEL].values)
+    return (*known.half_a.tolist(), *known.half_b.tolist())
 
 
 def _grid(lat: Floats, lon: Floats) -> dict[str, Any]:
@@ -140,8 +168,9 @@ def _grid(lat: Floats, lon: Floats) -> dict[str, Any]:
 
 
 def _write(
-    codes: Any, file: Any, wanted: Wanted, stamp: pd.Timestamp, grid: dict[str, Any], values: Floats, bits: int
-) -> None:
+    codes: Any, file: Any, wanted: Wanted, stamp: pd.Timestamp, grid: dict[str, Any], values: Floats, bits: int,
+    pv: tuple[float, ...],
+) -> None:  # fmt: skip
     handle = codes.codes_grib_new_from_samples(
         "regular_ll_sfc_grib1" if wanted.level is None else "regular_ll_pl_grib1"
     )
@@ -151,10 +180,14 @@ def _write(
             "dataDate": int(f"{stamp:%Y%m%d}"), "dataTime": int(f"{stamp:%H%M}"), "stepRange": "0",
             "bitsPerValue": bits,
         }  # fmt: skip
+        if pv:
+            keys |= {"typeOfLevel": "hybrid", "PVPresent": 1}
         if wanted.level is not None:
             keys["level"] = wanted.level
         for key, value in keys.items():
             codes.codes_set(handle, key, value)
+        if pv:
+            codes.codes_set_array(handle, "pv", pv)
         codes.codes_set_values(handle, values.ravel())
         codes.codes_write(handle, file)
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -15,6 +16,7 @@ import xarray as xr
 
 from xatmo import cf
 from xatmo.datasets._grib_fields import Inventory, Wanted, inventory, read
+from xatmo.datasets._grib_levels import Columns
 from xatmo.errors import CatalogError, CoordinateError, GridError, OptionError, VariableError
 from xatmo.typing import Floats
 
@@ -49,7 +51,9 @@ def open_ambs_tree(
         Whole months that are wanted. Unless given, what the tree holds, from the first to the last hour.
     variables : sequence of str, optional
         Such as ``"t2m"`` (or ``"2t"``), ``"tcc"``, ``"t850"`` (temperature at 850 hPa, from ``_ml`` files); all at the
-        surface and on pressure levels unless given.
+        surface and on pressure levels unless given. From levels of the model, as ERA5's are, a field at a pressure is
+        interpolated with the coefficients in the file and the surface pressure, ``sp`` of ``_sf`` or ``lnsp`` of
+        ``_ml`` files: linear in the logarithm of pressure, and below the lowest level as `xatmo.vertical.to_pressure`.
     region : mapping, optional
         ``latitude`` and ``longitude``: a pair of bounds, in either order for latitudes and from west to east for
         longitudes; or a number or an array of other than two, whose nearest points are taken. Longitudes may run from
@@ -70,9 +74,9 @@ def open_ambs_tree(
         If there are no such files, hours are missing (by default), or a file is empty, cut off (when computed), or of
         another time than its name.
     VariableError
-        If a variable is not in the files; fields on model levels have to be interpolated first.
+        If a variable is not in the files, or fields on levels of a model come without surface pressure or coefficients.
     CoordinateError
-        If the region lies outside the grid.
+        If the region lies outside the grid, or (when computed) a pressure outside the levels that are there.
     GridError
         If files are not on one grid of rows and columns.
     OptionError
@@ -97,10 +101,11 @@ def open_ambs_tree(
     _check(missing, chunks)
     wanted_months = _months(years, months)
     files = _list_files(root, wanted_months)
-    chosen = _choose(root, files, variables)
-    times, there, lacking = _times({kind: files[kind] for kind in chosen}, wanted_months, root, missing)
-    ((_, look, _), *others) = chosen.values()
-    for _, other, _ in others:
+    layers = _choose(root, files, variables)
+    kinds = dict.fromkeys(kind for layer in layers for kind in layer.kinds)
+    times, there, lacking = _times({kind: files[kind] for kind in kinds}, wanted_months, root, missing)
+    look, *others = (about for layer in layers for about in layer.abouts)
+    for other in others:
         if not (np.array_equal(other.lat, look.lat) and np.array_equal(other.lon, look.lon)):
             message = f"{root}: _sf and _ml files lie on two grids; wanted one"
             raise GridError(message)
@@ -111,10 +116,11 @@ def open_ambs_tree(
         message = f"region with {sorted(unknown)} came; wanted 'latitude' and 'longitude'"
         raise OptionError(message)
     arrays = {}
-    for kind, (wanted, about, _) in chosen.items():
-        stack = _stack(root, kind, wanted, about, times, there, rows, columns, chunks)
-        for i, one in enumerate(wanted):
-            arrays[one.name] = (("time", "latitude", "longitude"), stack[i], about.fields[one.name])
+    for layer in layers:
+        present = np.all([there[kind] for kind in layer.kinds], axis=0)
+        stack = _stack(root, layer, times, present, rows, columns, chunks)
+        for i, one in enumerate(layer.wanted):
+            arrays[one.name] = (("time", "latitude", "longitude"), stack[i], layer.attributes(one))
     order = [Wanted.of(name).name for name in variables] if variables is not None else list(arrays)
     ds = xr.Dataset(
         {name: arrays[name] for name in order},
@@ -203,30 +209,69 @@ def _path(root: Path, time: np.datetime64, kind: str) -> Path:
     return root / f"{stamp:%Y}" / f"{stamp:%m}" / f"{stamp:%Y%m%d%H}_{kind}.grb"
 
 
-def _choose(
-    root: Path, files: Mapping[str, Any], variables: Sequence[str] | None
-) -> dict[str, tuple[list[Wanted], Inventory, Path]]:
+@dataclass(frozen=True)
+class _Layer:
+    """What one Dask array reads: fields of one kind of file as they are, or at pressures, with those of another."""
+
+    kinds: tuple[str, ...]
+    abouts: tuple[Inventory, ...]
+    wanted: list[Wanted]
+    columns: Columns | None = None
+
+    def attributes(self, one: Wanted) -> dict[str, str]:
+        """Attributes of a field."""
+        about = self.abouts[0]
+        if self.columns is None:
+            return about.fields[one.name]
+        attrs = about.fields[f"{one.short_name}@{self.columns.numbers[one.short_name][0]}"]
+        return attrs | {"pressure_level": f"{one.level} hPa"}
+
+    def read(self, root: Path, time: Any, rows: Any, columns: Any) -> Floats:
+        """Fields of an hour, ``(field, row, column)``."""
+        paths = [_path(root, time, kind) for kind in self.kinds]
+        if self.columns is None:
+            return read(paths[0], self.wanted, time, self.abouts[0].grid, rows, columns)
+        return self.columns.read(paths[0], paths[-1], time, self.abouts[0].grid, rows, columns)
+
+
+def _choose(root: Path, files: Mapping[str, Any], variables: Sequence[str] | None) -> list[_Layer]:
     """Which fields are read from which kind of file."""
     looks = {kind: (path := _path(root, hours[0], kind), inventory(path)) for kind, hours in files.items()}
-    if variables is None:
-        return {k: ([Wanted.of(name) for name in about.fields], about, path) for k, (path, about) in looks.items()}
-    chosen: dict[str, tuple[list[Wanted], Inventory, Path]] = {}
-    for name in dict.fromkeys(variables):
+    held = [field for _, about in looks.values() for field in about.fields if "@" not in field]
+    levels = {short: kind for kind, (_, about) in looks.items() for short in about.levels if short != "lnsp"}
+    if variables is None and not held:
+        message = f"{root} holds {', '.join(levels)} on hybrid levels alone; name what is wanted, such as 't850'"
+        raise VariableError(message)
+    plain: dict[str, list[Wanted]] = {}
+    at_pressure: dict[str, list[Wanted]] = {}
+    for name in dict.fromkeys(held if variables is None else variables):
         wanted = Wanted.of(name)
         holders = [kind for kind, (_, about) in looks.items() if wanted.name in about.fields]
-        if not holders:
-            held = ", ".join(field for _, about in looks.values() for field in about.fields)
-            message = f"{name!r} is in no file of {root / '*'}; wanted one of {held}"
-            levels = [o for _, about in looks.values() for o in about.others if o.split(" ")[0] == wanted.short_name]
-            if levels and wanted.level is not None:
-                message += f" ({levels[0]} is there: interpolate to {wanted.level} hPa first, as cdo ml2pl does)"
+        if holders:
+            plain.setdefault(holders[0], []).append(wanted)
+        elif wanted.level is not None and wanted.short_name in levels:
+            at_pressure.setdefault(levels[wanted.short_name], []).append(wanted)
+        else:
+            on = [f"{short} at any pressure, as {short}850" for short in levels]
+            message = f"{name!r} is in no file of {root / '*'}; wanted one of {', '.join([*held, *on])}"
             raise VariableError(message)
-        path, about = looks[holders[0]]
-        chosen.setdefault(holders[0], ([], about, path))[0].append(wanted)
-    if not chosen:
+    if not plain and not at_pressure:
         message = "variables=[] came; wanted one or more"
         raise OptionError(message)
-    return chosen
+    layers = [_Layer((kind,), (looks[kind][1],), wanted) for kind, wanted in plain.items()]
+    for kind, fields in at_pressure.items():
+        path, about = looks[kind]
+        surface = [(k, w) for w in ("sp", "lnsp@1") for k in looks if w in looks[k][1].fields]
+        if not surface:
+            message = (
+                f"{path} has {fields[0].short_name} on hybrid levels, and no file a surface pressure; wanted sp in _sf "
+                "or lnsp in _ml files"
+            )
+            raise VariableError(message)
+        (at, name), *_ = surface
+        columns = Columns.of(fields, about, Wanted(name, name.partition("@")[0]), path)
+        layers.append(_Layer(tuple(dict.fromkeys((kind, at))), (about, looks[at][1]), fields, columns))
+    return layers
 
 
 def _times(
@@ -307,8 +352,7 @@ def _select(axis: Floats, wanted: Any, name: str) -> tuple[Any, Floats]:
 
 # ---------------------------------------------------------------------- reading
 def _stack(
-    root: Path, kind: str, wanted: list[Wanted], about: Inventory, times: Any, there: Mapping[str, Any], rows: Any,
-    columns: Any, chunks: int,
+    root: Path, layer: _Layer, times: Any, present: Any, rows: Any, columns: Any, chunks: int
 ) -> Any:  # fmt: skip
     """Dask array ``(field, time, row, column)``; a block reads the files of its hours, one after the other."""
     import dask.array as da
@@ -316,19 +360,18 @@ def _stack(
     lengths = [min(chunks, times.size - at) for at in range(0, times.size, chunks)]
     map_blocks: Any = da.map_blocks
     return map_blocks(
-        _read_block, chunks=((len(wanted),), tuple(lengths), (rows.size,), (columns.size,)), dtype=np.float32,
-        meta=np.empty((0, 0, 0, 0), np.float32), root=root, kind=kind, wanted=wanted, grid=about.grid, times=times,
-        there=there[kind], rows=rows, columns=columns,
+        _read_block, chunks=((len(layer.wanted),), tuple(lengths), (rows.size,), (columns.size,)), dtype=np.float32,
+        meta=np.empty((0, 0, 0, 0), np.float32), root=root, layer=layer, times=times, present=present, rows=rows,
+        columns=columns,
     )  # fmt: skip
 
 
 def _read_block(
-    block_info: Any, root: Path, kind: str, wanted: list[Wanted], grid: str, times: Any, there: Any, rows: Any,
-    columns: Any,
-) -> Floats:  # fmt: skip
+    block_info: Any, root: Path, layer: _Layer, times: Any, present: Any, rows: Any, columns: Any
+) -> Floats:
     start, stop = block_info[None]["array-location"][1]
-    out = np.full((len(wanted), stop - start, rows.size, columns.size), np.nan, np.float32)
-    for i, (time, present) in enumerate(zip(times[start:stop], there[start:stop], strict=True)):
-        if present:
-            out[:, i] = read(_path(root, time, kind), wanted, time, grid, rows, columns)
+    out = np.full((len(layer.wanted), stop - start, rows.size, columns.size), np.nan, np.float32)
+    for i, (time, is_there) in enumerate(zip(times[start:stop], present[start:stop], strict=True)):
+        if is_there:
+            out[:, i] = layer.read(root, time, rows, columns)
     return out

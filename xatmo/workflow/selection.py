@@ -113,6 +113,8 @@ def _on_level(da: xr.DataArray, dim: Hashable | None, level: str, text: str) -> 
     if at.size != 1:
         shown = ", ".join(f"{v / scale:g}" for v in values[:20])
         message = f"variable {text!r}: there is no level {level}; there are {shown}"
+        if "hybrid" in str(da[name].attrs.get("standard_name", name)):
+            message += " of the model: bring them to pressures first, with .atmo.to_pressure"
         raise CoordinateError(message)
     da = da if dim is None else da.isel({dim: int(at[0])})
     scalars = [c for c in da.coords if not da[c].dims]

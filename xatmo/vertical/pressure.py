@@ -1,0 +1,300 @@
+"""Labelled fields from hybrid levels to pressures."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, Final, Literal
+
+import numpy as np
+import xarray as xr
+
+from xatmo import cf, units
+from xatmo._labels import changed_values, map_fields, require_whole, true_attrs
+from xatmo.constants import DRY_AIR_CONSTANT, GRAVITY, LAPSE_RATE
+from xatmo.errors import CoordinateError, DimensionError, OptionError, VariableError
+from xatmo.typing import Floats, T
+from xatmo.vertical._kernels import Rule, interpolate
+from xatmo.vertical.levels import HybridLevels
+
+Below = Literal["extrapolate", "nearest", "nan"]
+
+LAPSE_EXPONENT: Final = LAPSE_RATE * DRY_AIR_CONSTANT / GRAVITY
+"""Of the ratio of pressures, to which temperature is proportional where it falls by 6.5 K per kilometre: 0.19."""
+
+DIM: Final = "pressure_level"
+_STANDARD: Final = ("atmosphere_hybrid_sigma_pressure_coordinate", "hybrid_sigma_pressure")
+_NAMES: Final = ("hybrid", "hybridLevel", "model_level")
+_SURFACE: Final = ("sp", "surface_pressure", "lnsp", "logarithm_of_surface_pressure", "ps")
+_GROUND: Final = ("air_temperature", "t", "temperature")
+_HEIGHTS: Final = ("geopotential", "geopotential_height", "z", "gh")
+_OF_LEVELS: Final = ("GRIB_pv", "GRIB_NV", "GRIB_typeOfLevel", "GRIB_level")
+
+
+def to_pressure(
+    obj: T,
+    levels: float | Sequence[float],
+    *,
+    surface_pressure: Hashable | xr.DataArray | None = None,
+    coefficients: Any = None,
+    dim: Hashable | None = None,
+    method: Literal["log", "linear"] = "log",
+    below: Below = "extrapolate",
+    outside: Literal["raise", "nan"] = "raise",
+) -> T:
+    r"""Bring fields from hybrid levels of a model to levels of pressure.
+
+    With the pressures :math:`p_k = a_k + b_k p_s` of a column (`HybridLevels`), between the levels around :math:`p`
+
+    .. math::
+        f(p) = (1 - w) f_k + w f_{k+1}, \qquad w = \frac{\ln p - \ln p_k}{\ln p_{k+1} - \ln p_k}
+
+    as is usual for temperature and wind; ``method="linear"`` takes pressures instead of their logarithms. Below the
+    lowest level n temperature goes on as where it falls by 6.5 K per kilometre, in hydrostatic balance,
+
+    .. math:: T(p) = T_n \left(\frac{p}{p_n}\right)^{R \Gamma / g}, \qquad R \Gamma / g = 0.190,
+
+    which is what ECMWF does where the ground lies lower than 2000 m; other fields keep the value of that level.
+
+    Parameters
+    ----------
+    obj : Dataset or DataArray
+        With a dimension of hybrid levels, whose coordinate holds their numbers from 1, the highest: all, or some, in
+        any order. Variables without it pass through.
+    levels : float or sequence of float
+        Pressures in hPa.
+    surface_pressure : str or DataArray, optional
+        Of the same columns, or its logarithm (``lnsp``). Unless given, found in the Dataset by name.
+    coefficients : HybridLevels, "L137", pair of arrays, or array, optional
+        Of the half levels, see `HybridLevels.of`: ``"L137"`` for ERA5. Unless given, ``pv`` of GRIB
+        (``xarray.open_dataset(..., engine="cfgrib", backend_kwargs={"read_keys": ["pv"]})``), or ``hyai`` and ``hybi``
+        in the Dataset.
+    dim : str, optional
+        The dimension of levels, where its metadata do not tell.
+    method : {"log", "linear"}
+    below : {"extrapolate", "nearest", "nan"}
+        Below the lowest level of the model: as above; the value of that level for temperature, too; or NaN. Between
+        that level and the ground the same.
+    outside : {"raise", "nan"}
+        Where a pressure has no level on one side, since only some levels are there, or it is above the highest.
+
+    Returns
+    -------
+    Dataset or DataArray
+        With ``pressure_level`` in hPa, in the order that was asked for, in place of the levels; a single number gives
+        no dimension. float32 stays float32. Lazy where the input is, a task for a chunk. Missing values spread no
+        further than to pressures next to their level.
+
+    Raises
+    ------
+    DimensionError
+        If there is no dimension of levels, or fewer than two of them.
+    CoordinateError
+        If levels have no such numbers, the surface pressure lies elsewhere, or (when computed) a pressure lies outside
+        the levels.
+    VariableError
+        If there is no surface pressure, or no coefficients are known.
+    UnitsError
+        If the surface pressure is not one.
+    ChunkError
+        If the levels lie in several chunks.
+    OptionError
+        If another setting has no usable value.
+
+    Notes
+    -----
+    Geopotential cannot go on below the ground as other fields do: for it ``below`` has to be ``"nan"``.
+
+    Examples
+    --------
+    >>> levels = HybridLevels.of("L137")
+    >>> pressure = levels.pressure(np.array([101325.0, 80000.0]))  # two columns, one on a mountain
+    >>> t = xr.DataArray(
+    ...     288.15 * (pressure / 101325) ** LAPSE_EXPONENT, {"hybrid": np.arange(1, 138)}, ["x", "hybrid"], name="t"
+    ... )
+    >>> surface = xr.DataArray([101325.0, 80000.0], dims="x", attrs={"units": "Pa"})
+    >>> to_pressure(t, [850, 500], surface_pressure=surface, coefficients="L137").round(2).values
+    array([[278.68, 251.92],
+           [278.68, 251.92]])
+    """
+    if method not in ("log", "linear") or below not in ("extrapolate", "nearest", "nan"):
+        message = (
+            f"method={method!r}, below={below!r} came; wanted 'log' or 'linear', and 'extrapolate', 'nearest' or 'nan'"
+        )
+        raise OptionError(message)
+    if outside not in ("raise", "nan"):
+        message = f"outside={outside!r}; wanted 'raise' or 'nan'"
+        raise OptionError(message)
+    targets = np.atleast_1d(np.asarray(levels, np.float64))
+    if targets.ndim != 1 or not targets.size or not (targets > 0).all() or not np.isfinite(targets).all():
+        message = f"levels={levels!r} came; wanted pressures in hPa, above 0"
+        raise OptionError(message)
+    where = _dimension(obj, dim)
+    known = HybridLevels.of(_coefficients(obj, where) if coefficients is None else coefficients)
+    numbers = _numbers(obj, where, known)
+    surface = _surface(obj, surface_pressure, where)
+    # A level's pressure grows with its number: from the top down, whatever the order of the file.
+    order = np.argsort(numbers)
+    a, b = known.full(numbers[order])
+    rule = Rule(
+        logarithmic=method == "log", to_ground=bool(numbers.max() == known.n_levels), mask_outside=outside == "nan"
+    )
+
+    def one(field: xr.DataArray) -> xr.DataArray:
+        require_whole(field, [where], what="to_pressure")
+        mine = _surface_of(field, surface, where)
+        kernel = partial(
+            _columns, order=order, a=a, b=b, targets=100 * targets, rule=replace(rule, exponent=_power(field, below)),
+            what=f"to_pressure of {field.name!r}",
+        )  # fmt: skip
+        out: xr.DataArray = xr.apply_ufunc(
+            kernel, field.drop_vars([where], errors="ignore"), mine, input_core_dims=[[where], []],
+            output_core_dims=[[DIM]], exclude_dims={where}, dask="parallelized", output_dtypes=[_float_of(field)],
+            dask_gufunc_kwargs={"output_sizes": {DIM: targets.size}}, keep_attrs=False, join="exact",
+        )  # fmt: skip
+        out.attrs = {k: v for k, v in true_attrs(field).items() if k not in _OF_LEVELS}
+        out = out.transpose(*(DIM if d == where else d for d in field.dims))
+        axis = {"standard_name": "air_pressure", "units": "hPa", "positive": "down", "axis": "Z"}
+        kept = {n: c for n, c in field.coords.items() if where not in c.dims and n != where}
+        out = changed_values(out.assign_coords(kept | {DIM: (DIM, targets, axis)}), field, reshaped=True)
+        return out if np.ndim(levels) else out.isel({DIM: 0})
+
+    done = map_fields(_without_logarithm(obj, where), one, dims=[where], what="to_pressure", kinds="fiu")
+    call = cf.describe_call("to_pressure", levels=np.asarray(levels).tolist(), method=method, below=below)
+    return cf.add_history(done, call)
+
+
+def _columns(field: Floats, surface: Floats, order: Any, **settings: Any) -> Floats:
+    wide = field.astype(np.float64) if field.dtype.kind != "f" else field
+    return interpolate(wide[..., order], surface, **settings)
+
+
+def _float_of(field: xr.DataArray) -> np.dtype[Any]:
+    return field.dtype if field.dtype.kind == "f" else np.dtype(np.float64)
+
+
+def _called(field: xr.DataArray, names: Sequence[str]) -> bool:
+    known = (field.attrs.get("standard_name"), field.attrs.get("GRIB_shortName"), field.name)
+    return next((str(name) in names for name in known if name is not None), False)
+
+
+def _power(field: xr.DataArray, below: Below) -> float | None:
+    """Exponent of the ratio of pressures below the lowest level."""
+    if below == "nan":
+        return None
+    if _called(field, _HEIGHTS):
+        message = f"below={below!r} for {field.name!r}, a height, which no level's value goes on for; wanted 'nan'"
+        raise OptionError(message)
+    return LAPSE_EXPONENT if below == "extrapolate" and _called(field, _GROUND) else 0.0
+
+
+# ---------------------------------------------------------------------- levels
+def _dimension(obj: xr.Dataset | xr.DataArray, dim: Hashable | None) -> Hashable:
+    if dim is not None:
+        if dim not in obj.dims:
+            message = f"dim={dim!r}: dimensions are {tuple(map(str, obj.dims))}; wanted one of them"
+            raise DimensionError(message)
+        return dim
+    told = [d for d in obj.dims if d in obj.coords and obj[d].attrs.get("standard_name") in _STANDARD]
+    found = told or [d for d in obj.dims if d in _NAMES]
+    if len(found) != 1:
+        message = (
+            f"dimensions {tuple(map(str, obj.dims))} came; wanted one of hybrid levels, known by its standard_name or "
+            f"by a name such as {_NAMES[0]!r}: say dim="
+        )
+        raise DimensionError(message)
+    return found[0]
+
+
+def _numbers(obj: xr.Dataset | xr.DataArray, dim: Hashable, known: HybridLevels) -> Floats:
+    if obj.sizes[dim] < 2:
+        message = f"{dim!r} has {obj.sizes[dim]} level; wanted two or more to interpolate between"
+        raise DimensionError(message)
+    if dim in obj.coords:
+        numbers = obj[dim].values.astype(np.float64)
+    elif obj.sizes[dim] == known.n_levels:
+        numbers = np.arange(1.0, known.n_levels + 1)
+    else:
+        message = (
+            f"{dim!r} has no coordinate, and {obj.sizes[dim]} levels where the coefficients have {known.n_levels}; "
+            "wanted the numbers of levels as its coordinate"
+        )
+        raise CoordinateError(message)
+    if np.unique(numbers).size < numbers.size:
+        message = f"{dim!r} holds a level twice; wanted each once"
+        raise CoordinateError(message)
+    known.full(numbers)
+    return numbers
+
+
+def _coefficients(obj: xr.Dataset | xr.DataArray, dim: Hashable) -> Any:
+    fields = obj.data_vars.values() if isinstance(obj, xr.Dataset) else [obj]
+    for field in fields:
+        if dim in field.dims and "GRIB_pv" in field.attrs:
+            return field.attrs["GRIB_pv"]
+    if isinstance(obj, xr.Dataset) and {"hyai", "hybi"} <= set(obj.variables):
+        return units.convert(obj["hyai"], "Pa").values, obj["hybi"].values
+    message = (
+        f"no coefficients of {dim!r} came, neither GRIB_pv (cfgrib with read_keys=['pv']) nor hyai and hybi; give "
+        "coefficients=(a, b) of the half levels, or 'L137' for ERA5"
+    )
+    raise VariableError(message)
+
+
+# ---------------------------------------------------------------------- surface pressure
+def _surface(obj: xr.Dataset | xr.DataArray, given: Hashable | xr.DataArray | None, dim: Hashable) -> xr.DataArray:
+    """Surface pressure in Pa, without the dimension of levels."""
+    if isinstance(given, xr.DataArray):
+        found = given
+    else:
+        fields = obj.data_vars if isinstance(obj, xr.Dataset) else {}
+        told = [n for n, v in fields.items() if v.attrs.get("standard_name") == "surface_air_pressure"]
+        names = [given] if given is not None else [*told, *(n for n in _SURFACE if n in fields)]
+        if not names or names[0] not in fields:
+            asked = f"surface_pressure={given!r}" if given is not None else "no surface pressure"
+            message = f"{asked} among {list(map(str, fields))}; wanted sp or lnsp: give surface_pressure="
+            raise VariableError(message)
+        found = fields[names[0]]
+    if dim in found.dims:  # GRIB has the logarithm on level 1
+        found = found.isel({dim: 0} if dim not in found.coords else {dim: int(np.argmin(found[dim].values))})
+    found = found.drop_vars([c for c in found.coords if c == dim or not found[c].dims])
+    if _is_logarithm(found):
+        pressure: xr.DataArray = xr.apply_ufunc(np.exp, found.astype(np.float64), dask="allowed")
+        return pressure.assign_attrs(units="Pa")
+    return units.convert(found.astype(np.float64), "Pa")
+
+
+def _is_logarithm(field: xr.DataArray) -> bool:
+    names = {str(n).lower() for n in (field.name, field.attrs.get("GRIB_shortName")) if n is not None}
+    return bool(names & {"lnsp", "logarithm_of_surface_pressure"})
+
+
+def _without_logarithm(obj: T, dim: Hashable) -> T:
+    """Leave the logarithm of surface pressure out where GRIB has it on a level, which it is not."""
+    if isinstance(obj, xr.DataArray):
+        return obj
+    return obj.drop_vars([n for n, v in obj.data_vars.items() if dim in v.dims and _is_logarithm(v)])
+
+
+def _surface_of(field: xr.DataArray, surface: xr.DataArray, dim: Hashable) -> xr.DataArray:
+    strange = [d for d in surface.dims if d not in field.dims]
+    if strange:
+        message = f"the surface pressure has {strange[0]!r}, which {field.name!r} has not; wanted {field.dims}"
+        raise DimensionError(message)
+    for d in surface.dims:
+        if field.sizes[d] != surface.sizes[d]:
+            message = f"surface pressure has {surface.sizes[d]} of {d!r}; wanted {field.sizes[d]}"
+            raise CoordinateError(message)
+        if d in field.coords and d in surface.coords and not _same(field[d].values, surface[d].values):
+            message = f"surface pressure and {field.name!r} differ in {d!r}; wanted the same columns: select them first"
+            raise CoordinateError(message)
+    # Dimensions in the order of the field's, so that blocks fit one another; coordinates are the field's.
+    ordered = surface.transpose(*(d for d in field.dims if d in surface.dims))
+    return ordered.drop_vars(list(ordered.coords))
+
+
+def _same(one: Any, other: Any) -> bool:
+    if one.dtype.kind == other.dtype.kind == "f":
+        return bool(np.allclose(one, other, rtol=0, atol=1e-4))  # degrees in float32
+    return bool(np.array_equal(one, other))

@@ -35,7 +35,8 @@ METHODS: dict[str, tuple[dict[str, Any], dict[str, int]]] = {
         {"max_steps": 75, "batch_size": 8},
     ),
     "stacked_convlstm": (
-        {"network_settings": {"n_levels": 2, "size": 3, "n_layers": 1, **CHANGES}}, {"max_steps": 75, "batch_size": 8},
+        {"network_settings": {"channels": 32, "size": 3, "n_layers": 1, "norm": None, **CHANGES}},
+        {"max_steps": 120, "batch_size": 8},
     ),
 }  # fmt: skip
 """Settings beside the defaults, and how long to train."""

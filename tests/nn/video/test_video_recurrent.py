@@ -174,6 +174,22 @@ def test_more_columns_than_there_are_cannot_be_laid_around() -> None:
         net(given())
 
 
+@pytest.mark.parametrize("settings", [{"n_levels": 1}, {"n_levels": 2, "size": 3}, {"n_levels": 3, "n_layers": 3}])
+def test_without_norm_what_was_read_reaches_the_last_layer(settings: dict[str, Any]) -> None:
+    """Its features depend on the past about as strongly as on anything: after ten layers nothing was left of it."""
+    torch.manual_seed(0)
+    settings = {"norm": None, "origin": "cell", **settings}
+    net = VideoNetwork(VideoConfig("stacked_convlstm", n_context=6, baseline="persistence", settings=settings))
+    past = functional.avg_pool2d(torch.randn(6, 6, 40, 40), 9, stride=1).cumsum(1)  # smooth fields that go on changing
+    past = past / (past - past[:, -1:]).std()
+    seen: list[torch.Tensor] = []
+    net.inner.head.register_forward_hook(lambda module, given, made: seen.append(given[0].detach()))
+    net(VideoInput(past[:, None]))
+    differences = (seen[0] - seen[0].mean(0)).square().mean().sqrt()
+    assert 0.1 < float(differences) < 1
+    assert 0.02 < float(seen[-1].square().mean().sqrt()) < 1  # and in the last frame
+
+
 def test_members_come_from_dropout() -> None:
     net, x = network("convlstm", {"dropout": 0.5, "mc_dropout": True}).eval(), given()
     assert net.stochastic

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import torch
 from torch import nn
 
 from xatmo.errors import OptionError
 from xatmo.nn.blocks.norm import make_norm
+
+SILU_GAIN: Final = 1.676
+"""Factor that brings SiLU of standard normal numbers back to a mean square of 1."""
 
 
 class StridedLayer(nn.Module):
@@ -46,6 +51,25 @@ class StridedLayer(nn.Module):
         """``(batch, n_in, lat, lon)`` -> ``(batch, channels, ...)``."""
         out: torch.Tensor = self.activation(self.norm(self.shuffle(self.convolution(x))))
         return out
+
+    def keep_strength(self, gain: float = 1.0) -> None:
+        """Start with weights that pass features on as strong as they came, times a gain: for layers without norm.
+
+        Torch's own start takes two thirds of the strength away in each layer, so that nothing of the input is left
+        behind ten of them (He et al. 2015, arXiv:1502.01852).
+
+        Examples
+        --------
+        >>> _ = torch.manual_seed(0)
+        >>> layer = StridedLayer(64, 64, norm=None)
+        >>> layer.keep_strength()
+        >>> round(float(layer(torch.randn(8, 64, 16, 16)).square().mean().sqrt()), 1)
+        1.0
+        """
+        weight, bias = self.convolution.weight, self.convolution.bias
+        nn.init.normal_(weight, std=gain * SILU_GAIN * weight[0].numel() ** -0.5)
+        if bias is not None:
+            nn.init.zeros_(bias)
 
 
 def halving(n_levels: int) -> list[int]:

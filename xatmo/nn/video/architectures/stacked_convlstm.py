@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import torch
 from torch import nn
 
@@ -9,6 +11,9 @@ from xatmo.nn.blocks import ConvLSTM, StridedLayer, doubling, halving, start_at_
 from xatmo.nn.settings import odd, whole
 from xatmo.nn.video.architectures.convlstm import Recurrent
 from xatmo.nn.video.config import VideoConfig
+
+STATES: Final = 3.0
+"""How many times weaker, about, states of untrained cells are than what they read."""
 
 
 class StackedConvLSTM(Recurrent):
@@ -33,7 +38,8 @@ class StackedConvLSTM(Recurrent):
         Whether the future has cells of its own, which start from the memory of those that read the past: the
         encoding-forecasting structure of Shi et al. 2015. False: the same cells go on.
     norm : {"layer", "batch", None}
-        Of encoder and decoder.
+        Of encoder and decoder. None leaves to features how strong a change is, which few data need: weights then start
+        such that each layer passes on as much as came.
     dropout : float
         Share of the maps of the last layer's state that is dropped.
     mc_dropout : bool
@@ -94,8 +100,19 @@ class StackedConvLSTM(Recurrent):
         self.joined = StridedLayer(width, width, 1, norm)
         self.head = nn.Conv2d(width, config.n_state, 1)
         start_at_zero(self.head)
+        if norm is None:
+            self._keep_strength()
         self.halo = None
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def _keep_strength(self) -> None:
+        """Let what was read reach the last layer, which could not learn from it otherwise."""
+        for k, layer in enumerate([*self.encoder, *self.decoder, self.joined]):
+            assert isinstance(layer, StridedLayer)
+            layer.keep_strength(STATES if k == len(self.encoder) else 1.0)
+        for cell in [*self.cells, *self.ahead]:
+            assert isinstance(cell, ConvLSTM)
+            nn.init.normal_(cell.input.weight, std=cell.input.weight[0].numel() ** -0.5)
 
     def encode(self, x: torch.Tensor) -> list[torch.Tensor]:
         """Halve a frame; its first features are kept aside."""

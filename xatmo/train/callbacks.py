@@ -1,18 +1,12 @@
-"""What happens between steps: schedule and budget, checkpoints, validation, progress."""
+"""What happens between steps: random draws, a watch on the loss, schedule and budget, progress."""
 
 from __future__ import annotations
 
 import logging
 import math
-import os
-import signal
-import threading
 import time
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from types import FrameType
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -20,7 +14,6 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from xatmo.errors import MissingValueError
-from xatmo.train.batches import n_samples
 from xatmo.train.history import History, completes_step, loss_of
 from xatmo.train.settings import TrainSettings
 
@@ -32,32 +25,6 @@ def quiet_loggers() -> None:
     """Let Lightning's loggers pass errors only."""
     for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
         logging.getLogger(name).setLevel(logging.ERROR)
-
-
-class Interrupt:
-    """Ctrl-C asks the run to stop after the step at hand; a second one raises at once."""
-
-    def __init__(self) -> None:
-        self.asked = False
-
-    @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Take over SIGINT, in the main thread only (elsewhere Python does not allow it); put it back afterwards."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = signal.getsignal(signal.SIGINT)
-
-        def handle(number: int, frame: FrameType | None) -> None:
-            if self.asked:
-                raise KeyboardInterrupt
-            self.asked = True
-
-        signal.signal(signal.SIGINT, handle)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, before)
 
 
 class Draws(Callback):
@@ -247,99 +214,6 @@ def n_plateaus(values: Sequence[float], patience: int, delta: float) -> int:
             if waited == patience:
                 found, waited = found + 1, 0
     return found
-
-
-class Keeper(Callback):
-    """Keep ``last.ckpt`` every ``every`` steps, at the end and on interruption; validate; keep ``best.ckpt``.
-
-    Files are written beside their place and renamed, so that a checkpoint is whole or absent.
-    """
-
-    def __init__(self, folder: Path, *, every: int, history: History, patience: int | None, stop: Interrupt) -> None:
-        self.folder, self.every, self.history, self.patience, self.stop = folder, every, history, patience, stop
-        self.best, self.waited, self.finished, self.phase = math.inf, 0, False, 0
-        self._sum, self._n = 0.0, 0
-        self._saved = -1
-        self._whole = True  # no gradients wait for the other batches of their step
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Save when it is time; stop when asked; both between two steps."""
-        self._whole = completes_step(trainer, batch_idx)
-        if not self._whole:
-            return
-        if self.stop.asked:
-            raise KeyboardInterrupt
-        if trainer.global_step % self.every == 0:
-            self._save(trainer, "last.ckpt")
-        if trainer.global_step == trainer.max_steps:
-            trainer.val_check_batch = 1  # the last weights are validated too, wherever in an epoch the run ends
-
-    def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Collect the loss, weighted by the number of samples."""
-        self._sum += float(outputs) * n_samples(batch)
-        self._n += n_samples(batch)
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Compare with the best so far of the phase."""
-        objective = cast("Objective", pl_module)
-        totals = torch.tensor([self._sum, float(self._n)], device=pl_module.device)
-        self._sum, self._n = 0.0, 0
-        total, n = trainer.strategy.reduce(totals, reduce_op="sum").tolist()
-        loss = total / n if n else math.nan
-        self.history.validated(trainer, loss)
-        phase, _, end = objective.phase(trainer.global_step - 1, trainer.max_steps)  # of the step that was done last
-        if phase != self.phase:
-            self.best, self.waited, self.phase = math.inf, 0, phase
-        if not objective.keeps_best:
-            self.best = loss
-        elif loss < self.best:
-            self.best, self.waited = loss, 0
-            self._save(trainer, "best.ckpt")
-        else:
-            self.waited += 1
-            # Only the last phase can end the run early: what an earlier one leaves is not what was asked for.
-            if self.patience is not None and self.waited >= self.patience and end == trainer.max_steps:
-                trainer.should_stop = True
-
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save the end of the run, marked as such."""
-        self.finished = True
-        self._save(trainer, "last.ckpt")
-
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Leave a run that can be resumed. In a distributed run the others may be gone: then the last save counts."""
-        asked = isinstance(exception, (KeyboardInterrupt, SystemExit))  # Ctrl-C, or SIGTERM between two steps
-        between = self._whole and not cast("Objective", pl_module).stepping
-        if asked and between and trainer.world_size == 1 and trainer.global_step > self._saved:
-            self._save(trainer, "last.ckpt")
-
-    def state_dict(self) -> dict[str, Any]:
-        """Best loss so far of the phase, and whether the run is finished."""
-        return {"best": self.best, "waited": self.waited, "finished": self.finished, "phase": self.phase}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from there."""
-        self.best, self.waited = float(state_dict["best"]), int(state_dict["waited"])
-        self.phase = int(state_dict["phase"])
-
-    def _save(self, trainer: Trainer, name: str) -> None:
-        place = self.folder / f".{name}.part"
-        trainer.save_checkpoint(place, weights_only=False)
-        if trainer.is_global_zero:
-            os.replace(place, self.folder / name)
-        trainer.strategy.barrier()
-        if name == "last.ckpt":
-            self._saved = trainer.global_step
 
 
 class Progress(Callback):

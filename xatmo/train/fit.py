@@ -24,7 +24,8 @@ from torch.multiprocessing.spawn import ProcessRaisedException
 from xatmo import errors
 from xatmo.errors import CheckpointError, ConfigError, OptionError
 from xatmo.train.batches import Batches, Endless, OnePass
-from xatmo.train.callbacks import Draws, Finite, Interrupt, Keeper, Progress, Schedule, quiet_loggers
+from xatmo.train.callbacks import Draws, Finite, Progress, Schedule, quiet_loggers
+from xatmo.train.checkpoints import NEVER, Interrupt, Keeper
 from xatmo.train.history import History, read
 from xatmo.train.settings import TrainSettings
 
@@ -143,6 +144,7 @@ def _fit(
         )  # fmt: skip
         stop = Interrupt()
         every = per_epoch * max(1, math.ceil(50 / per_epoch))  # whole epochs, and at least fifty steps
+        watched = None if validation is None else per_epoch
         callbacks: list[pl.Callback] = [
             Draws(settings.seed),
             Schedule(
@@ -153,7 +155,7 @@ def _fit(
             ),
             history,
             Finite(every=every, tolerated=50 if precision == "16-mixed" else 0),
-            Keeper(folder, every=every, history=history, patience=settings.patience, stop=stop),
+            Keeper(folder, every=every, validate_every=watched, history=history, patience=settings.patience, stop=stop),
         ]
         if progress:
             callbacks.append(Progress(total=settings.max_steps, first=first))
@@ -169,8 +171,7 @@ def _fit(
                     enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
                     gradient_clip_val=None if manual else settings.gradient_clip or None, use_distributed_sampler=False,
                     default_root_dir=folder, num_sanity_val_steps=0,
-                    val_check_interval=None if validation is None else per_epoch * settings.accumulate,
-                    check_val_every_n_epoch=None,
+                    val_check_interval=None if validation is None else NEVER, check_val_every_n_epoch=None,
                     limit_val_batches=0 if validation is None else 1.0,
                 )  # fmt: skip
             except MisconfigurationException as error:
@@ -197,6 +198,8 @@ def _fit(
                     raise KeyboardInterrupt from error
                 _reraise_ours(error)
                 raise
+            if stop.asked:  # while the end was being saved
+                raise KeyboardInterrupt
     end = _read_checkpoint(folder / LAST)
     _tell_phases(objective, settings, end)
     best = validation is not None and objective.keeps_best and (folder / BEST).exists()

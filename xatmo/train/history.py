@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -32,10 +33,16 @@ class History(Callback):
         self.seconds = math.nan  # of training so far; the schedule's clock sets it
         self._losses: list[dict[str, torch.Tensor]] = []
         rows = [row for row in read(path) if row["step"] <= first]
-        with path.open("w", newline="") as file:
+        part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        with part.open("w", newline="") as file:
             writer = csv.DictWriter(file, self.columns)
             writer.writeheader()
             writer.writerows(rows)
+        os.replace(part, path)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Bring what a checkpoint held to the device."""
+        self._losses = [{name: loss.to(pl_module.device) for name, loss in one.items()} for one in self._losses]
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -48,6 +55,14 @@ class History(Callback):
             return
         if trainer.global_step % self.every == 0 or trainer.global_step == trainer.max_steps:
             self._write(trainer, **self._means(trainer))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Losses of the interval that has begun."""
+        return {"losses": self._losses}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the interval."""
+        self._losses = list(state_dict["losses"])
 
     def validated(self, trainer: Trainer, loss: float) -> None:
         """Write the validation loss into a row of its step."""
@@ -91,13 +106,13 @@ def read(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     merged: dict[int, dict[str, Any]] = {}
-    with path.open(newline="") as file:
-        reader = csv.DictReader(file)
-        columns = tuple(reader.fieldnames or COLUMNS)
-        for raw in reader:
-            values = {k: float(v) for k, v in raw.items() if v not in ("", None, "nan")}
-            step = int(values.pop("step"))
-            row = merged.setdefault(step, {"step": step, **dict.fromkeys(columns[2:], math.nan)})
-            row.update(values)
-            row["epoch"] = int(row["epoch"])
+    text = path.read_text()
+    reader = csv.DictReader(text[: text.rfind("\n") + 1].splitlines())  # without a row that was cut off
+    columns = tuple(reader.fieldnames or COLUMNS)
+    for raw in reader:
+        values = {k: float(v) for k, v in raw.items() if v not in ("", None, "nan")}
+        step = int(values.pop("step"))
+        row = merged.setdefault(step, {"step": step, **dict.fromkeys(columns[2:], math.nan)})
+        row.update(values)
+        row["epoch"] = int(row["epoch"])
     return [{c: row[c] for c in columns} for _, row in sorted(merged.items())]

@@ -115,6 +115,25 @@ class Gathered:
         fields = self.whole.fields[list(self.names)].reset_coords(drop=True)
         return fields.transpose(*order, *core)
 
+    @property
+    def period(self) -> str:
+        """First and last time, and how many there are."""
+        times = self.whole.times
+        return f"{str(times.min())[:16]} to {str(times.max())[:16]}, {len(times)} times"
+
+    def identity(self) -> dict[str, Any]:
+        """Tell this record from others: times, points, and means of its first, middle and last frame."""
+        whole = self.whole
+        at = sorted({0, len(whole.times) // 2, len(whole.times) - 1})
+        few = self.state.isel({whole.time_dim: at}).astype(np.float64)
+        means = few.mean([d for d in few.dims if d != whole.time_dim]).compute()
+        axes = (whole.fields[name].values for name in (whole.axes.lat, whole.axes.lon))
+        return {
+            "period": self.period,
+            "points": [f"{float(a.ravel()[k]):.6g}" for a in axes for k in (0, -1)],
+            "values": {str(n): [f"{float(v):.5g}" for v in means[n].values] for n in self.names},
+        }
+
     def fields(self, cycle: xr.Dataset | None, covariates: Sequence[str]) -> Fields:
         """Lay cycle and covariates beside the state."""
         whole, state = self.whole, self.state

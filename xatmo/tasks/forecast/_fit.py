@@ -73,11 +73,10 @@ def train(
     network = _network(described, module, across, options.seed)
     if initial is not None:
         _start(network, initial)
-    times = record.times
     training: dict[str, Any] = {
         "state": [str(n) for n in found.names], "targets": [str(n) for n in found.names[: found.n_out]],
         "n_context": described.n_context, "n_future": described.n_future, "baseline": baseline, "time_step": step,
-        "period": f"{str(times.min())[:16]} to {str(times.max())[:16]}, {len(times)} times", "plane": record.plane,
+        "period": found.period, "plane": record.plane,
     }  # fmt: skip
     history: list[dict[str, Any]] = []
     scores: dict[str, float] = {}
@@ -103,6 +102,8 @@ def _trained(
     options: RunOptions, initial: Model | None,
 ) -> tuple[dict[str, Any], list[dict[str, Any]], dict[str, float]]:  # fmt: skip
     """Train the network; give what to tell of it, its history and its scores."""
+    import torch
+
     inner, devices, seed = network.network, options.devices, options.seed
     common: dict[str, Any] = {
         "batch_size": options.batch_size,
@@ -121,15 +122,19 @@ def _trained(
             other.fields(cycle, config["covariates"]), statistics, *frames, fitting, **common, training=False
         )
     settings = options.settings(source.n_batches(devices))
-    objective = _settings.objective(
-        config, inner, max_steps=settings.max_steps, cycle=cycle is not None, devices=devices, seed=seed
-    )
+    with torch.random.fork_rng(devices=[]):  # of discriminators
+        torch.manual_seed(seed)
+        objective = _settings.objective(
+            config, inner, max_steps=settings.max_steps, cycle=cycle is not None, devices=devices, seed=seed
+        )
     about = source.describe()
     identity: dict[str, Any] = {
         **config,
         **about,
         "network": inner.config.to_dict(),
         "statistics": _run.rounded(statistics),
+        "data": found.identity(),
+        "validation_data": None if other is None else other.identity(),
     }
     result = options.run(objective, source, settings, validation=held_out, identity=identity, initial=initial)
     told: dict[str, Any] = {

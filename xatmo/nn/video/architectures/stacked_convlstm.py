@@ -110,9 +110,11 @@ class StackedConvLSTM(Recurrent):
         for k, layer in enumerate([*self.encoder, *self.decoder, self.joined]):
             assert isinstance(layer, StridedLayer)
             layer.keep_strength(STATES if k == len(self.encoder) else 1.0)
-        for cell in [*self.cells, *self.ahead]:
-            assert isinstance(cell, ConvLSTM)
-            nn.init.normal_(cell.input.weight, std=cell.input.weight[0].numel() ** -0.5)
+        for cells in (self.cells, self.ahead):
+            for k, cell in enumerate(cells):
+                assert isinstance(cell, ConvLSTM)
+                gain = STATES if k else 1.0
+                nn.init.normal_(cell.input.weight, std=gain * cell.input.weight[0].numel() ** -0.5)
 
     def encode(self, x: torch.Tensor) -> list[torch.Tensor]:
         """Halve a frame; its first features are kept aside."""

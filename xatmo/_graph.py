@@ -12,10 +12,11 @@ import numpy as np
 import xarray as xr
 
 from xatmo import _tiles, _valid_times, cf
-from xatmo._tiles import overlapping
+from xatmo._tiles import AxisTile, Frames, overlapping
 from xatmo.errors import DimensionError, OptionError
 
 if TYPE_CHECKING:
+    from xatmo.nn.tile_input import Input
     from xatmo.nn.tiled import TileJob
 
 Chunks: TypeAlias = Mapping[Hashable, int | tuple[int, ...]]
@@ -73,112 +74,63 @@ class Layout:
 
 @dataclass(frozen=True)
 class View:
-    """A channel as a part of a longer array: every ``step`` indices of one dimension, from ``start`` on.
+    """Of what a variable stands for: each of its points along one dimension sees several frames of a longer array.
 
-    Channels that are shifted views of one array then share what a tile reads of it.
+    The network gets as many channels of the variable. A task reads, converts and normalizes each frame once, however
+    many points see it.
 
     Attributes
     ----------
     of : DataArray
-        With the dimensions of the channel, in their order.
+        With the dimensions of the variable, in their order.
     dim : hashable, optional
-        None: the channel is the array.
-    start, step : int
+        Along which ``frames`` count. None: the variable has no such dimension, and all channels are the same.
+    frames : Frames
     """
 
     of: xr.DataArray
-    dim: Hashable | None = None
-    start: int = 0
-    step: int = 1
-
-
-@dataclass(frozen=True)
-class _Read:
-    """An array that is read, and where along ``dim`` the views of it begin."""
-
-    array: xr.DataArray
     dim: Hashable | None
-    first: int
-    last: int
-    step: int
+    frames: Frames
 
-    def span(self, low: int, high: int) -> tuple[int, int]:
-        """Give what the views need of the array for a range of theirs."""
-        return self.first + low * self.step, self.last + (high - 1) * self.step + 1
-
-
-Recipe: TypeAlias = tuple[int, int, int, int, int]
-"""Of a channel: which array, its axis (-1: none), among the extra dimensions, offset in what was read, step."""
-
-
-def _reads(
-    layout: Layout, arrays: Sequence[xr.DataArray], views: Mapping[Hashable, View]
-) -> tuple[list[_Read], tuple[Recipe, ...]]:
-    """Give the arrays that are read, and how each channel comes out of them."""
-    groups: dict[Any, list[View]] = {}
-    own: list[tuple[Any, View]] = []
-    for v, array in enumerate(arrays):
-        view = views.get(array.name, View(array))
-        key = (id(view.of), view.dim, view.step) if array.name in views else v
-        groups.setdefault(key, []).append(view)
-        own.append((key, view))
-    places = {key: n for n, key in enumerate(groups)}
-    reads = [
-        _Read(found[0].of, found[0].dim, min(w.start for w in found), max(w.start for w in found), found[0].step)
-        for found in groups.values()
-    ]
-    recipes: list[Recipe] = []
-    for key, view in own:
-        n = places[key]
-        if view.dim is None:
-            recipes.append((n, -1, 0, 0, 1))
-        else:
-            axis = view.of.get_axis_num(view.dim)
-            recipes.append((n, axis, layout.extras.index(view.dim), view.start - reads[n].first, view.step))
-    return reads, tuple(recipes)
-
-
-def _seen(parts: Any, recipe: Recipe, extras: Sequence[tuple[int, int]]) -> Any:
-    """Give the pieces of a channel, as views of what was read."""
-    _, axis, extra, offset, step = recipe
-    if axis < 0:
-        return parts
-    n = extras[extra][1] - extras[extra][0]
-    found = []
-    for block, place in parts:
-        low, high = place[axis].start, place[axis].stop
-        a, b = (min(n, max(0, -(-(edge - offset) // step))) for edge in (low, high))
-        if a < b:
-            first = offset + a * step - low
-            cut = (*[slice(None)] * axis, slice(first, first + (b - a - 1) * step + 1, step))
-            found.append((block[cut], (*place[:axis], slice(a, b), *place[axis + 1 :])))
-    return found
+    def along(self, layout: Layout) -> int:
+        """Give the number of the dimension among those that are looped over, or -1."""
+        return -1 if self.dim is None else layout.extras.index(self.dim)
 
 
 # ---------------------------------------------------------------------- running it
-def _sources(
-    job: TileJob, layout: Layout, dims: Sequence[Hashable], chunks: Sequence[Sequence[int]],
-    extras: Sequence[tuple[int, int]], tiles: Sequence[_tiles.AxisTile],
-) -> list[tuple[tuple[int, ...], tuple[slice, ...], tuple[slice, ...]]]:  # fmt: skip
-    """Chunks of one variable under a tile and its halo: index, what to cut out, and where it goes."""
-    per_dim = []
-    for dim, sizes in zip(dims, chunks, strict=True):
-        at = layout.inner.index(dim)
-        inside = at - len(extras)
-        per_dim.append(overlapping(sizes, *extras[at]) if inside < 0 else tiles[inside].sources(sizes))
-    return [tuple(zip(*parts, strict=True)) for parts in itertools.product(*per_dim)]
+def _under(
+    channels: Input, axis: int, sizes: Sequence[int], part: tuple[int, int] | AxisTile
+) -> list[tuple[int, slice, slice]]:
+    """Chunks under a tile and its halo along one dimension: number, what to cut out of each, and where it goes."""
+    if isinstance(part, AxisTile):
+        return part.sources(sizes)
+    if channels.frames is not None and axis == channels.along:
+        return channels.frames.sources(sizes, *part)
+    return overlapping(sizes, *part)
 
 
-def at_once(job: TileJob, layout: Layout, arrays: Sequence[xr.DataArray]) -> Any:
+def at_once(
+    job: TileJob, layout: Layout, arrays: Sequence[xr.DataArray], views: Mapping[Hashable, View] | None = None
+) -> Any:
+    """Compute the whole output as one tile, ``(channel_out, ...)``."""
     extras = [(0, _size(arrays, d)) for d in layout.extras]
     core = [(0, axis.points) for axis in job.axes]
-    tiles = [axis.tile(*r) for axis, r in zip(job.axes, core, strict=True)]
+    parts: list[tuple[int, int] | AxisTile] = [
+        *extras,
+        *(axis.tile(*r) for axis, r in zip(job.axes, core, strict=True)),
+    ]
     pieces = []
-    for array in arrays:
+    for channels, array in zip(job.inputs, _read(arrays, views), strict=True):
         values = array.values
-        found = _sources(job, layout, array.dims, [(n,) for n in values.shape], extras, tiles)
+        at = [layout.inner.index(d) for d in array.dims]
+        per_dim = [_under(channels, k, (n,), parts[k]) for k, n in zip(at, values.shape, strict=True)]
+        found = [tuple(zip(*sources, strict=True)) for sources in itertools.product(*per_dim)]
         pieces.append([(values[cut], place) for _, cut, place in found])
     return job.run(extras, core, pieces)
+
+
+def _read(arrays: Sequence[xr.DataArray], views: Mapping[Hashable, View] | None) -> list[xr.DataArray]:
+    return [views[a.name].of if views and a.name in views else a for a in arrays]
 
 
 def _size(arrays: Sequence[xr.DataArray], dim: Hashable) -> int:
@@ -188,17 +140,23 @@ def _size(arrays: Sequence[xr.DataArray], dim: Hashable) -> int:
 def lazy(
     job: TileJob, layout: Layout, arrays: Sequence[xr.DataArray], output_chunks: Chunks | None, *, cyclic: bool,
     views: Mapping[Hashable, View] | None = None,
-) -> list[Any]:  # fmt: skip
-    """Put one task per tile into a graph: cut what each needs out of the input chunks, then run it."""
+) -> Any:  # fmt: skip
+    """Put one task per tile into a graph: cut what each needs out of the input chunks, then run it.
+
+    Returns
+    -------
+    dask array (channel_out, ...)
+        All channels in one chunk.
+    """
     import dask.array as da
     from dask._task_spec import List, Task, TaskRef
     from dask.base import tokenize
     from dask.highlevelgraph import HighLevelGraph
 
-    reads, recipes = _reads(layout, arrays, views or {})
+    reads = _read(arrays, views)
     blocks = [
         a.data if a.chunks is not None else da.from_array(a.values, chunks=-1)  # type: ignore[no-untyped-call]
-        for a in (read.array for read in reads)
+        for a in reads
     ]
     edges = _edges(job, layout, arrays, output_chunks, cyclic=cyclic)
     cuts = [list(itertools.pairwise(edges[d])) for d in layout.inner]
@@ -206,28 +164,24 @@ def lazy(
     n_extras = len(layout.extras)
     job = replace(job, tasks=math.prod(map(len, cuts)) * max(1, len(drawn)))
     tiles = [[axis.tile(*r) for r in ranges] for axis, ranges in zip(job.axes, cuts[n_extras:], strict=True)]
-    read_from = [(b.name, r.first, r.last, r.step) for b, r in zip(blocks, reads, strict=True)]
-    name = f"xatmo-predict-{tokenize(job, read_from, recipes, cuts, drawn)}"
-    layer: dict[Any, Any] = {f"{name}-job": Task(f"{name}-job", _keep, job, recipes)}
+    parts_of: list[Sequence[tuple[int, int] | AxisTile]] = [*cuts[:n_extras], *tiles]
+    name = f"xatmo-predict-{tokenize(job, [b.name for b in blocks], cuts, drawn)}"
+    layer: dict[Any, Any] = {f"{name}-job": Task(f"{name}-job", _keep, job)}
     # Sources along one dimension depend on the tile's place along it alone.
     along = [
         {
-            (dim, k): (
-                overlapping(sizes, *(read.span(*cuts[at][k]) if dim == read.dim else cuts[at][k]))
-                if at < n_extras
-                else tiles[at - n_extras][k].sources(sizes)
-            )
-            for dim, sizes in zip(read.array.dims, block.chunks, strict=True)
+            (dim, k): _under(channels, at, sizes, part)
+            for dim, sizes in zip(read.dims, block.chunks, strict=True)
             for at in [layout.inner.index(dim)]
-            for k in range(len(cuts[at]))
+            for k, part in enumerate(parts_of[at])
         }
-        for read, block in zip(reads, blocks, strict=True)
+        for channels, read, block in zip(job.inputs, reads, blocks, strict=True)
     ]
     order = layout.order(job.members)
     for index in itertools.product(*(range(len(c)) for c in cuts)):
         pieces = []
         for v, (read, block) in enumerate(zip(reads, blocks, strict=True)):
-            per_dim = [along[v][d, index[layout.inner.index(d)]] for d in read.array.dims]
+            per_dim = [along[v][d, index[layout.inner.index(d)]] for d in read.dims]
             parts = []
             for combination in itertools.product(*per_dim):
                 chunk, cut, place = zip(*combination, strict=True)
@@ -251,21 +205,19 @@ def lazy(
     chunks = ((len(job.outputs),), *(inner[o] for o in order))
     graph = HighLevelGraph.from_collections(name, layer, dependencies=blocks)
     meta = np.empty((0,) * len(chunks), job.dtype)
-    whole = da.Array(graph, name, chunks, meta=meta)  # type: ignore[no-untyped-call]
-    return [whole[c] for c in range(len(job.outputs))]
+    return da.Array(graph, name, chunks, meta=meta)  # type: ignore[no-untyped-call]
 
 
-def _keep(job: TileJob, recipes: tuple[Recipe, ...]) -> tuple[TileJob, tuple[Recipe, ...]]:
-    return job, recipes
+def _keep(job: TileJob) -> TileJob:
+    return job
 
 
 def _cut(block: Any, cut: tuple[slice, ...]) -> Any:
     return block[cut]
 
 
-def _run(shared: tuple[TileJob, tuple[Recipe, ...]], extras: Any, core: Any, read: Any, members: Any) -> Any:
-    job, recipes = shared
-    return job.run(extras, core, [_seen(read[recipe[0]], recipe, extras) for recipe in recipes], members)
+def _run(job: TileJob, extras: Any, core: Any, read: Any, members: Any) -> Any:
+    return job.run(extras, core, read, members)
 
 
 def _edges(
@@ -284,7 +236,7 @@ def _edges(
         edges[dim] = asked.get(dim) or sorted({0, *scaled[:-1], axis.points})
     n_members = job.members or 1
     finer = math.prod(axis.factor for axis in job.axes)
-    channels = max(len(job.outputs) * n_members, len(job.inputs) / finer)
+    channels = max(len(job.outputs) * n_members, job.channels / finer)
     width = np.dtype(job.dtype).itemsize
     most = max(1, int(TILE_BYTES / (width * channels)))
 

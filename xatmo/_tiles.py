@@ -296,6 +296,55 @@ def _ends(chunks: tuple[int, ...]) -> list[int]:
     return list(itertools.accumulate(chunks))
 
 
+@dataclass(frozen=True, eq=False)
+class Frames:
+    """Frames of a record that each item of another dimension sees: some in a row.
+
+    Attributes
+    ----------
+    starts : array (item,)
+        First frame of each item, not decreasing.
+    count : int
+        How many each sees.
+    """
+
+    starts: Ints
+    count: int
+
+    def runs(self, low: int, high: int) -> list[tuple[int, int]]:
+        """Give the frames that items ``[low, high)`` see together, each once, as ranges.
+
+        Examples
+        --------
+        >>> Frames(np.array([0, 1, 2, 9]), 3).runs(1, 4)
+        [(1, 5), (9, 12)]
+        """
+        starts = self.starts[low:high]
+        breaks = np.flatnonzero(np.diff(starts) > self.count) + 1
+        return [(int(part[0]), int(part[-1]) + self.count) for part in np.split(starts, breaks)]
+
+    def places(self, low: int, high: int) -> Ints:
+        """Give where each item's first frame lies among those of `runs`.
+
+        Examples
+        --------
+        >>> Frames(np.array([0, 1, 2, 9]), 3).places(1, 4)
+        array([0, 1, 4])
+        """
+        starts = self.starts[low:high]
+        skipped = np.maximum(np.diff(starts, prepend=starts[0]) - self.count, 0)
+        return np.asarray(starts - starts[0] - np.cumsum(skipped), dtype=np.int64)
+
+    def sources(self, chunks: Sequence[int], low: int, high: int) -> list[tuple[int, slice, slice]]:
+        """Find the chunks under what the items see, as `overlapping` does for a range."""
+        found, before = [], 0
+        for a, b in self.runs(low, high):
+            for chunk, cut, place in overlapping(chunks, a, b):
+                found.append((chunk, cut, slice(place.start + before, place.stop + before)))
+            before += b - a
+        return found
+
+
 def repeat_edge(region: NDArray[Any], dim: int, pad: int) -> None:
     """Fill the last ``pad`` cells of a dimension with the cell before them."""
     if pad:

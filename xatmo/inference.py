@@ -22,7 +22,8 @@ from xatmo.errors import DimensionError, OptionError
 from xatmo.model import Channel, Model
 from xatmo.nn.positional import NOWHERE
 from xatmo.nn.superres.constraints import Constrained, unconstrained
-from xatmo.nn.tiled import Input, SharedNetwork, TileJob
+from xatmo.nn.tile_input import Input
+from xatmo.nn.tiled import SharedNetwork, TileJob
 from xatmo.regrid.constrain import constrain_field
 from xatmo.typing import T
 
@@ -150,6 +151,7 @@ def predict(
     output_chunks: Chunks | None = None,
     call: str | None = None,
     views: Mapping[Hashable, View] | None = None,
+    along: tuple[Hashable, int] | None = None,
 ) -> T:
     r"""Send windows of a field through a network and blend what comes out: the one engine for all models.
 
@@ -202,7 +204,9 @@ def predict(
     call : str, optional
         What to write to ``history`` instead of this call.
     views : mapping, optional
-        Lazy inputs that are parts of longer arrays, of which a task then reads the blocks under all of them once.
+        Of inputs that stand for several frames of a longer array, which the network gets as so many channels.
+    along : (hashable, int), optional
+        A dimension of the output and its size: the network gives so many channels of each output, one after another.
 
     Returns
     -------
@@ -229,7 +233,7 @@ def predict(
     )
     options = _Options(
         _sizes("patch_size", patch_size), _sizes("overlap", overlap), window, batch_size, device, members, seed, nan,
-        views or {},
+        views or {}, along,
     )  # fmt: skip
     if isinstance(obj, xr.DataArray):
         if len(model.outputs) != 1:
@@ -260,6 +264,7 @@ class _Options:
     seed: int
     nan: str
     views: Mapping[Hashable, View]
+    along: tuple[Hashable, int] | None
 
 
 def _check_options(
@@ -427,16 +432,22 @@ def _of_stretch(
             f"for instance .rename({_graph.MEMBER}='number'): each of its points then gets members of its own"
         )
         raise DimensionError(message)
+    views = {s.variable: options.views.get(s.variable) for s in sources}
     inputs = tuple(
-        Input(str(s.variable), tuple(layout.inner.index(d) for d in bare[s.variable].dims), s.scale, s.offset, scaling)
+        Input(
+            str(s.variable), tuple(layout.inner.index(d) for d in bare[s.variable].dims), s.scale, s.offset, scaling,
+            *((view.frames, view.along(layout)) if (view := views[s.variable]) else ()),
+        )
         for s, scaling in zip(
             sources, _channels.scalings(model.normalizer, model.inputs, bare, layout.extras), strict=True
         )
-    )
+    )  # fmt: skip
+    outputs = _channels.scalings(model.output_normalizer, model.outputs, bare, layout.extras)
+    each = 1 if options.along is None else options.along[1]
     laid = _axes(bare, layout, refined, model, options)
     job = TileJob(
         SharedNetwork(model.network), laid, tuple(bare.sizes[d] for d in layout.extras), inputs,
-        tuple(_channels.scalings(model.output_normalizer, model.outputs, bare, layout.extras)),
+        tuple(scaling for scaling in outputs for _ in range(each)),
         layout.order(options.members),
         "float64" if double else "float32", options.nan, options.device, options.batch_size, options.members,
         fine=_placing.fine_static(model, refined, laid),
@@ -446,16 +457,18 @@ def _of_stretch(
     )  # fmt: skip
     arrays = [bare[s.variable] for s in sources]
     if output_chunks is not None or any(a.chunks is not None for a in arrays):
-        known = {} if cyclic or refined.move else dict(options.views)
-        data = _graph.lazy(job, layout, arrays, output_chunks, cyclic=cyclic, views=known)
+        data = _graph.lazy(job, layout, arrays, output_chunks, cyclic=cyclic, views=options.views)
     else:
-        data = list(_graph.at_once(job, layout, arrays))
+        data = _graph.at_once(job, layout, arrays, options.views)
     coords = refined.coords(xr.merge([bare.coords.to_dataset()]))
     # What came under a name of the caller's leaves under it.
     own = {c.name: s.variable for c, s in zip(model.inputs, sources, strict=True)}
     done: dict[Hashable, xr.DataArray] = {}
-    for channel, values in zip(model.outputs, data, strict=True):
+    for number, channel in enumerate(model.outputs):
         dims = layout.dims(options.members)
+        values = data[number]
+        if options.along is not None:
+            dims, values = (options.along[0], *dims), data[number * each : (number + 1) * each]
         field = xr.DataArray(values, dims=dims, coords={n: c for n, c in coords.items() if set(c.dims) <= set(dims)})
         if options.members is not None:
             field = field.assign_coords(member=("member", np.arange(options.members), {"standard_name": "realization"}))

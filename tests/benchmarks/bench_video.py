@@ -12,7 +12,7 @@ import torch
 import xarray as xr
 
 import xatmo
-from xatmo.nn.tiled import CPU_BATCH_POINTS
+from xatmo.nn.tiled import CPU_FRAME_POINTS
 from xatmo.nn.video import PackedVideo, VideoConfig, VideoInput, VideoNetwork
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -88,7 +88,7 @@ def _bare(network: Any, ds: xr.Dataset) -> Callable[[], object]:
     values = ds["t2m"].values
     starts = range(len(values) - HOURS + 1)
     cycle = np.zeros((2 * HOURS, *SHAPE), np.float32)
-    size = max(1, CPU_BATCH_POINTS // (SHAPE[0] * SHAPE[1]))
+    size = max(1, CPU_FRAME_POINTS // (SHAPE[0] * SHAPE[1]))
 
     def run() -> None:
         with torch.inference_mode():

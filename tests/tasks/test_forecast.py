@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+import dask
 import numpy as np
 import pytest
 import torch
@@ -250,14 +251,49 @@ def test_the_graph_grows_with_chunks_and_not_with_frames(trained: xatmo.VideoFor
     assert tasks(192, 24) < 2.2 * tasks(96, 24)
 
 
-def test_fields_in_memory_go_block_by_block(
-    ds: xr.Dataset, trained: xatmo.VideoForecaster, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from xatmo.tasks.forecast import _forecast
+def test_few_tasks_for_a_chunk(trained: xatmo.VideoForecaster) -> None:
+    def tasks(task: xatmo.VideoForecaster, names: list[str]) -> float:
+        (made,) = dask.optimize(weather(240)[names].chunk(time=24).atmo.forecast(task))
+        return len(made.t2m.__dask_graph__()) / len(made.t2m.chunks[0])
 
-    whole = ds.atmo.forecast(trained)
-    monkeypatch.setattr(_forecast, "BLOCK_BYTES", 4 * 48 * 60 * 5)
-    xr.testing.assert_allclose(ds.atmo.forecast(trained), whole, rtol=1e-6)
+    alone = xatmo.VideoForecaster("diurnal", 4, 12).fit(weather()[["t2m"]])
+    assert tasks(alone, ["t2m"]) <= 9  # leads are no tasks of their own
+    assert tasks(trained, ["t2m", "u", "z"]) <= 24  # another variable, its cycle, and covariates
+
+
+@pytest.mark.parametrize("chunk", [None, 24], ids=["numpy", "dask"])
+def test_a_frame_is_normalized_once(
+    trained: xatmo.VideoForecaster, monkeypatch: pytest.MonkeyPatch, chunk: int | None
+) -> None:
+    from xatmo._channels import Scaling
+
+    sizes: list[int] = []
+    once = Scaling.normalize
+
+    def counted(self: Scaling, x: Any, ranges: Any) -> Any:
+        sizes.append(x.size)
+        return once(self, x, ranges)
+
+    ds = weather(96)
+    given = ds if chunk is None else ds.chunk(time=chunk)
+    monkeypatch.setattr(Scaling, "normalize", counted)
+    with dask.config.set(scheduler="synchronous"):
+        given.atmo.forecast(trained).compute()
+    n_chunks = 1 if chunk is None else 4
+    config: Any = trained.model.network.network.config
+    assert max(sizes) <= 48 * (96 // n_chunks + 4 + 3)  # and not four times as many, by frames of context
+    assert len(sizes) == n_chunks * (2 * config.n_state + config.n_known + config.n_static)
+
+
+@pytest.mark.parametrize("chunk", [None, 40, 120], ids=["numpy", "chunks", "one chunk"])
+def test_what_lies_between_initial_times_is_not_read(trained: xatmo.VideoForecaster, chunk: int | None) -> None:
+    ds = weather(120)
+    holes = ds.copy(deep=True)
+    holes.t2m.values[[31, 60, 95]] = np.nan
+    given = holes if chunk is None else holes.chunk(time=chunk)
+    at = ds.time.values[[29, 30, 35, 99]]  # contexts of four frames begin at 26, 27, 32 and 96
+    xr.testing.assert_equal(given.atmo.forecast(trained, init_time=at).compute().drop_attrs(),
+                            ds.atmo.forecast(trained, init_time=at).drop_attrs())  # fmt: skip
 
 
 # ---------------------------------------------------------------------- missing values

@@ -15,7 +15,7 @@ import threading
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,16 +25,15 @@ from xatmo import _tiles
 from xatmo.errors import MissingValueError, OptionError
 from xatmo.nn.asking import Asker, Item, manner
 from xatmo.nn.positional import NOWHERE, Positions
+from xatmo.nn.tile_input import Input, Laid, Pieces, Range, Scaling, all_finite, laid
 
 Array = NDArray[Any]
-Range = tuple[int, int]
-Place = tuple[slice, ...]
-Pieces = Sequence[tuple[Array, Place]]
-"""Blocks of one variable and where they go in its region, in the variable's own dimension order."""
 
 CPU_BATCH_POINTS = 2**15
 """Output points in one forward pass on a CPU. Feature maps that stay in cache, and below the size from which the
 allocator asks the system for fresh pages each time, are worth more than a larger batch."""
+CPU_FRAME_POINTS = 2**14
+"""The same for networks that see several frames at once: they hold maps of each."""
 CUDA_BATCH_POINTS = 2**22
 """Output points in one forward pass on a GPU."""
 KEPT_NETWORKS = 4
@@ -142,27 +141,6 @@ def _distributed_threads() -> int | None:
 
 
 # ---------------------------------------------------------------------- what is done with a tile
-class Scaling(Protocol):
-    """Elementwise normalization of one channel; arrays have the extra dimensions first, then the patched ones."""
-
-    def normalize(self, x: Array, ranges: Sequence[Range]) -> Array:
-        """Give network units; ``ranges`` say which part of the extra dimensions ``x`` is."""
-
-    def denormalize(self, x: Array, ranges: Sequence[Range]) -> Array:
-        """Give physical units."""
-
-
-@dataclass(frozen=True, eq=False)
-class Input:
-    """One channel: its dimensions as positions among (extra dimensions, patched dimensions), and its conversions."""
-
-    name: str
-    positions: tuple[int, ...]
-    unit_scale: float = 1.0
-    unit_offset: float = 0.0
-    scaling: Scaling | None = None
-
-
 @dataclass(eq=False)
 class TileJob:
     """All that every tile of an output shares; sent once to each process.
@@ -175,7 +153,7 @@ class TileJob:
     extras : tuple of int
         Sizes of the dimensions that are looped over.
     inputs : tuple of Input
-        Channels.
+        Variables, in the order of their channels.
     outputs : tuple of Scaling or None
         How each output channel becomes physical.
     order : tuple of int
@@ -206,6 +184,11 @@ class TileJob:
     positions: Positions = NOWHERE
     seed: int = 0
 
+    @property
+    def channels(self) -> int:
+        """How many the network reads."""
+        return sum(i.count for i in self.inputs)
+
     def run(
         self, extras: Sequence[Range], core: Sequence[Range], pieces: Sequence[Pieces], members: Range | None = None
     ) -> Array:
@@ -216,7 +199,7 @@ class TileJob:
         extras, core : sequence of (int, int)
             Ranges of the extra dimensions and of the output points along the patched ones, in file order.
         pieces : sequence
-            For each channel the input blocks under the tile and its halo.
+            For each variable the input blocks under the tile and its halo.
         members : (int, int), optional
             Which members; by default all.
 
@@ -226,13 +209,13 @@ class TileJob:
             In the order of the output's dimensions.
         """
         tiles = [axis.tile(*r) for axis, r in zip(self.axes, core, strict=True)]
-        region, missing = self._region(extras, tiles, pieces)
-        out = self._blend(extras, tiles, region, members or (0, self.members or 1))
+        given, missing = laid(self.inputs, extras, tiles, pieces, dtype=self.dtype, nan=self.nan)
+        out = self._blend(extras, tiles, given, members or (0, self.members or 1))
         for c, scaling in enumerate(self.outputs):
             if scaling is not None:
                 for m in range(out.shape[1]):
                     out[c, m] = scaling.denormalize(out[c, m], extras)
-        if not _all_finite(out):
+        if not all_finite(out):
             message = (
                 f"the network gave {int((~np.isfinite(out)).sum())} values that are not finite in a block of "
                 f"{out.shape}; its input is finite, so look at its weights and at the normalizer"
@@ -247,56 +230,6 @@ class TileJob:
             out = out[:, 0]
         return np.ascontiguousarray(out.transpose(0, *(1 + i for i in self.order)))
 
-    # ------------------------------------------------------------------ input
-    def _region(
-        self, extras: Sequence[Range], tiles: Sequence[_tiles.AxisTile], pieces: Sequence[Pieces]
-    ) -> tuple[Array, Array | None]:
-        """Give normalized channels on the padded region, ``(channel, *extras, *region)``, and what is missing."""
-        lengths = [b - a for a, b in extras] + [t.region.size + t.pad for t in tiles]
-        bare = [b - a for a, b in extras] + [t.region.size for t in tiles]
-        region = np.empty((len(self.inputs), *lengths), dtype=self.dtype)
-        missing: Array | None = None
-        first = len(extras)
-        for c, (channel, blocks) in enumerate(zip(self.inputs, pieces, strict=True)):
-            own = [bare[p] for p in channel.positions]
-            values = np.empty(own, dtype=np.result_type(blocks[0][0].dtype, np.float32))
-            backwards = [p >= first and tiles[p - first].axis.flipped for p in channel.positions]
-            reverse = tuple(slice(None, None, -1) if b else slice(None) for b in backwards)
-            for block, place in blocks:
-                values[place] = block[reverse]
-            lost = self._missing(values, channel.name)
-            values *= values.dtype.type(channel.unit_scale)
-            values += values.dtype.type(channel.unit_offset)
-            full = values.transpose(np.argsort(channel.positions))
-            absent = tuple(p for p in range(len(bare)) if p not in channel.positions)
-            full = np.expand_dims(full, absent)
-            if channel.scaling is not None:
-                if any(p < first for p in absent):  # statistics may vary along a dimension that this field lacks
-                    full = np.broadcast_to(full, [*bare[:first], *full.shape[first:]])
-                full = channel.scaling.normalize(full, extras)
-            if lost is not None:
-                at = np.expand_dims(lost.transpose(np.argsort(channel.positions)), absent)
-                full[np.broadcast_to(at, full.shape)] = 0
-                missing = at if missing is None else missing | at
-            inside: tuple[Any, ...] = (c, *(slice(n) for n in bare))
-            region[inside] = full
-        for k, tile in enumerate(tiles):
-            _tiles.repeat_edge(region, 1 + first + k, tile.pad)
-        return region, missing
-
-    def _missing(self, values: Array, name: str) -> Array | None:
-        if self.nan == "keep" or _all_finite(values):
-            return None
-        lost: Array = ~np.isfinite(values)
-        if self.nan == "raise":
-            message = (
-                f"variable {name!r} holds {int(lost.sum())} missing or infinite values in a block of {values.shape}; "
-                "the network would spread them. Fill them first, or pass nan='mask', which counts them as the mean and "
-                "masks the output there"
-            )
-            raise MissingValueError(message)
-        return lost
-
     def _to_points(self, missing: Array, tiles: Sequence[_tiles.AxisTile]) -> Array:
         """Output points of the tile, in canonical order, that stand on missing cells."""
         for k, tile in enumerate(tiles):
@@ -308,11 +241,12 @@ class TileJob:
         return missing
 
     # ------------------------------------------------------------------ windows
-    def _blend(self, extras: Sequence[Range], tiles: Sequence[_tiles.AxisTile], region: Array, members: Range) -> Array:
+    def _blend(
+        self, extras: Sequence[Range], tiles: Sequence[_tiles.AxisTile], given: Sequence[Laid], members: Range
+    ) -> Array:
         """Weighted sum over windows, ``(channel_out, member, *extras, *tile)`` in canonical order."""
         frames = [b - a for a, b in extras]
         n_frames, n_members = math.prod(frames), members[1] - members[0]
-        source = region.reshape(len(self.inputs), n_frames, *region.shape[1 + len(frames) :])
         points = [t.high - t.low for t in tiles]
         out = np.zeros((len(self.outputs), n_members, n_frames, *points), dtype=self.dtype)
         patch = [axis.patch for axis in self.axes]
@@ -328,10 +262,10 @@ class TileJob:
         )  # fmt: skip
         whole = n_frames * n_members * math.prod(len(a) for a in per_axis)
         batch = 1 if ask.one_by_one else min(self._batch(device), whole)
-        buffer = torch.empty((batch, len(self.inputs), *patch), dtype=getattr(torch, self.dtype))
+        buffer = torch.empty((batch, self.channels, *patch), dtype=getattr(torch, self.dtype))
         array = buffer.numpy()
         low = [a for a, _ in extras]
-        places = [tuple(map(sum, zip(low, k, strict=True))) for k in np.ndindex(*frames)]
+        points_of = list(np.ndindex(*frames))
         work = itertools.product(itertools.product(*per_axis), range(n_frames), range(n_members))
         with torch.inference_mode(), _fair_threads(self.tasks):
             while todo := list(itertools.islice(work, batch)):
@@ -339,11 +273,13 @@ class TileJob:
                 for b, (window, frame, member) in enumerate(todo):
                     for segments in itertools.product(*(a[1] for a in window)):
                         to, at = zip(*segments, strict=True)
-                        array[(b, slice(None), *to)] = source[(slice(None), frame, *at)]
-                    items.append(Item(tuple(a[0] for a in window), places[frame], members[0] + member))
-                given = buffer[: len(todo)]
+                        for part in given:
+                            array[(b, part.channels, *to)] = part.seen(points_of[frame], at)
+                    place = tuple(map(sum, zip(low, points_of[frame], strict=True)))
+                    items.append(Item(tuple(a[0] for a in window), place, members[0] + member))
+                asked = buffer[: len(todo)]
                 with contextlib.nullcontext() if device == "cpu" else _device_lock:
-                    made = ask(given.to(device), items)
+                    made = ask(asked.to(device), items)
                     fine = self._checked(made, len(todo)).to("cpu", buffer.dtype).numpy()
                 for b, (window, frame, member) in enumerate(todo):
                     weights = self._product(window)
@@ -363,7 +299,10 @@ class TileJob:
         if self.batch_size is not None:
             return self.batch_size
         points = math.prod(axis.patch * axis.factor for axis in self.axes)
-        return max(1, (CPU_BATCH_POINTS if device == "cpu" else CUDA_BATCH_POINTS) // points)
+        if device != "cpu":
+            return max(1, CUDA_BATCH_POINTS // points)
+        several = any(i.frames is not None for i in self.inputs)
+        return max(1, (CPU_FRAME_POINTS if several else CPU_BATCH_POINTS) // points)
 
     def _checked(self, made: Any, batch: int) -> torch.Tensor:
         wanted = (batch, len(self.outputs), *(axis.patch * axis.factor for axis in self.axes))
@@ -375,9 +314,3 @@ class TileJob:
             )
             raise OptionError(message)
         return made
-
-
-def _all_finite(values: Array) -> bool:
-    """Tell whether there is no NaN or infinity: one sum in nearly every case."""
-    with np.errstate(invalid="ignore", over="ignore"):
-        return bool(np.isfinite(values.sum(dtype=np.float64))) or bool(np.isfinite(values).all())

@@ -1,4 +1,4 @@
-"""Forecasts from every initial time of a record, lazily: shifted views of it as the channels of one map."""
+"""Forecasts from every initial time of a record, lazily: the frames that each sees as the channels of one map."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from xatmo import _channels, _labels, _statics, cf
 from xatmo._channels import Channel
 from xatmo._graph import View
+from xatmo._tiles import Frames
 from xatmo.errors import DimensionError, GridError, MissingValueError, OptionError
 from xatmo.tasks.forecast import _cycle, _data, _starts
 from xatmo.tasks.forecast._record import Record, later, record, require_dims
@@ -29,10 +30,8 @@ if TYPE_CHECKING:
 
     ModelLike: TypeAlias = Task | Model | torch.nn.Module | str | Path
 
+_USUAL = " usual"
 START, LEAD, VALID, MEMBER = "init_time", "lead_time", "valid_time", "member"
-
-BLOCK_BYTES = 256 << 20
-"""Packed input that is made at a time of fields in memory."""
 
 
 def forecast(
@@ -134,7 +133,7 @@ def forecast(
         "members": members, "seed": seed, "patch_size": patch_size, "overlap": overlap, "window": window,
         "batch_size": batch_size, "device": device, "nan": nan, "output_chunks": output_chunks,
     }  # fmt: skip
-    parts = [job.predicted(part, options) for _, part in _starts.stretched(ordered, job.whole.runs, job.together)]
+    parts = [job.predicted(part, options) for part in _starts.stretched(ordered, job.whole.runs)]
     fields = {
         n: xr.concat([p[n] for p in parts], START, coords="minimal", compat="override", join="override")
         if len(parts) > 1 else parts[0][n]
@@ -210,14 +209,13 @@ def _without_own_names(whole: Record, sources: Sequence[Hashable]) -> Record:
 
 @dataclass(frozen=True)
 class _Named:
-    """Statistics of packed channels: those of the variable that each is a frame of; what is known goes as it is."""
+    """Statistics of packed variables: those of what each is the cycle of; what is known goes as it is."""
 
     normalizer: Any
-    of: Mapping[str, str]
 
     def scaling(self, name: str) -> Any:
-        if self.of[name] in self.normalizer.names:
-            return self.normalizer.scaling(self.of[name])
+        if (of := name.removesuffix(_USUAL)) in self.normalizer.names:
+            return self.normalizer.scaling(of)
         return xr.DataArray(0.0), xr.DataArray(1.0)
 
 
@@ -305,42 +303,23 @@ class _Job:
     def lazy(self) -> bool:
         return any(self.whole.fields[n].chunks is not None for n in self.sources)
 
-    @property
-    def together(self) -> int:
-        """Initial times whose packed input is made at a time."""
-        if self.lazy:
-            return max(1, len(self.whole.times))
-        widest = max((self.whole.fields[n] for n in self.sources), key=lambda v: v.size)
-        cells = widest.size // max(1, len(self.whole.times))
-        both = self.config.n_context + self.n_future
-        channels = self.config.n_state * (self.config.n_context + both * self.config.cycle) + self.config.n_known * both
-        return max(1, BLOCK_BYTES // (4 * max(1, cells * channels)))
-
-    # ------------------------------------------------------------------ one block of initial times
+    # ------------------------------------------------------------------ one stretch of time
     def predicted(self, frames: NDArray[np.int64], options: Mapping[str, Any]) -> dict[Hashable, xr.DataArray]:
         """Forecast from frames of one stretch of time."""
         from xatmo.inference import predict
         from xatmo.model import Model
 
-        fields, channels, of, views = self._packed(frames)
-        outputs = {
-            (c.name, k): Channel(f"{c.name}[+{k + 1}]", c.units, c.attrs)
-            for c in self.model.outputs for k in range(self.n_future)
-        }  # fmt: skip
-        of |= {channel.name: name for (name, _), channel in outputs.items()}
-        statistics: Any = None if self.model.normalizer is None else _Named(self.model.normalizer, of)
+        fields, channels, views = self._packed(frames)
+        statistics: Any = None if self.model.normalizer is None else _Named(self.model.normalizer)
         packed = Model(
-            self._network(), {"task": self.model.config.get("task")}, tuple(channels), tuple(outputs.values()),
+            self._network(), {"task": self.model.config.get("task")}, tuple(channels), self.model.outputs,
             statistics, statistics, patch_size=dict(self.model.patch_size),
         )  # fmt: skip
-        found = predict(fields, packed, call="forecast", views=views, **options)
-        made: dict[Hashable, xr.DataArray] = {}
-        for channel, source in zip(self.model.outputs, self.sources, strict=False):
-            leads = [found[outputs[channel.name, k].name] for k in range(self.n_future)]
-            made[source] = xr.concat(leads, LEAD, coords="minimal", compat="override", join="override").rename(source)
-            if made[source].chunks is not None:  # all leads come out of one task: together they are one chunk
-                made[source] = made[source].chunk({LEAD: -1})
-        return made
+        found = predict(fields, packed, call="forecast", views=views, along=(LEAD, self.n_future), **options)
+        return {
+            source: found[channel.name].rename(source)
+            for channel, source in zip(self.model.outputs, self.sources, strict=False)
+        }
 
     def _network(self) -> Any:
         from xatmo.nn.video import PackedVideo
@@ -349,53 +328,48 @@ class _Job:
         network = cast(PackedVideo, self.model.network)
         return network if self.n_future == self.config.n_future else LongerVideo(network.network, self.n_future)
 
-    def _packed(
-        self, frames: NDArray[np.int64]
-    ) -> tuple[xr.Dataset, list[Channel], dict[str, str], dict[Hashable, View]]:
-        """Lay past, cycle, covariates and static fields as variables over ``init_time``, in the network's order."""
+    def _packed(self, frames: NDArray[np.int64]) -> tuple[xr.Dataset, list[Channel], dict[Hashable, View]]:
+        """Lay past, cycle, covariates and static fields over ``init_time``, in the network's order, and what each is.
+
+        A variable over ``init_time`` stands for the frames that the network sees from there: its view.
+        """
         config, whole = self.config, self.whole
         first, last = int(frames[0]) - config.n_context + 1, int(frames[-1])
         past = whole.fields.isel({whole.time_dim: slice(first, last + 1)})
         both = later(whole.times[first], self.step, np.arange(last - first + 1 + self.n_future))
         out: dict[Hashable, xr.DataArray] = {}
         channels: list[Channel] = []
-        of: dict[str, str] = {}
         views: dict[Hashable, View] = {}
+        starts = frames - int(frames[0])
+        step = _starts.step_of(frames)
+        at = starts if step is None else slice(0, int(starts[-1]) + 1, step)
 
-        def lay(field: xr.DataArray, name: str, units: str | None, offsets: Sequence[int]) -> None:
+        def lay(field: xr.DataArray, name: str, units: str | None, n_frames: int) -> None:
             bare = field.drop_vars([n for n, c in field.coords.items() if whole.time_dim in c.dims])
             timed = whole.time_dim in bare.dims  # what is known may be always the same
             bare = bare.rename({whole.time_dim: START}) if timed else bare
-            for k in offsets:
-                packed, at = f"{name}[{k}]", frames - first + k
-                out[packed] = (bare.isel({START: at if step is None else slice(at[0], at[-1] + 1, step)}) if timed
-                               else bare).rename(packed)  # fmt: skip
-                if bare.chunks is not None and not (timed and step is None):
-                    views[packed] = View(bare, START, int(at[0]), step or 1) if timed else View(bare)
-                channels.append(Channel(packed, units))
-                of[packed] = name.removesuffix(" usual")
+            out[name] = (bare.isel({START: at}) if timed else bare).rename(name)
+            views[name] = View(bare, START if timed else None, Frames(starts, n_frames))
+            channels.append(Channel(name, units))
 
-        step = _starts.step_of(frames)
-        before, after = range(1 - config.n_context, 1), range(1 - config.n_context, self.n_future + 1)
-        state = self.model.inputs[: config.n_state]
+        state, n_both = self.model.inputs[: config.n_state], config.n_context + self.n_future
         for channel, source in zip(state, self.sources, strict=True):
-            lay(past[source], channel.name, channel.units, before)
+            lay(past[source], channel.name, channel.units, config.n_context)
         if self.cycle is not None:
             usual = _cycle.at_times(self.cycle, both, whole.time_dim, self._chunks(past, both.size))
             for channel in state:
                 field = usual[channel.name].assign_attrs({} if channel.units is None else {"units": channel.units})
-                lay(field, f"{channel.name} usual", channel.units, after)
+                lay(field, channel.name + _USUAL, channel.units, n_both)
         covariates = self.model.config["settings"]["covariates"] if config.n_known else ()
         if covariates:
             for name, field in self._known(past, both, covariates).items():
-                lay(field, str(name), None, after)
+                lay(field, str(name), None, n_both)
         if self.static is not None:
             for channel in self.model.inputs[config.n_state :]:
                 out[channel.name] = self.static[channel.name]
                 channels.append(Channel(channel.name, channel.units))
-                of[channel.name] = channel.name
         made = xr.Dataset(out).assign_coords({START: whole.times[frames]})
-        return made, channels, of, views
+        return made, channels, views
 
     def _chunks(self, past: xr.Dataset, n_times: int) -> dict[Hashable, Any] | None:
         """Chunks of what lies beside the state: its own, the last one in time reaching into the future."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -124,19 +124,16 @@ def _span(times: NDArray[Any], there: Ints) -> str:
     return f"from {_shown(times[there[0]])} to {_shown(times[there[-1]])}"
 
 
-def stretched(frames: Ints, runs: Sequence[Run], most: int) -> list[tuple[Hashable, Ints]]:
-    """Parts of initial frames, in order, each within one stretch of time and with at most ``most``.
+def stretched(frames: Ints, runs: Sequence[Run]) -> list[Ints]:
+    """Parts of initial frames, in order, each within one stretch of time.
 
     Examples
     --------
-    >>> [part.tolist() for _, part in stretched(np.array([1, 2, 3, 7]), [(0, 4), (4, 9)], 2)]
-    [[1, 2], [3], [7]]
+    >>> [part.tolist() for part in stretched(np.array([1, 2, 3, 7]), [(0, 4), (4, 5), (5, 9)])]
+    [[1, 2, 3], [7]]
     """
-    out: list[tuple[Hashable, Ints]] = []
-    for number, (a, b) in enumerate(runs):
-        inside = frames[(frames >= a) & (frames < b)]
-        out += [(number, inside[k : k + most]) for k in range(0, inside.size, most)]
-    return out
+    parts = [frames[(frames >= a) & (frames < b)] for a, b in runs]
+    return [part for part in parts if part.size]
 
 
 def step_of(frames: Ints) -> int | None:

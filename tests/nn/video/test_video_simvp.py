@@ -152,3 +152,37 @@ def test_lengths_that_do_not_fit() -> None:
 def test_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(OptionError, match=message):
         network(settings)
+
+
+@pytest.mark.parametrize("joint", [True, False])
+def test_members_differ_by_a_good_part_of_what_is_corrected(joint: bool) -> None:
+    """Whole maps of features fall out before the last layers; what falls out inside the translator hardly shows."""
+    net = network({"joint": joint, "dropout": 0.3, "mc_dropout": True, "norm": None, "channels": 32}).eval()
+    quiet = network({"joint": joint, "norm": None, "channels": 32}).eval()
+    with torch.no_grad():
+        torch.nn.init.normal_(net.inner.head.weight, std=0.1)  # as a network that has learned something
+        net.load_state_dict(net.state_dict())
+        quiet.load_state_dict(net.state_dict())
+        x = given(12, 14)
+        members = torch.stack([net(x) for _ in range(24)])
+        one = net.mean(x)
+        torch.testing.assert_close(one, quiet(x))
+        simple = VideoNetwork(VideoConfig("diurnal", **{k: v for k, v in WHOLE.items() if k != "baseline"}))(x)
+        spread, size = members.std(0).square().mean().sqrt(), (one - simple).square().mean().sqrt()
+        assert 0.1 < float(spread / size) < 2
+        again = [m.square().mean().sqrt() for m in (members.mean(0) - one, members.std(0) / 24**0.5)]
+        assert float(again[0] / size) < 0.5  # on average they are the single answer, about
+        net.inner.dropout.rate = 0.0
+        inside = torch.stack([net(x) for _ in range(8)]).std(0).square().mean().sqrt()
+        assert float(inside) < float(spread) / 2
+
+
+def test_maps_fall_out_for_all_leads_together() -> None:
+    net = network({"joint": False, "dropout": 0.5, "mc_dropout": True}).eval()
+    maps = torch.ones(2 * 3, 4, 5, 6)
+    dropped = net.inner._dropped(maps).unflatten(0, (2, 3))
+    assert set(dropped.unique().tolist()) == {0.0, 2.0}
+    assert bool((dropped == dropped[:, :1, :, :1, :1]).all())
+    many = torch.stack([net.inner._dropped(maps)[::3, :, 0, 0] for _ in range(200)])
+    assert abs(float(many.mean()) - 1) < 0.1
+    assert not torch.equal(many[:, 0], many[:, 1])  # samples of their own

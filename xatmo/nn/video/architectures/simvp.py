@@ -17,6 +17,7 @@ from xatmo.nn.blocks import (
     doubling,
     halving,
     is_stochastic,
+    make_dropout,
     start_at_zero,
     without_dropout,
 )
@@ -61,10 +62,14 @@ class SimVP(Architecture):
     joint : bool
         Whether all frames pass encoder and decoder together.
     norm : {"layer", "batch", None}
-    dropout, drop_path : float
-        Rates in the translator.
+    dropout : float
+        Share of the values in the translator, and of whole maps of features before the last two layers, the same of all
+        leads, that are dropped.
+    drop_path : float
+        Rate in the translator.
     mc_dropout : bool
-        Whether dropout goes on in forecasts, which then have members.
+        Whether dropout goes on in forecasts, which then have members. That of whole maps makes nearly all of their
+        spread: blocks of the translator begin as corrections of one part in a hundred.
     wrap : int
         Columns of the other end that are laid at each end, where longitudes go around.
     origin : {"map", "cell", "none"}
@@ -145,6 +150,7 @@ class SimVP(Architecture):
         if not self.joint:
             self.skip = nn.Parameter(torch.zeros(made, seen))
             nn.init.ones_(self.skip.data[:, -1])
+        self.dropout = make_dropout("spatial", dropout, mc=mc_dropout)
         self.decoder = nn.ModuleList(StridedLayer(width, width, k, norm) for k in doubling(sizes["n_levels"]))
         self.head = nn.Conv2d(width, config.n_out * n_out, 1)
         start_at_zero(self.head)
@@ -203,8 +209,14 @@ class SimVP(Architecture):
         if self.skip is not None:
             past = torch.unflatten(kept, 0, (batch, -1))
             kept = torch.einsum("kt,btchw->bkchw", self.skip.to(kept.dtype), past).flatten(0, 1)
-        z = self.head(self.decoder[-1](z + kept))
+        z = self.head(self.decoder[-1](self._dropped(z + kept)))
         z = reduced(z, lat, lon, self.wrap)
         if self.joint:
             return torch.unflatten(z, 1, (self.config.n_out, n_future))
         return torch.unflatten(z, 0, (batch, n_future)).transpose(1, 2)
+
+    def _dropped(self, z: torch.Tensor) -> torch.Tensor:
+        """Drop maps, of all leads of a sample the same."""
+        together = torch.unflatten(z, 0, (-1, self.n_maps)).transpose(1, 2).flatten(2, 3)
+        dropped = torch.unflatten(self.dropout(together), 2, (self.n_maps, -1))
+        return dropped.transpose(1, 2).flatten(0, 1)

@@ -430,16 +430,26 @@ def test_evaluate_prints_and_writes_scores(run: Run, trained: Path) -> None:
     pair = trained / "p.nc", trained / "fine.nc"
     status, out, _ = run("evaluate", *pair, "--metrics", "rmse,bias", "--output", trained / "scores.csv")
     assert status == 0
-    assert out.count("0.5") == 2
+    assert out.count("0.5 (0.5 to 0.5)") == 2  # with intervals, without being asked
+    assert "90 % intervals from 1000 resamples of 8 blocks of 1D of time" in out
     assert "rmse" in (trained / "scores.csv").read_text()
     status, out, _ = run("evaluate", *pair, "--metrics", "rmse", "--dim", "latitude,longitude", "--variable", "t2m")
     assert out.count("0.5") == 8
+    assert "no intervals: time is kept, and nothing else is there to draw from" in out
     bounded = "--metrics", "rmse,correlation", "--bootstrap", "time:2"
     status, out, _ = run("evaluate", *pair, *bounded, "--output", trained / "bounded.csv")
     assert status == 0
     assert "0.5 (0.5 to 0.5)" in out
+    assert "blocks of 2 points of time" in out
     assert {"rmse_lower", "correlation_upper"} <= set(pd.read_csv(trained / "bounded.csv").columns)
-    assert run("evaluate", *pair, "--bootstrap", ":3")[2].count("names no dimension; wanted DIM or DIM:BLOCK") == 1
+    status, out, _ = run("evaluate", *pair, "--metrics", "rmse", "--output", trained / "chosen.nc")
+    written = xr.load_dataset(trained / "chosen.nc")
+    assert {"rmse_lower", "rmse_upper"} <= set(written)
+    assert written.attrs["intervals"] in out
+    status, out, _ = run("evaluate", *pair, "--metrics", "rmse", "--bootstrap", "none")
+    assert "0.5" in out
+    assert "(" not in out
+    assert "names no dimension; wanted auto, none, DIM or DIM:BLOCK" in run("evaluate", *pair, "--bootstrap", ":3")[2]
     status, _, err = run("evaluate", *pair, "--metrics", "beauty")
     assert status == 1
     assert "unknown metric 'beauty'" in err

@@ -398,7 +398,7 @@ class _Accessor(Generic[T]):
         metrics: str | Sequence[str],
         dim: Hashable | Sequence[Hashable] | None = None,
         climatology: XarrayObject | None = None,
-        bootstrap: Mapping[str, Any] | None = None,
+        bootstrap: Mapping[str, Any] | Literal["auto"] | None = None,
         weights: Literal["area"] | xr.DataArray | None = "area",
         regions: Regions | None = None,
         compat: Literal["ambs"] | None = None,

@@ -113,14 +113,30 @@ def test_through_verify(pair):
     assert sorted(metrics.verify(*both, metrics="mse", compat="ambs")) == ["t2m_mse", "t850_mse"]
 
 
+def test_bounds_are_of_means_of_scores(pair):
+    forecast, truth, clim = pair
+    settings = {"metrics": ["mse", "acc"], "dim": ["init_time", "lead_time"], "climatology": clim, "compat": "ambs"}
+    blocks = {"dim": "init_time", "block": 2, "n": 50}
+    found = metrics.verify(forecast, truth, **settings, bootstrap=blocks)
+    each = metrics.ambs(forecast, truth, clim)["acc"].mean("lead_time")
+    drawn = metrics.block_bootstrap(each, **blocks)
+    xr.testing.assert_allclose(found["acc_lower"], drawn["lower"].rename("acc_lower"))
+    xr.testing.assert_allclose(found["acc"], drawn["mean"].rename("acc"))
+    assert found["acc_upper"].attrs["definition"] == "AMBS: climatology one lead step early"
+    assert "blocks of 2 points of init_time" in found.attrs["intervals"]
+    plain = metrics.verify(forecast, truth, **{**settings, "dim": "lead_time"}, bootstrap="auto")
+    assert list(plain) == ["mse", "acc"]
+    assert "init_time is kept" in plain.attrs["intervals"]
+
+
 def test_clear_errors(pair):
     forecast, truth, clim = pair
     with pytest.raises(OptionError, match="compat='wb2'; wanted 'ambs' or None"):
         metrics.verify(forecast, truth, metrics="mse", compat="wb2")
     with pytest.raises(OptionError, match="compat='ambs' with metrics=.*'crps'.*; wanted some of"):
         metrics.verify(forecast, truth, metrics="crps", compat="ambs")
-    with pytest.raises(OptionError, match="no bootstrap: resample what metrics.ambs gives"):
-        metrics.verify(forecast, truth, metrics="mse", compat="ambs", bootstrap={"dim": "init_time"})
+    with pytest.raises(DimensionError, match="bootstrap: 'init_time' is not averaged over"):
+        metrics.verify(forecast, truth, metrics="mse", dim="lead_time", compat="ambs", bootstrap={"dim": "init_time"})
     with pytest.raises(OptionError, match="acc compares with a climatology"):
         metrics.verify(forecast, truth, metrics="acc", compat="ambs")
     with pytest.raises(OptionError, match="reference='persistence'; wanted 'yesterday' or another forecast"):

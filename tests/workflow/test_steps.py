@@ -438,7 +438,15 @@ def test_forecasts_and_scores_of_a_run(modelled: Path) -> None:
     assert float(persisted) == pytest.approx(float(made.scores.rmse.sel(forecast="yesterday").isel(lead_time=-1)))
     told = json.loads((made.path / "scores.json").read_text())
     assert told["lead_hours"] == [6.0, 12.0, 18.0, 24.0]
-    assert told["model"]["rmse"]["mean"] == pytest.approx(float(found.mean()))
+    whole = np.sqrt((error**2).weighted(weights).mean())
+    for name, wanted in {"all_leads": whole, "by_lead": expected}.items():
+        scored = told["model"]["rmse"]
+        np.testing.assert_allclose(scored[name], wanted, rtol=1e-3)
+        assert np.all(np.less_equal(scored[f"{name}_lower"], scored[name]))
+        assert np.all(np.less_equal(scored[name], scored[f"{name}_upper"]))
+    assert told["intervals"] == made.scores.attrs["intervals"]
+    assert "from 20 resamples of" in told["intervals"]
+    assert "blocks of 4 points of init_time" in told["intervals"]
     one = sorted((made.path / "netcdf").iterdir())
     assert len(one) == forecast.sizes["init_time"]
     xr.testing.assert_equal(xr.load_dataset(one[0]), forecast.isel(init_time=0).load())
@@ -579,14 +587,16 @@ def test_figures_are_drawn(modelled: Path) -> None:
 def test_scores_as_ambs_has_them(modelled: Path) -> None:
     prepare(modelled, overwrite=True, climatology=["month", "hour"])
     found = post(modelled, baselines=[], metrics=["mse", "texture"], compat="ambs").scores
-    assert set(found) == {f"{m}{end}" for m in ("mse", "texture") for end in ("", "_lower", "_upper")}
+    names = [f"{m}{over}" for m in ("mse", "texture") for over in ("", "_all_leads")]
+    assert set(found) == {f"{n}{end}" for n in names for end in ("", "_lower", "_upper")}
+    assert found.mse_lower.attrs["definition"] == "AMBS: unweighted"
     truth = workflow.truth_of(modelled / "run")
     assert truth is not None
     forecast = xr.open_zarr(modelled / "run" / "forecasts.zarr")["2t"]
     error = forecast - xatmo.metrics.at_valid_times(truth[0]["2t"], forecast)
     unweighted = (error**2).mean(["init_time", "latitude", "longitude"])
     np.testing.assert_allclose(found.mse.sel(forecast="model"), unweighted, rtol=1e-5)
-    with pytest.raises(OptionError, match="metric 'rmse' with compat='ambs'; wanted some of mse, "):
+    with pytest.raises(OptionError, match=r"compat='ambs' with metrics=\['rmse'\]; wanted some of \('mse', "):
         post(modelled, "b", baselines=[], metrics=["rmse"], compat="ambs")
     with pytest.raises(OptionError, match="compat='savp' came; wanted 'ambs'"):
         post(modelled, "c", baselines=[], metrics=["mse"], compat="savp")

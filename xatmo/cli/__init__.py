@@ -302,9 +302,12 @@ def evaluate(
         str | None, typer.Option(help="dimensions to average over, joined by commas; all unless given")
     ] = None,
     bootstrap: Annotated[
-        str | None,
-        typer.Option(help="bounds from resampling blocks along a dimension, DIM or DIM:BLOCK: init_time:7D, time:168"),
-    ] = None,
+        str,
+        typer.Option(
+            help="intervals from resampling blocks along a dimension, DIM or DIM:BLOCK: init_time:7D, time:168; auto: "
+            "blocks of weeks or days of the times that there are; none: no intervals"
+        ),
+    ] = "auto",
     variable: Variable = None,
     challenge: Annotated[str | None, typer.Option(help="score sea level as osse2020a or ose2021a does")] = None,
     reference: Annotated[
@@ -381,8 +384,8 @@ def compare(
     members: Annotated[int | None, typer.Option(help="members to draw from stochastic models")] = None,
     bounds: Annotated[bool, typer.Option("--bounds/--no-bounds", help="bootstrap bounds of the scores")] = True,
     bootstrap: Annotated[
-        str | None, typer.Option(help="blocks to resample, DIM:BLOCK: init_time:7D, time:168; chosen unless given")
-    ] = None,
+        str, typer.Option(help="blocks to resample, DIM:BLOCK: init_time:7D, time:168; auto: chosen; none: no bounds")
+    ] = "auto",
     reference: Annotated[
         str | None,
         typer.Option(

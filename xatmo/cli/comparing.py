@@ -35,7 +35,8 @@ class Wanted:
     cities : str or None
     members : int or None
     bounds, figures : bool
-    bootstrap, reference : str or None
+    bootstrap : str
+    reference : str or None
     climatology : Path or None
     tables : Path or None
     title : str
@@ -61,7 +62,7 @@ class Wanted:
     batch_size: int | None = None
     device: str = "auto"
     overwrite: bool = False
-    bootstrap: str | None = None
+    bootstrap: str = "auto"
     reference: str | None = None
     climatology: Path | None = None
 
@@ -92,7 +93,7 @@ def compare(wanted: Wanted, *, note: Note) -> list[Path]:
         options["climatology"] = files.open_fields(wanted.climatology)
     elif usual is not None:
         options["climatology"] = usual
-    bounds: Any = "auto" if wanted.bootstrap is None else scoring.read_bootstrap(wanted.bootstrap)
+    bounds = scoring.read_bootstrap(wanted.bootstrap)
     runs: dict[str, Any] = {name: _run(path, wanted, coarse) for name, path in named.items()}
     simple = _simple_forecasts(named) if wanted.baseline != "none" else {}
     reference = wanted.reference or _reference(list(runs), list(simple))

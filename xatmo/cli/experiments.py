@@ -150,14 +150,14 @@ def show_splits(path: Path, note: Callable[[str], Any]) -> None:
 
 
 def show_scores(path: Path) -> None:
-    """Print the scores of a run by lead time, a column for each forecast."""
+    """Print the scores of a run over all lead times and by lead time, a row for each, a column for each forecast."""
     scores = xr.load_dataset(path / "scores.nc")
-    for name in scores.data_vars:
-        if not str(name).endswith(("_lower", "_upper")) and scores[name].dims == ("forecast", "lead_time"):
-            unit = scores[name].attrs.get("units", "1")
-            by_forecast = {str(f): scores[name].sel(forecast=f, drop=True) for f in scores["forecast"].values}
-            typer.echo(f"{name}" + ("" if unit == "1" else f" in {unit}"))
-            tables.scores(xr.Dataset({k: da.drop_attrs() for k, da in by_forecast.items()}))
+    for name in workflow.metrics_in(scores):
+        unit = scores[name].attrs.get("units", "1")
+        typer.echo(name + ("" if unit == "1" else f" in {unit}"))
+        tables.forecasts(scores, name)
+    if scores.attrs.get("intervals"):
+        typer.echo(scores.attrs["intervals"])
 
 
 def _settings(step: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from xatmo.cli import files, tables
 from xatmo.errors import OptionError
@@ -33,8 +33,8 @@ def refuse(challenge_options: Sequence[str], words: Sequence[str], output: Seque
         raise OptionError(message)
 
 
-def read_bootstrap(text: str) -> dict[str, Any]:
-    """Read ``DIM`` or ``DIM:BLOCK``, the block in points or as a span of time.
+def read_bootstrap(text: str) -> dict[str, Any] | Literal["auto"] | None:
+    """Read ``auto``, ``none``, ``DIM`` or ``DIM:BLOCK``, the block in points or as a span of time.
 
     Raises
     ------
@@ -45,10 +45,14 @@ def read_bootstrap(text: str) -> dict[str, Any]:
     --------
     >>> read_bootstrap("init_time:7D"), read_bootstrap("time:168"), read_bootstrap("time")
     ({'dim': 'init_time', 'block': '7D'}, {'dim': 'time', 'block': 168}, {'dim': 'time'})
+    >>> read_bootstrap("auto"), read_bootstrap("none")
+    ('auto', None)
     """
+    if text in ("auto", "none"):
+        return "auto" if text == "auto" else None
     dim, _, block = (part.strip() for part in text.partition(":"))
     if not dim:
-        message = f"--bootstrap {text!r} names no dimension; wanted DIM or DIM:BLOCK, as init_time:7D or time:168"
+        message = f"--bootstrap {text!r} names no dimension; wanted auto, none, DIM or DIM:BLOCK (init_time:7D)"
         raise OptionError(message)
     return {"dim": dim, **({} if not block else {"block": int(block) if block.isdigit() else block})}
 
@@ -62,10 +66,10 @@ def evaluate(
     variable: str | None,
     output: Sequence[Path],
     overwrite: bool,
-    bootstrap: str | None = None,
+    bootstrap: str = "auto",
 ) -> list[Path]:
     """Score, print, and write the scores; give what was written."""
-    resampling = None if bootstrap is None else read_bootstrap(bootstrap)
+    resampling = read_bootstrap(bootstrap)
     pair = [files.open_fields(path) for path in (prediction, target)]
     if variable is not None:
         pair = [

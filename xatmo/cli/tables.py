@@ -13,12 +13,15 @@ from rich.table import Table
 
 from xatmo.catalog import open_catalog, shipped_catalogs
 from xatmo.metrics import altimetry
+from xatmo.workflow import ALL_LEADS
 
 _SURE = 0.05
 
 
 def scores(ds: xr.Dataset) -> None:
-    """Print scores: one row for each variable or coordinate, one column for each score, with its bounds.
+    """Print scores: one row for each variable or coordinate, one column for each score, with its interval.
+
+    Where the intervals come from, or why there are none, stands below.
 
     Examples
     --------
@@ -41,6 +44,27 @@ def scores(ds: xr.Dataset) -> None:
     units = {n: str(ds[n].attrs["units"]) for n in names if ds[n].attrs.get("units") not in (None, "1")}
     if units:
         console.print("units: " + ", ".join(f"{n} {u}" for n, u in units.items()), markup=False, highlight=False)
+    if ds.attrs.get("intervals"):
+        console.print(str(ds.attrs["intervals"]), markup=False, highlight=False, soft_wrap=True)
+
+
+def forecasts(ds: xr.Dataset, name: str) -> None:
+    """Print one score of some forecasts, with intervals: over all lead times, then for each of them.
+
+    Parameters
+    ----------
+    ds : Dataset
+        As `xatmo.workflow.postprocess` gives scores.
+    name : str
+        Of the score.
+    """
+    table = Table("lead time", *map(str, ds["forecast"].values))
+    leads = [(_label(lead), name, {"lead_time": k}) for k, lead in enumerate(ds.indexes["lead_time"])]
+    for label, head, at in [("all", f"{name}_{ALL_LEADS}", {}), *leads]:
+        known = {end: ds[head + end].isel(at).values for end in ("", "_lower", "_upper") if head + end in ds}
+        cells = [{f"score{end}": x[k] for end, x in known.items()} for k in range(ds.sizes["forecast"])]
+        table.add_row(label, *[_with_bounds(cell, "score") for cell in cells])
+    Console().print(table)
 
 
 def _is_bound(ds: xr.Dataset, name: str) -> bool:

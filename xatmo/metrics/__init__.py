@@ -9,6 +9,7 @@ from xatmo.climatology import climatology, climatology_at
 from xatmo.metrics import altimetry
 from xatmo.metrics._registry import METRICS
 from xatmo.metrics.ambs import ambs
+from xatmo.metrics.blocks import automatic_blocks
 from xatmo.metrics.calibration import rank_histogram, reliability
 from xatmo.metrics.conditional import conditional_quantiles
 from xatmo.metrics.distributions import PERCENTILES, histogram, percentiles, wasserstein
@@ -46,6 +47,7 @@ __all__ = [
     "altimetry",
     "ambs",
     "at_valid_times",
+    "automatic_blocks",
     "bias",
     "block_bootstrap",
     "brier_score",

@@ -65,7 +65,8 @@ class Resampled:
         out: dict[Hashable, xr.DataArray] = {label: best}
         name = best.attrs.get("long_name", label)
         for word, bound in zip(("lower", "upper"), self.bounds(resampling), strict=True):
-            attrs = {**best.attrs, "long_name": f"{word} {resampling.level:g} bound of {name}", "blocks": self.blocks}
+            attrs = {**best.attrs, "long_name": f"{word} {resampling.level:g} bound of {name}"}
+            attrs |= resampling.stated(self.blocks)
             out[f"{label}_{word}"] = restore_order(bound.astype(best.dtype), best).assign_attrs(attrs)
         return out
 

@@ -14,8 +14,11 @@ from xatmo._labels import require_whole
 from xatmo.climatology import GROUPS, climatology_at
 from xatmo.errors import DimensionError, OptionError, UnitsError
 from xatmo.metrics._pairs import Dims, axes_of, fields, match, only
+from xatmo.metrics._resampled import not_averaged
+from xatmo.metrics.blocks import automatic_blocks, words
 from xatmo.metrics.forecasts import at_valid_times
 from xatmo.metrics.pointwise import acc, mse, psnr
+from xatmo.metrics.resampling import Bootstrap, block_bootstrap, number_of_blocks
 from xatmo.metrics.structural import ssim
 from xatmo.typing import Floats, XarrayObject
 from xatmo.units import convert
@@ -116,22 +119,21 @@ def verify_as(
     chosen: Sequence[Any],
     dim: Dims,
     climatology: XarrayObject | None,
-    bootstrap: Mapping[str, Any] | None,
+    bootstrap: Mapping[str, Any] | str | None,
 ) -> xr.Dataset:
-    """Give scores by the definitions of another package, averaged over ``dim``.
+    """Give scores by the definitions of another package, averaged over ``dim``, with bounds from resampling them.
 
     Raises
     ------
     OptionError
-        If the package or a score is unknown, or a bootstrap is wanted.
+        If the package or a score is unknown, or the bootstrap cannot be done.
     """
     if compat != "ambs":
         message = f"compat={compat!r}; wanted 'ambs' or None"
         raise OptionError(message)
     names = ["texture" if n == "gradient_ratio" else n for n in chosen]
-    if not set(names) <= set(SCORES) or bootstrap is not None:
-        more = " and no bootstrap: resample what metrics.ambs gives" if bootstrap is not None else ""
-        message = f"compat='ambs' with metrics={list(chosen)!r}; wanted some of {SCORES}{more}"
+    if not set(names) <= set(SCORES):
+        message = f"compat='ambs' with metrics={list(chosen)!r}; wanted some of {SCORES}"
         raise OptionError(message)
     if "acc" in names and climatology is None:
         message = "acc compares with a climatology; pass climatology=, as metrics.climatology gives it"
@@ -140,7 +142,22 @@ def verify_as(
     kept = [n for n in found.data_vars if any(str(n) == s or str(n).endswith(f"_{s}") for s in names)]
     over = [] if dim is None else [dim] if isinstance(dim, str) or not isinstance(dim, Sequence) else list(dim)
     some = [d for d in found.dims if d in over] if dim is not None else list(found.dims)
-    return found[kept].mean(some, keep_attrs=True)
+    made = found[kept].mean(some, keep_attrs=True)
+    if bootstrap is None:
+        return made
+    first = found[kept[0]]
+    settings, why = automatic_blocks(first, dim=tuple(some)) if bootstrap == "auto" else (dict(bootstrap), "")  # type: ignore[arg-type]
+    if settings is None:
+        return made.assign_attrs(intervals=why)
+    resampling = Bootstrap.of(settings)
+    if resampling.dim not in some:
+        raise not_averaged(resampling.dim, tuple(some))
+    rest = [d for d in some if d != resampling.dim]
+    for name in kept:  # AMBS averages scores, not what they are made of
+        drawn = block_bootstrap(found[name].mean(rest, keep_attrs=True), **settings)
+        made = made.assign({f"{name}_{end}": drawn[end] for end in ("lower", "upper")})
+    blocks = number_of_blocks(resampling, first.sizes[resampling.dim], first.indexes.get(resampling.dim))
+    return made.assign_attrs(intervals=words(resampling, blocks))
 
 
 # ---------------------------------------------------------------------- pieces

@@ -26,6 +26,8 @@ KINDS = ("separate", "moving", "circular")
 # As AMBS, the video-prediction workflow of the GMD paper of 2022, resamples its scores of hourly initial times.
 AMBS: Mapping[str, Any] = {"block": 168, "n": 1000, "seed": 42, "level": 0.9, "remainder": "drop", "least": 10,
                            "student": False}  # fmt: skip
+FEW = 5
+"""Blocks with fewer of which bounds are said to be rough."""
 _ENOUGH = 200_000  # starts of moving blocks in time: beyond, they are spread evenly
 
 
@@ -164,7 +166,7 @@ class Bootstrap:
             span = length
             order = np.arange(size)
         else:
-            times = _dates(labels, self)
+            times = dates_of(labels, self)
             order = np.argsort(times, kind="stable")
             at = times[order] - times[order[0]] if size else times
             steps = np.diff(at)
@@ -282,6 +284,17 @@ class Bootstrap:
             )
         return lower, upper
 
+    def stated(self, blocks: int) -> dict[str, Any]:
+        """Give what bounds say of themselves, as attributes: few blocks among it.
+
+        Examples
+        --------
+        >>> Bootstrap("time", "7D", n=200).stated(3)["comment"]
+        'from 3 blocks: with fewer than 5, bounds are rough'
+        """
+        few = {"comment": f"from {blocks} blocks: with fewer than {FEW}, bounds are rough"} if blocks < FEW else {}
+        return {"level": self.level, "blocks": blocks, "block": _written(self.block), "resamples": self.n, **few}
+
     def p_value(self, samples: xr.DataArray, difference: xr.DataArray, blocks: int) -> xr.DataArray:
         """Two-sided p-value of no difference: how often chance takes one as far from its mean as zero is.
 
@@ -350,7 +363,8 @@ def block_bootstrap(values: xr.DataArray, **settings: Any) -> xr.Dataset:
     weight = resampling.add(known.astype(np.float64), labels)
     samples = resampling.add(values.fillna(0).astype(np.float64), labels) / weight.where(weight > 0)
     blocks = number_of_blocks(resampling, values.sizes[along], labels)
-    lower, upper = (b.assign_attrs(values.attrs, blocks=blocks) for b in resampling.bounds(samples, blocks))
+    told = resampling.stated(blocks)
+    lower, upper = (b.assign_attrs(values.attrs).assign_attrs(told) for b in resampling.bounds(samples, blocks))
     best = values.mean([along], keep_attrs=True)
     out = xr.Dataset({"mean": best, "lower": lower, "upper": upper})
     return cf.add_history(out, cf.describe_call("metrics.block_bootstrap", **settings))
@@ -378,6 +392,11 @@ def widening(blocks: int, level: float) -> float:
 
 
 # ---------------------------------------------------------------------- pieces
+def _written(block: Block) -> str:
+    length = _length(block)
+    return str(block) if not isinstance(length, int) else f"{length} point{'s' * (length > 1)}"
+
+
 def _as_student(p: Any, beyond: Any, *, blocks: int) -> Any:
     """Turn the p-value of a normal deviate into that of Student's t, of a spread from few blocks.
 
@@ -417,7 +436,7 @@ def _length(block: Any) -> int | np.int64:
     raise OptionError(message)
 
 
-def _dates(labels: pd.Index | None, resampling: Bootstrap) -> np.ndarray[Any, np.dtype[np.int64]]:
+def dates_of(labels: pd.Index | None, resampling: Bootstrap) -> np.ndarray[Any, np.dtype[np.int64]]:
     """Nanoseconds since the first label, of dates of any calendar or of spans of time."""
     if labels is not None and len(labels) and not labels.hasnans:
         if isinstance(labels, pd.DatetimeIndex | pd.TimedeltaIndex):

@@ -294,7 +294,7 @@ def compared(
         lower[model], upper[model] = resampling.bounds(drawn, base.blocks)
         p_values[model] = resampling.p_value(drawn, d, base.blocks)
     made = {"difference": differences, "difference_lower": lower, "difference_upper": upper, "p_value": p_values}
-    about = {"level": resampling.level, "blocks": next(iter(found.values())).blocks}
+    about = resampling.stated(next(iter(found.values())).blocks)
     out = _described(name, found, made if differences else {}, reference, about)
     ends = [one.bounds(resampling) for one in found.values()]
     for side, word in enumerate(("lower", "upper")):

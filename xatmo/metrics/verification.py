@@ -16,10 +16,13 @@ from xatmo.metrics._pairs import Dims, fields, reduced_dims
 from xatmo.metrics._registry import FUNCTIONS, METRICS, MetricLike, Score, resolve
 from xatmo.metrics._resampled import Resampled, lookup, not_averaged, of_fields, of_sums
 from xatmo.metrics.ambs import verify_as
+from xatmo.metrics.blocks import automatic_blocks, words
 from xatmo.metrics.forecasts import at_valid_times, is_forecast_of
 from xatmo.metrics.regions import Regions, by_region
 from xatmo.metrics.resampling import Bootstrap
 from xatmo.typing import XarrayObject
+
+_COSTLY = 100  # resamples of scores that are no sums: each is the whole work again
 
 
 def verify(
@@ -29,7 +32,7 @@ def verify(
     metrics: MetricLike | Sequence[MetricLike],
     dim: Dims = None,
     climatology: XarrayObject | None = None,
-    bootstrap: Mapping[str, Any] | None = None,
+    bootstrap: Mapping[str, Any] | Literal["auto"] | None = None,
     weights: Weights = "area",
     regions: Regions | None = None,
     compat: Literal["ambs"] | None = None,
@@ -47,7 +50,8 @@ def verify(
         Dimensions to average over; all that the two share unless given.
     climatology : Dataset or DataArray, optional
         For ``acc`` (needed) and ``skill`` (its reference).
-    bootstrap : mapping, optional
+    bootstrap : mapping or "auto", optional
+        ``"auto"``: blocks as `xatmo.metrics.automatic_blocks` chooses them, where it can. Or
         ``{"dim": "time", "block": "7D", "n": 1000, "seed": 0, "level": 0.9}``: bounds from resampling blocks of
         neighbours along a dimension that is averaged over, with the settings of
         `xatmo.metrics.resampling.Bootstrap`. Each resample draws as many blocks as there are and scores their sums:
@@ -70,7 +74,8 @@ def verify(
     -------
     Dataset
         One variable for each score, named as the metric; ``VARIABLE_metric`` where several variables are scored. With
-        a bootstrap also ``..._lower`` and ``..._upper``. Lazy where the input is.
+        a bootstrap also ``..._lower`` and ``..._upper``, whose attributes tell level and blocks, and the attribute
+        ``intervals``, which says it in words, or why there are none. Lazy where the input is.
 
     Raises
     ------
@@ -103,18 +108,41 @@ def verify(
             return verify(prediction, target, weights=by, **some)
 
         return by_region(one, prediction, regions, weights)
-    resampling = None if bootstrap is None else Bootstrap.of(bootstrap)
     pairs = list(fields(prediction, target, what="verify"))
     scores: dict[Hashable, xr.DataArray] = {}
+    told: dict[str, None] = {}
     for variable, first, second in pairs:
         for entry in chosen:
+            resampling, why = _resampling(bootstrap, entry, first, second, dim)
             name, found = resampled(
                 entry, first, second, dim=dim, weights=weights, climatology=climatology, resampling=resampling
             )
             scores |= found.with_bounds(name if len(pairs) == 1 else f"{variable}_{name}", resampling)
+            told[why if resampling is None else words(resampling, found.blocks)] = None
     out = xr.Dataset({name: score.rename(name) for name, score in scores.items()})
+    if bootstrap is not None:
+        out.attrs["intervals"] = "; ".join(told)
     names = [resolve(entry)[0] for entry in chosen]
     return cf.add_history(out, cf.describe_call("verify", metrics=names, dim=dim, bootstrap=bootstrap))
+
+
+def _resampling(
+    bootstrap: Any, entry: MetricLike, first: xr.DataArray, second: xr.DataArray, dim: Dims
+) -> tuple[Bootstrap | None, str]:
+    """How one score is resampled, and why it is not."""
+    if not isinstance(bootstrap, str):
+        return (None if bootstrap is None else Bootstrap.of(bootstrap)), ""
+    if bootstrap != "auto":
+        message = f"bootstrap={bootstrap!r}; wanted 'auto', None, or a mapping such as {{'dim': 'time', 'block': '7D'}}"
+        raise OptionError(message)
+    _, metric, options = resolve(entry)
+    along, why = automatic_blocks(first, dim=options.get("dim", dim))
+    if along is None:
+        return None, why
+    if along["dim"] not in second.dims and not is_forecast_of(first, second):
+        return None, f"no intervals: the target has no {along['dim']}"
+    summed = metric is not None and not metric.samples
+    return Bootstrap.of(along if summed else {**along, "n": _COSTLY}), ""
 
 
 def resampled(

@@ -6,12 +6,14 @@ from xatmo.workflow.evaluation import BASELINES, Postprocessed, initial_times, p
 from xatmo.workflow.extraction import Extracted, extract, find_extracted
 from xatmo.workflow.naming import Period, RunName, periods_of
 from xatmo.workflow.preparation import Prepared, Preprocessed, is_prepared, open_prepared, preprocess
+from xatmo.workflow.scoring import ALL_LEADS, metrics_in
 from xatmo.workflow.splits import Splits
 from xatmo.workflow.training import train
 from xatmo.workflow.truth import disagreements, truth_of
 from xatmo.workflow.usual import covering
 
 __all__ = [
+    "ALL_LEADS",
     "BASELINES",
     "Extracted",
     "Period",
@@ -26,6 +28,7 @@ __all__ = [
     "find_extracted",
     "initial_times",
     "is_prepared",
+    "metrics_in",
     "open_prepared",
     "periods_of",
     "postprocess",

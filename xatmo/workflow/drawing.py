@@ -128,7 +128,8 @@ class _Quantiles:
 def _by_lead(scores: xr.Dataset) -> Any:
     from xatmo import plot
 
-    named = {str(n): scores.sel(forecast=n, drop=True) for n in scores["forecast"].values}
+    by_lead = scores[[n for n in scores.data_vars if "lead_time" in scores[n].dims]]
+    named = {str(n): by_lead.sel(forecast=n, drop=True) for n in scores["forecast"].values}
     return plot.score_by_lead(named)
 
 

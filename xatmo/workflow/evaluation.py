@@ -55,7 +55,7 @@ class Postprocessed:
     path : Path
         Folder of the run.
     scores : Dataset
-        By ``forecast`` (the model and the simple ones) and ``lead_time``, with bounds.
+        By ``forecast`` (the model and the simple ones) and ``lead_time``, and over all lead times, with bounds.
     already : bool
         Whether all was there.
     """
@@ -111,10 +111,11 @@ def postprocess(
         Simple forecasts, fitted on the training part, for the same initial times. One that cannot be had is left out,
         which is told and recorded.
     metrics : sequence of str
-        Scores, over the domain and all initial times, for each lead time; acc takes the climatology of the training
-        part, by hour alone where the test has months that the training has not.
+        Scores, over the domain and all initial times, for each lead time and over all of them; acc takes the
+        climatology of the training part, by hour alone where the test has months that the training has not.
     bootstrap : mapping, optional
-        Blocks of initial times to resample, {block: 7D, n: 1000, level: 0.9, seed: 0}; null: no intervals.
+        Blocks of initial times to resample, {block: 7D, n: 1000, level: 0.9, seed: 0}; block: auto takes weeks where
+        there are eight, else days; null: no intervals.
     compat : {None, "ambs"}
         ambs: scores as AMBS defines them.
     members : int, optional

@@ -12,7 +12,9 @@ from xatmo import metrics as scores_of
 from xatmo.errors import CoordinateError, OptionError
 from xatmo.workflow.usual import covering
 
-BOOTSTRAP: Final = {"block": "7D", "n": 1000, "level": 0.9, "seed": 0}
+BOOTSTRAP: Final = {"block": "auto", "n": 1000, "level": 0.9, "seed": 0}
+ALL_LEADS: Final = "all_leads"
+"""Ends the names of scores over all lead times."""
 _BY_CLIMATOLOGY: Final = ("acc", "skill")
 
 
@@ -25,7 +27,7 @@ def score(
     bootstrap: Mapping[str, Any] | None = BOOTSTRAP,
     compat: str | None = None,
 ) -> xr.Dataset:
-    """Score forecasts by lead time.
+    """Score forecasts, by lead time and over all of them.
 
     Parameters
     ----------
@@ -38,15 +40,17 @@ def score(
     metrics : sequence of str
         See `xatmo.metrics.verify`.
     bootstrap : mapping, optional
-        Settings other than the dimension, which is ``init_time``. A block longer than half of the initial times is
-        shortened to a tenth of them, which the attribute ``bootstrap`` tells.
+        Settings other than the dimension, which is ``init_time``. Blocks are chosen as
+        `xatmo.metrics.automatic_blocks` does where ``block`` is ``"auto"`` or longer than half of the initial times;
+        the attribute ``intervals`` tells which they are, or why there are none.
     compat : {None, "ambs"}
 
     Returns
     -------
     Dataset
         ``METRIC``, ``METRIC_lower``, ``METRIC_upper`` (``VARIABLE_METRIC`` of several variables) along ``forecast`` and
-        ``lead_time``.
+        ``lead_time``, and ``METRIC_all_leads``, ``METRIC_all_leads_lower``, ``METRIC_all_leads_upper`` along
+        ``forecast``.
 
     Raises
     ------
@@ -61,39 +65,53 @@ def score(
     for forecast in forecasts.values():
         names = list(forecast.data_vars)
         dims = [d for d in forecast[names[0]].dims if d not in ("lead_time", "member")]
-        own = None if climatology is None else climatology[names]
-        resampled = None if bootstrap is None else {"dim": "init_time", **_block(bootstrap, forecast["init_time"])}
         mean = forecast.mean("member", keep_attrs=True) if "member" in forecast.dims else forecast
-        if compat is not None:
-            made = _as_ambs(mean, truth[names], own, metrics, resampled)
-        else:
-            made = scores_of.verify(
-                mean, truth[names], metrics=list(metrics), dim=dims, climatology=own, bootstrap=resampled
-            ).compute()
-        made.attrs["bootstrap"] = str(resampled)
+        resampled, why = resampling(bootstrap, mean[names[0]])
+        options: dict[str, Any] = {"climatology": None if climatology is None else climatology[names]}
+        options |= {"metrics": list(metrics), "bootstrap": resampled, "compat": compat}
+        by_lead = scores_of.verify(mean, truth[names], dim=dims, **options)
+        every = scores_of.verify(mean, truth[names], dim=[*dims, "lead_time"], **options)
+        # Of both together, so that the forecasts are read once.
+        made = by_lead.merge(every.rename({n: _of_all(str(n)) for n in every.data_vars})).compute()
+        made.attrs = {"history": by_lead.attrs.get("history", ""), "intervals": by_lead.attrs.get("intervals", why)}
         found.append(made)
     out = xr.concat(found, "forecast", combine_attrs="drop_conflicts", join="exact")
     return out.assign_coords(forecast=list(forecasts))
 
 
-def _as_ambs(
-    forecast: xr.Dataset, truth: xr.Dataset, climatology: xr.Dataset | None, wanted: Sequence[str], resampled: Any
-) -> xr.Dataset:
-    """Average AMBS's scores of each forecast over initial times, with bounds from these."""
-    each = scores_of.ambs(forecast, truth, climatology)
-    chosen = [str(n) for n in each.data_vars if any(n == m or str(n).endswith(f"_{m}") for m in wanted)]
-    unknown = [m for m in wanted if not any(n == m or n.endswith(f"_{m}") for n in chosen)]
-    if unknown:
-        message = f"metric {unknown[0]!r} with compat='ambs'; wanted some of {', '.join(map(str, each.data_vars))}"
-        raise OptionError(message)
-    out: dict[str, xr.DataArray] = {}
-    for name in chosen:
-        if resampled is None:
-            out[name] = each[name].mean("init_time", keep_attrs=True)
-            continue
-        drawn = scores_of.block_bootstrap(each[name], **resampled)
-        out |= {name: drawn["mean"], f"{name}_lower": drawn["lower"], f"{name}_upper": drawn["upper"]}
-    return xr.Dataset(out).compute()
+def _of_all(name: str) -> str:
+    """Name a score of all lead times, or its bound.
+
+    Examples
+    --------
+    >>> _of_all("t2m_rmse"), _of_all("rmse_lower")
+    ('t2m_rmse_all_leads', 'rmse_all_leads_lower')
+    """
+    end = next((end for end in ("_lower", "_upper") if name.endswith(end)), "")
+    return f"{name.removesuffix(end)}_{ALL_LEADS}{end}"
+
+
+def resampling(bootstrap: Mapping[str, Any] | None, forecast: xr.DataArray) -> tuple[dict[str, Any] | None, str]:
+    """How scores of forecasts are resampled along ``init_time``, and that in words, or why they are not.
+
+    Raises
+    ------
+    OptionError
+        If a setting is unknown or has no usable value.
+    """
+    if bootstrap is None:
+        return None, "no intervals: bootstrap is null"
+    given = {"dim": "init_time", **bootstrap}
+    if given.get("block", "auto") != "auto":
+        wanted = scores_of.Bootstrap.of(given)
+        try:
+            wanted.windows(forecast.sizes["init_time"], forecast.indexes.get("init_time"))
+        except OptionError:  # too long
+            pass
+        else:
+            return given, ""
+    rest = {k: v for k, v in given.items() if k not in ("dim", "block")}
+    return scores_of.automatic_blocks(forecast, dim="init_time", **rest)
 
 
 def try_out(
@@ -146,44 +164,41 @@ def climatology_for(
         raise OptionError(message) from error
 
 
-def _block(bootstrap: Mapping[str, Any], inits: xr.DataArray) -> dict[str, Any]:
-    """Shorten blocks of which fewer than two would fit."""
-    import pandas as pd
-
-    options = dict(bootstrap)
-    block = options.get("block", "7D")
-    if isinstance(block, str):
-        span = inits.values[-1] - inits.values[0]
-        if pd.Timedelta(block).to_timedelta64() * 2 > span:
-            options["block"] = max(1, inits.size // 10)
-    elif 2 * int(block) > inits.size:
-        options["block"] = max(1, inits.size // 10)
-    return options
-
-
 def averages(scores: xr.Dataset) -> dict[str, Any]:
-    """Give means over lead times of each score, and its values by lead, as JSON can hold them.
+    """Give each score over all lead times and by lead, with intervals, as JSON can hold them.
 
     Examples
     --------
     >>> lead = np.array([1, 2], "m8[h]").astype("m8[ns]")
-    >>> rmse = xr.DataArray([[1.0, 2.0]], dims=("forecast", "lead_time"))
-    >>> averages(xr.Dataset({"rmse": rmse}, {"forecast": ["model"], "lead_time": lead}))
-    {'lead_hours': [1.0, 2.0], 'model': {'rmse': {'mean': 1.5, 'by_lead': [1.0, 2.0]}}}
+    >>> rmse = {"rmse": (("forecast", "lead_time"), [[1.0, 2.0]]), "rmse_all_leads": ("forecast", [1.5])}
+    >>> averages(xr.Dataset(rmse, {"forecast": ["model"], "lead_time": lead}, {"intervals": "none"}))
+    {'lead_hours': [1.0, 2.0], 'intervals': 'none', 'model': {'rmse': {'all_leads': 1.5, 'by_lead': [1.0, 2.0]}}}
     """
     hours = scores["lead_time"].values / np.timedelta64(1, "h")
-    found: dict[str, Any] = {"lead_hours": [float(h) for h in hours]}
+    found: dict[str, Any] = {
+        "lead_hours": [float(h) for h in hours],
+        "intervals": str(scores.attrs.get("intervals", "")),
+    }
     for name in scores["forecast"].values:
         own = scores.sel(forecast=name)
-        found[str(name)] = {
-            str(metric): {
-                "mean": _number(da.mean().item()),
-                "by_lead": [_number(v) for v in da.values.ravel().tolist()],
-            }
-            for metric, da in own.data_vars.items()
-            if da.dims == ("lead_time",)
-        }
+        found[str(name)] = {metric: _listed(own, metric) for metric in metrics_in(scores)}
     return found
+
+
+def metrics_in(scores: xr.Dataset) -> list[str]:
+    """Names of the scores by lead time, without their bounds."""
+    names = [str(n) for n, da in scores.data_vars.items() if "lead_time" in da.dims]
+    return [n for n in names if not any(n.endswith(e) and n.removesuffix(e) in names for e in ("_lower", "_upper"))]
+
+
+def _listed(scores: xr.Dataset, metric: str) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for end in ("", "_lower", "_upper"):
+        for head, name in ((ALL_LEADS, f"{metric}_{ALL_LEADS}{end}"), ("by_lead", f"{metric}{end}")):
+            if name in scores:
+                values = scores[name].values
+                out[head + end] = [_number(v) for v in values.tolist()] if values.ndim else _number(values.item())
+    return out
 
 
 def _number(value: float) -> float | None:

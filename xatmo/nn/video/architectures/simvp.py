@@ -69,7 +69,8 @@ class SimVP(Architecture):
         Rate in the translator.
     mc_dropout : bool
         Whether dropout goes on in forecasts, which then have members. That of whole maps makes nearly all of their
-        spread: blocks of the translator begin as corrections of one part in a hundred.
+        spread: blocks of the translator begin as corrections of one part in a hundred. A score of members as a loss
+        (``"crps"``) teaches how far to spread; a squared error, to spread as little as can be.
     wrap : int
         Columns of the other end that are laid at each end, where longitudes go around.
     origin : {"map", "cell", "none"}

@@ -83,6 +83,20 @@ def test_the_logarithm_of_surface_pressure(air: xr.Dataset, tree: Path, tmp_path
     np.testing.assert_allclose(found, open_ambs_tree(tree, variables=["t850"]).t850, rtol=1e-6)
 
 
+def test_edition_2(air: xr.Dataset, tree: Path, tmp_path: Path) -> None:
+    write_ambs_tree(air[["t", "sp"]].isel(time=[0]), tmp_path, bits=24, coefficients=LEVELS)
+    for path in tmp_path.rglob("*.grb"):
+        converted = b""
+        with path.open("rb") as file:
+            while (handle := eccodes.codes_grib_new_from_file(file)) is not None:
+                eccodes.codes_set(handle, "edition", 2)
+                converted += eccodes.codes_get_message(handle)
+                eccodes.codes_release(handle)
+        path.write_bytes(converted)
+    found = open_ambs_tree(tmp_path, variables=["t850"]).t850
+    np.testing.assert_allclose(found, open_ambs_tree(tree, variables=["t850"]).t850.isel(time=[0]), rtol=1e-6)
+
+
 def test_levels_as_a_request_would_choose_them(air: xr.Dataset, tree: Path, tmp_path: Path) -> None:
     """Low ground, and the levels around 850 hPa alone; with others, a clear refusal."""
     low = air[["t", "sp"]].isel(longitude=slice(1, -1))

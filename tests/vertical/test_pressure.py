@@ -274,7 +274,7 @@ def test_a_store_of_model_levels_as_arco_has_it() -> None:
         ds.atmo.to_pressure(850, surface_pressure=surface)
 
 
-def test_a_grib_file(shared_data, tmp_path: Path) -> None:
+def test_a_grib_file(tmp_path: Path) -> None:
     """As cfgrib opens what MARS gives: pv as an attribute, surface pressure beside."""
     pytest.importorskip("cfgrib")
     air = columns()

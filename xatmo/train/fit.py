@@ -8,6 +8,7 @@ import math
 import os
 import re
 import shutil
+import signal
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
@@ -107,6 +108,8 @@ def fit(
         If the loss is no longer a finite number.
     KeyboardInterrupt
         After Ctrl-C, once the step at hand is done and saved.
+    SystemExit
+        After SIGTERM, likewise; the status is 143.
     """
     folder = Path(tempfile.mkdtemp(prefix="xatmo-")) if run_dir is None else Path(run_dir)
     try:
@@ -192,7 +195,7 @@ def _fit(
             except SystemExit as error:
                 if isinstance(error.__context__, KeyboardInterrupt):  # Lightning exits after Ctrl-C
                     raise KeyboardInterrupt from error
-                raise  # a scheduler's SIGTERM
+                raise SystemExit(128 + signal.SIGTERM) from error  # a scheduler's; not the 0 of a run that is done
             except ProcessRaisedException as error:
                 if "KeyboardInterrupt" in str(error):
                     raise KeyboardInterrupt from error

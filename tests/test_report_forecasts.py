@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -142,14 +143,17 @@ def test_blocks_follow_the_leads_and_the_length_of_the_record() -> None:
 
     truth = weather(days=14)
     aligned = _forecasts.align({"a": forecast(truth, "good")}, truth)
-    assert _forecast_measures.resampling(aligned, "auto") == {"dim": "init_time", "block": "1D", "n": 1000}
-    assert _forecast_measures.resampling(aligned, {"block": 3}) == {"dim": "init_time", "block": 3}
+    assert _forecast_measures.resampling(aligned, "auto") == ({"dim": "init_time", "block": "1D", "n": 1000}, "")
+    assert _forecast_measures.resampling(aligned, {"block": 3}) == ({"dim": "init_time", "block": 3}, "")
     few = weather(days=3)
     aligned = _forecasts.align({"a": forecast(few, "good")}, few)
     assert aligned.truth.sizes["init_time"] < 6
-    assert _forecast_measures.resampling(aligned, "auto") is None
+    words = "make fewer than two blocks of 1D"
+    none, why = _forecast_measures.resampling(aligned, "auto")
+    assert (none, words in why) == (None, True)
     found = compare({"a": forecast(few, "good")}, few, metrics=["rmse"], figures=False)
     assert found.scores["lower"].isna().all()
+    assert any(words in note for note in found.notes)
 
 
 @pytest.fixture
@@ -179,6 +183,8 @@ def test_folders_of_runs_from_the_command_line(folders: Path, capsys: Any, monke
     out, err = capsys.readouterr()
     assert (stopped.value.code or 0) == 0, err
     assert "*: differs from the reference by more than chance" in out
+    assert "90 % intervals from 1000 resamples of 5 blocks of 2D of init_time" in out
+    assert len(re.findall(r"\d to\s", out)) >= 6  # the interval of each score
     table = pd.read_csv(folders / "tables" / "scores.csv")
     assert set(table["score"]) == {"rmse", "acc"}
     assert set(table["run"]) == {"good", "yesterday", "persistence"}
@@ -188,6 +194,37 @@ def test_folders_of_runs_from_the_command_line(folders: Path, capsys: Any, monke
     assert history is not None
     assert history["loss"].tolist() == [2.0, 1.0]
     assert "resamples of blocks of 2D along init_time" in page
+
+
+def test_settings_of_a_run_and_of_its_model_stand_beside_each_other(folders: Path) -> None:
+    for name, seed in (("good", 1), ("yesterday", 2)):
+        record = {"settings": {"method": name}, "seed": seed, "seeds": 2, "began": "today", "data": {"seed": 7}}
+        (folders / name / "run.json").write_text(json.dumps(record))
+        (folders / name / "model").mkdir(exist_ok=True)
+        (folders / name / "model" / "run.json").write_text(json.dumps({"seed": 3, "data": "here"}))
+        (folders / name / "model" / "history.csv").write_text("step,loss\n1,2.0\n")
+    good, other = (_runs.resolve(name, folders / name, coarse=None) for name in ("good", "yesterday"))
+    assert good.settings == {"run.settings.method": "good", "run.seed": 1, "run.seeds": 2, "run.data.seed": 7,
+                             "seed": 3, "data": "here"}  # fmt: skip
+    assert _runs.differing([good, other]) == {"run.settings.method": ["good", "yesterday"], "run.seed": [1, 2]}
+    (folders / "persistence" / "history.csv").write_text("step,loss\n1,2.0\n")
+    alone = _runs.resolve("persistence", folders / "persistence", coarse=None)
+    assert set(alone.settings) == {"run.settings.method", "run.versions.xatmo"}
+    assert alone.history is not None
+
+
+def test_why_the_climatology_has_no_acc(capsys: Any) -> None:
+    from xatmo.cli import tables
+
+    runs, truth = three()
+    usual = metrics.climatology(truth, by=("hour",))
+    runs["usual"] = metrics.climatology_at(usual, runs["good"]).transpose(*runs["good"].dims).assign_attrs(truth.attrs)
+    found = compare(runs, truth, metrics=["rmse"], climatology=usual, figures=False)
+    tables.compared(found.scores)
+    out = capsys.readouterr().out
+    assert "acc -: a forecast of the climatology itself has no anomalies to correlate" in out
+    tables.compared(found.scores[found.scores["run"] != "usual"])
+    assert "acc -" not in capsys.readouterr().out
 
 
 def test_what_cannot_be_compared_says_so() -> None:

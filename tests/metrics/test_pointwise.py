@@ -300,3 +300,17 @@ def test_memory_stays_with_the_chunks(no_compute):
     with no_compute():
         score = metrics.rmse(big, big + 1)
     assert score.chunks is not None
+
+
+def test_the_climatology_as_a_forecast_has_no_correlation_of_rounding():
+    time = np.datetime64("2020-01-01", "ns") + np.arange(96) * np.timedelta64(1, "h")
+    rng = np.random.default_rng(0)
+    t = xr.DataArray(280 + rng.normal(size=(96, 50)), {"time": time}, ["time", "x"])
+    clim = metrics.climatology(t.isel(time=slice(48)), by="hour")
+    usual = metrics.climatology_at(clim, t.time)
+    for dtype in (np.float64, np.float32):  # off by rounding: to single precision, 1e-5 K
+        for centred, off in ((False, 0.0), (True, 0.0), (True, 3.0)):
+            p = (usual + off).astype(dtype)
+            assert np.isnan(metrics.acc(p, t, climatology=clim, centred=centred)), (dtype, centred, off)
+    small = (usual + 1e-3 * (t - usual)).astype(np.float32)  # 1e-3 K are anomalies, whatever the level
+    assert float(metrics.acc(small, t, climatology=clim)) == pytest.approx(1.0, abs=1e-3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import xarray as xr
 from rich import box
@@ -118,8 +119,9 @@ def catalog(name: str | None, entry: str | None) -> None:
 
 
 def compared(scores: pd.DataFrame) -> None:
-    """Print what `xatmo.report.compare` found: one row for each score, one column for each run."""
+    """Print what `xatmo.report.compare` found: one row for each score, one column for each run, with intervals."""
     console = Console()
+    remarks: dict[str, None] = {}
     for variable, part in scores.groupby("variable", sort=False):
         runs = list(dict.fromkeys(part["run"]))
         table = Table("score", title=escape(str(variable)))
@@ -127,15 +129,27 @@ def compared(scores: pd.DataFrame) -> None:
             table.add_column(escape(str(name)), justify="right")
         for score, rows in part.groupby("score", sort=False):
             units = rows["units"].iloc[0]
-            values = rows.set_index("run")["value"]
-            sure = {n for n, p in rows.set_index("run").get("p_adjusted", pd.Series(dtype=float)).items() if p <= _SURE}
             text = f"{score} ({units})" if units not in ("", "1") else str(score)
-            table.add_row(
-                escape(text), *[f"{values[n]:.4g}{'*' * (n in sure)}" if n in values.index else "" for n in runs]
-            )
+            found = {row["run"]: _compared_cell(row) for _, row in rows.iterrows()}
+            table.add_row(escape(text), *[found.get(name, "") for name in runs])
+            if score == "acc" and bool(rows["value"].isna().any()):
+                remarks["acc -: a forecast of the climatology itself has no anomalies to correlate"] = None
         console.print(table)
     if "p_adjusted" in scores and bool((scores["p_adjusted"] <= _SURE).any()):
-        console.print("*: differs from the reference by more than chance, at 5 % for all runs together", markup=False)
+        remarks["*: differs from the reference by more than chance, at 5 % for all runs together"] = None
+    if scores.attrs.get("intervals"):
+        remarks[str(scores.attrs["intervals"])] = None
+    for remark in remarks:
+        console.print(remark, markup=False, highlight=False, soft_wrap=True)
+
+
+def _compared_cell(row: Any) -> str:
+    """Write one score with its interval, marked where it differs from the reference; ``-`` where there is none."""
+    if pd.isna(row["value"]):
+        return "-"
+    text = f"{row['value']:.4g}" + "*" * bool(row.get("p_adjusted", np.nan) <= _SURE)
+    ends = [row.get(end, np.nan) for end in ("lower", "upper")]
+    return text if any(pd.isna(end) for end in ends) else f"{text} ({ends[0]:.4g} to {ends[1]:.4g})"
 
 
 def challenge(table: pd.DataFrame, others: pd.DataFrame | None, *, title: str) -> None:

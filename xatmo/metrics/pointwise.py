@@ -21,6 +21,8 @@ from xatmo.typing import Floats, T, XarrayObject
 
 # A variance below this part of the mean square is rounding: the field is constant.
 _CONSTANT = 1e-13
+# Anomalies of fewer steps of floating-point numbers than this, of the size of the climatology, are rounding.
+_ROUNDED = 4
 
 Arrays = tuple[Floats, ...]
 
@@ -38,11 +40,14 @@ def _error(p: Floats, t: Floats) -> Arrays:
     return (p - t,)
 
 
-def _moments(p: Floats, t: Floats, climatology: Floats | None = None) -> Arrays:
-    """First and second moments of both fields, of the anomalies where there is a climatology."""
-    if climatology is not None:
-        p, t = p - climatology, t - climatology
+def _moments(p: Floats, t: Floats) -> Arrays:
+    """First and second moments of both fields."""
     return p, t, p * p, t * t, p * t
+
+
+def _anomaly_moments(p: Floats, t: Floats, climatology: Floats) -> Arrays:
+    """First and second moments of the anomalies, and the mean square of what they are anomalies from."""
+    return *_moments(p - climatology, t - climatology), climatology * climatology
 
 
 _MOMENTS = ("p", "t", "pp", "tt", "pt")
@@ -79,10 +84,13 @@ def _std_ratio(m: Means, _: Pair) -> xr.DataArray:
 
 
 def _anomaly_correlation(m: Means, pair: Pair) -> xr.DataArray:
+    """NaN where there are no anomalies but those of rounding: of a forecast that is the climatology, say."""
+    floats = [f.dtype for f in pair.fields() if f.dtype.kind == "f"]
+    least = (_ROUNDED * max((float(np.finfo(d).eps) for d in floats), default=0.0)) ** 2 * m["cc"]
+    pp, tt, pt = m["pp"], m["tt"], m["pt"]
     if pair.options.get("centred", False):
-        return _correlation(m, pair)
-    both = m["pp"] * m["tt"]
-    return m["pt"] / _sqrt(both.where(both > 0))
+        pp, tt, pt = _variance(pp, m["p"]), _variance(tt, m["t"]), pt - m["p"] * m["t"]
+    return pt / _sqrt(pp.where(pp > least) * tt.where(tt > least))
 
 
 def _skill(m: Means, pair: Pair) -> xr.DataArray:
@@ -131,8 +139,10 @@ CORRELATION = Metric("correlation", "correlation", _MOMENTS, _moments, _correlat
 STD_RATIO = Metric(
     "std_ratio", "ratio of standard deviations, prediction to target,", _MOMENTS, _moments, _std_ratio, "1"
 )
-ACC = Metric("acc", "anomaly correlation", _MOMENTS, _moments, _anomaly_correlation, "1", climatology="required",
-             stated={"centred": False})  # fmt: skip
+ACC = Metric(
+    "acc", "anomaly correlation", (*_MOMENTS, "cc"), _anomaly_moments, _anomaly_correlation, "1",
+    climatology="required", stated={"centred": False},
+)  # fmt: skip
 SKILL = Metric(
     "skill", "mean-square skill", ("error", "t", "tt"), _error_and_spread, _skill, "1", climatology="optional"
 )
@@ -225,7 +235,8 @@ def acc(
     """Anomaly correlation: sum(p' t') / sqrt(sum(p'^2) sum(t'^2)) with anomalies from the climatology.
 
     Uncentred unless told otherwise, as WMO's and WeatherBench's: a forecast that is everywhere too warm loses. Centred,
-    the means of both anomalies over ``dim`` are taken off before (the correlation of anomalies), and it does not.
+    the means of both anomalies over ``dim`` are taken off before (the correlation of anomalies), and it does not. NaN
+    for the climatology itself as a forecast: it has no anomalies, or none but rounding.
 
     Examples
     --------

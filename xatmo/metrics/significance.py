@@ -16,6 +16,7 @@ from xatmo.errors import CoordinateError, DimensionError, OptionError
 from xatmo.metrics._aggregate import Weights, in_one_chunk
 from xatmo.metrics._pairs import Dims, _reorder, axes_of, fields, reduced_dims
 from xatmo.metrics._registry import MetricLike
+from xatmo.metrics.blocks import words
 from xatmo.metrics.forecasts import at_valid_times, is_forecast_of
 from xatmo.metrics.resampling import Bootstrap
 from xatmo.metrics.verification import resampled
@@ -158,7 +159,11 @@ def compare_models(
     if single:
         result = result.isel(compared=0, drop=True)
     call = cf.describe_call("metrics.compare_models", dim=dim, bootstrap=bootstrap, test=test, reference=last)
-    return cf.add_history(result.assign_attrs(reference=last, test=test), call)
+    told = {"reference": last, "test": test}
+    if test == "bootstrap":
+        lower = next(da for n, da in result.data_vars.items() if str(n).endswith("score_lower"))
+        told["intervals"] = words(resampling, lower.attrs["blocks"])
+    return cf.add_history(result.assign_attrs(told), call)
 
 
 def holm(p_values: xr.DataArray, *, dim: Hashable) -> xr.DataArray:

@@ -19,6 +19,7 @@ from xatmo.metrics._members import _NAMES
 from xatmo.metrics._metric import Metric, Prepared, prepare
 from xatmo.metrics._pairs import match, only
 from xatmo.metrics._registry import MetricLike, resolve
+from xatmo.metrics.blocks import words
 from xatmo.metrics.forecasts import at_valid_times, is_forecast_of
 from xatmo.metrics.resampling import Bootstrap
 from xatmo.metrics.significance import compared, on_common_points
@@ -130,7 +131,10 @@ class ScoreSums:
         found = {model: self._resampled(name, model, dim, resampling) for model in named}
         made = compared(name, found, str(against), resampling, correction)
         call = cf.describe_call("metrics.score_sums", metric=name, dim=list(dim), bootstrap=bootstrap)
-        return cf.add_history(xr.Dataset(made).assign_attrs(reference=against, test="bootstrap"), call)
+        told: dict[str, Any] = {"reference": against, "test": "bootstrap"}
+        if resampling is not None:
+            told["intervals"] = words(resampling, next(iter(found.values())).blocks)
+        return cf.add_history(xr.Dataset(made).assign_attrs(told), call)
 
     def _resampled(self, name: str, model: str, dim: Sequence[Hashable], resampling: Bootstrap | None) -> Any:
         metric = resolve(self.entries[name])[1]

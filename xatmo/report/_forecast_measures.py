@@ -17,7 +17,6 @@ from xatmo.report._forecasts import INIT, LEAD, MEMBER, Aligned
 
 METRICS = ("rmse", "mae", "bias", "correlation", "gradient_ratio")
 _RESAMPLES = 1000
-_FEW = 6  # initial times with which bounds say nothing
 _SPECTRA = 96  # initial times, evenly spread, whose spectra are averaged
 _VALUES = "values of the only one"
 _HOURS = 3  # fewer make no day
@@ -46,30 +45,15 @@ class Measured:
     notes: list[str] = field(default_factory=list)
     resampled: dict[str, Any] | None = None
     blocks: int = 0
+    intervals: str = ""
 
 
-def resampling(aligned: Aligned, given: Mapping[str, Any] | str | None) -> dict[str, Any] | None:
-    """How to find bounds: as given; ``"auto"``: blocks of days, as long as the longest lead at least, ten or more.
-
-    Where the initial times span fewer than ten such blocks, blocks are a tenth of the span.
-    """
+def resampling(aligned: Aligned, given: Mapping[str, Any] | str | None) -> tuple[dict[str, Any] | None, str]:
+    """How to find bounds, and why there are none: as given, or ``"auto"``, as `xatmo.metrics.automatic_blocks` does."""
     if not isinstance(given, str):
-        return None if given is None else {"dim": INIT, **dict(given)}
-    times = aligned.truth.indexes[INIT]
-    if len(times) < _FEW:
-        return None
-    if not isinstance(times, pd.DatetimeIndex):
-        return {"dim": INIT, "block": max(1, len(times) // 10), "n": _RESAMPLES}
-    leads = aligned.truth[LEAD].values
-    longest = pd.Timedelta(leads.max()) if leads.dtype.kind == "m" else pd.Timedelta("1D")
-    step = pd.Timedelta(np.median(np.diff(times.values))) if len(times) > 1 else pd.Timedelta("1D")
-    span = times[-1] - times[0] + step
-    block = longest.ceil("D")
-    if span >= 70 * pd.Timedelta("1D"):
-        block = max(block, pd.Timedelta("7D"))
-    if 10 * block > span:
-        block = max((span // 10).floor(step), step)
-    return {"dim": INIT, "block": _short(block), "n": _RESAMPLES}
+        return (None if given is None else {"dim": INIT, **dict(given)}), ""
+    found, words = metrics.automatic_blocks(aligned.truth, dim=INIT, n=_RESAMPLES)
+    return found, words if found is None else ""
 
 
 def measure(
@@ -112,6 +96,7 @@ def measure(
                 getattr(made, kind)[name] = done[f"{kind} {name}"]
     made.parts = {key.partition(" ")[2]: value for key, value in done.items() if key.startswith("part ")}
     first = next(iter(made.scores.values()), None)
+    made.intervals = "" if first is None else str(first.attrs.get("intervals", ""))
     made.blocks = 0 if first is None else int(first.attrs.get("blocks", 0))
     return made
 
@@ -205,17 +190,6 @@ def hours(lead: Any) -> float:
 
 
 # ---------------------------------------------------------------------- pieces
-def _short(span: pd.Timedelta) -> str:
-    seconds = int(span.total_seconds())
-    return (
-        f"{seconds // 86400}D"
-        if seconds % 86400 == 0
-        else f"{seconds // 3600}h"
-        if seconds % 3600 == 0
-        else f"{seconds}s"
-    )
-
-
 def _name_of(entry: Callable[..., Any]) -> str:
     while isinstance(entry, partial):
         entry = entry.func

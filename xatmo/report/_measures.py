@@ -22,7 +22,6 @@ BEST: Mapping[str, str | float] = {
     "bias": 0.0, "std_ratio": 1.0, "spread_skill": 1.0, "gradient_ratio": 1.0,
 }  # fmt: skip
 _RESAMPLES = 500
-_FEW = 6  # times with which bounds say nothing
 
 
 @dataclass
@@ -50,14 +49,12 @@ def member_of(da: xr.DataArray) -> Hashable | None:
     return member_dim(da)
 
 
-def resampling(da: xr.DataArray, given: Mapping[str, Any] | str | None) -> dict[str, Any] | None:
-    """How to find bounds: as given; ``"auto"``: by blocks of neighbouring times, where there are enough of them."""
+def resampling(da: xr.DataArray, given: Mapping[str, Any] | str | None) -> tuple[dict[str, Any] | None, str]:
+    """How to find bounds, and why there are none: as given, or ``"auto"``, as `xatmo.metrics.automatic_blocks` does."""
     if not isinstance(given, str):
-        return None if given is None else dict(given)
-    dim = time_of(da)
-    if dim is None or da.sizes[dim] < _FEW:
-        return None
-    return {"dim": dim, "block": max(1, round(da.sizes[dim] ** (1 / 3))), "n": _RESAMPLES}
+        return (None if given is None else dict(given)), ""
+    found, words = metrics.automatic_blocks(da, n=_RESAMPLES)
+    return found, words if found is None else ""
 
 
 def whole(da: xr.DataArray) -> xr.DataArray:

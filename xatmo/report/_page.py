@@ -38,6 +38,8 @@ class Section:
         Of forecasts: the run with which the others are compared.
     blocks : int
         Of forecasts: blocks to a resample.
+    intervals : str
+        In words, where the intervals come from.
     times : str
         Of forecasts: which are compared.
     """
@@ -50,6 +52,7 @@ class Section:
     resampled: Mapping[str, Any] | None = None
     reference: str = ""
     blocks: int = 0
+    intervals: str = ""
     times: str = ""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -154,12 +154,15 @@ def _with_forecasts(name: str, path: Path) -> Run:
     from xatmo.cli.files import open_fields
 
     told = json.loads((path / RUN).read_text(encoding="utf-8")) if (path / RUN).is_file() else {}
-    settings = flat({k: v for k, v in told.items() if k not in _NO_SETTINGS})
+    # Under a name of their own: the model and the run may both have a seed, say, or a version.
+    settings = flat({"run": {k: v for k, v in told.items() if k not in _NO_SETTINGS}})
     trained = Run(name)
     if (path / MODEL / CONFIG).is_file():
         trained = _resolve(name, path / MODEL, None, None, None, "cpu", None)
-    elif (path / MODEL / HISTORY).is_file() or (path / HISTORY).is_file():
-        trained = _folder(name, path / MODEL if (path / MODEL / HISTORY).is_file() else path)
+    elif (path / MODEL / HISTORY).is_file():
+        trained = _folder(name, path / MODEL)
+    elif (path / HISTORY).is_file():
+        trained = replace(_folder(name, path), settings={})  # those of the run itself
     about = f"run, {path}" + (f"; {trained.about}" if trained.about else "")
     return Run(name, open_fields(path / FORECASTS), trained.history, {**settings, **trained.settings}, about)
 
@@ -172,16 +175,18 @@ def _settings_of(model: Model, count: int) -> dict[str, Any]:
 
 
 def flat(settings: Mapping[str, Any], before: str = "") -> dict[str, Any]:
-    """Take nesting out of settings: ``training.steps``.
+    """Take nesting out of settings: ``training.steps``. A name that has a dot itself is quoted.
 
     Examples
     --------
     >>> flat({"factor": 4, "training": {"steps": 10, "loss": {"mae": 1.0}}})
     {'factor': 4, 'training.steps': 10, 'training.loss.mae': 1.0}
+    >>> flat({"a.b": 1, "a": {"b": 2}})
+    {"'a.b'": 1, 'a.b': 2}
     """
     out: dict[str, Any] = {}
     for key, value in settings.items():
-        name = f"{before}{key}"
+        name = before + (repr(str(key)) if "." in str(key) else str(key))
         if isinstance(value, Mapping) and value:
             out |= flat(value, f"{name}.")
         else:

@@ -121,10 +121,9 @@ def compare(
         As in `xatmo.metrics.verify`. Ensembles (dimension ``member``) are scored by their mean, and with ``crps`` and
         ``spread_skill`` as they are.
     bootstrap : mapping, "auto" or None
-        Of the bounds, as in `xatmo.metrics.verify`; ``"auto"``: 500 resamples of blocks of neighbouring times, as many
-        to a block as the cube root of their number, if there are six times or more. Of forecasts 1000 resamples of
-        blocks of initial times: whole days, not shorter than the longest lead time, seven of them in records of ten
-        weeks and more, a tenth of shorter ones.
+        Of the bounds, as in `xatmo.metrics.verify`; ``"auto"``: blocks of times, of forecasts of initial times, as
+        `xatmo.metrics.automatic_blocks` chooses them: weeks where there are eight, else days, no shorter than the
+        longest lead time.
     reference : str, optional
         Of forecasts, the run with which the others are compared by a paired test; the last one unless given.
     climatology : Dataset or DataArray, optional
@@ -250,6 +249,7 @@ def compare(
     columns = ["variable", "run", "score", "value", "lower", "upper", "units"]
     columns += ["difference", "difference_lower", "difference_upper", "p_value", "p_adjusted"] if as_forecasts else []
     scores = pd.DataFrame(rows, columns=columns)
+    scores.attrs["intervals"] = "; ".join(dict.fromkeys(s.intervals for s in sections if s.intervals))
     every = dict.fromkeys(n for run in known for n in run.settings)
     settings = pd.DataFrame({run.name: [run.settings.get(n) for n in every] for run in known}, index=list(every))
     settings.index.name = "setting"
@@ -293,7 +293,7 @@ def _section(
     doing: Step,
 ) -> _page.Section:
     chosen = _measures.choose(target, time)  # refuses before the work
-    resampled = _measures.resampling(target, bootstrap)
+    resampled, why = _measures.resampling(target, bootstrap)
     common: dict[str, Any] = {"names": names, "bootstrap": resampled, "time": time, "places": places}
     common["only_scores"] = not figures
     truth = _measures.Measured()
@@ -316,7 +316,12 @@ def _section(
             album = _figures.of_variable(measured, truth, shown, _when(truth.parts.get("map")))
     rows = [row for name, m in measured.items() for row in _measures.rows_of(m.scores, name, variable)]
     notes = [f"{name}, {note}" for name, m in {"truth": truth, **measured}.items() for note in m.notes] + album.notes
-    return _page.Section(variable, str(target.attrs.get("long_name", variable)), rows, album.figures, notes, resampled)
+    notes += [why] if why else []
+    words = next((str(m.scores.attrs.get("intervals", "")) for m in measured.values()), "")
+    return _page.Section(
+        variable, str(target.attrs.get("long_name", variable)), rows, album.figures, notes, resampled,
+        intervals=words or why,
+    )  # fmt: skip
 
 
 def _forecast_section(
@@ -336,12 +341,13 @@ def _forecast_section(
         message = f"reference={against!r} is no run with forecasts; wanted one of {[run.name for run in runs]}"
         raise OptionError(message)
     aligned = _forecasts.align({r.name: r.prediction[variable] for r in runs if r.prediction is not None}, target)
-    resampled = _forecast_measures.resampling(aligned, bootstrap)
+    resampled, why = _forecast_measures.resampling(aligned, bootstrap)
     base = climatology[variable] if isinstance(climatology, xr.Dataset) else climatology
     with doing(f"{variable}: {len(runs)} runs, {aligned.truth.sizes['init_time']} initial times"):
         made = _forecast_measures.measure(
             aligned, names=names, bootstrap=resampled, reference=against, climatology=base, only_scores=not figures
         )
+    made.notes += [why] if why else []
     album = _figures.Album()
     if figures:
         with doing(f"{variable}: drawing"):
@@ -349,7 +355,7 @@ def _forecast_section(
     section = _page.Section(
         variable, str(target.attrs.get("long_name", variable)), _forecast_measures.rows_of(made.scores, variable),
         album.figures, made.notes + album.notes, resampled, reference=against if len(runs) > 1 else "",
-        blocks=made.blocks, times=_forecast_measures.described(aligned),
+        blocks=made.blocks, intervals=made.intervals or why, times=_forecast_measures.described(aligned),
     )  # fmt: skip
     return section, _forecast_measures.rows_of(made.by_lead, variable)
 

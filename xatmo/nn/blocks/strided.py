@@ -63,7 +63,7 @@ class StridedLayer(nn.Module):
         >>> _ = torch.manual_seed(0)
         >>> layer = StridedLayer(64, 64, norm=None)
         >>> layer.keep_strength()
-        >>> round(float(layer(torch.randn(8, 64, 16, 16)).square().mean().sqrt()), 1)
+        >>> round(layer(torch.randn(8, 64, 16, 16)).square().mean().sqrt().item(), 1)
         1.0
         """
         weight, bias = self.convolution.weight, self.convolution.bias

@@ -45,7 +45,7 @@ METHODS: dict[str, tuple[dict[str, Any], dict[str, int]]] = {
     "simvp": (
         {
             "network_settings": {"n_levels": 2, "norm": None, "dropout": 0.5, "mc_dropout": True, **CHANGES},
-            "learning_rate": 2e-3, "loss": "crps",
+            "learning_rate": 2e-3,
         },
         {"max_steps": 90, "batch_size": 16},
     ),

@@ -11,6 +11,7 @@ import xarray as xr
 
 import xatmo
 from xatmo import metrics
+from xatmo.tasks.forecast import _settings
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "vae": {"network_settings": {"widths": [6, 6], "n_blocks": 1}, "loss": "crps"},
@@ -22,7 +23,6 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "network_settings": {
             "channels": 8, "hidden": 8, "n_blocks": 1, "joint": False, "dropout": 0.5, "mc_dropout": True,
         },
-        "loss": "crps",
     },
 }  # fmt: skip
 
@@ -64,6 +64,17 @@ def test_members(ds: xr.Dataset, name: str, tmp_path: Path) -> None:
     assert bool(np.isfinite(windows).all())
 
 
+def test_the_usual_loss() -> None:
+    """What draws is scored by its members unless another loss is named."""
+    dropout = {"dropout": 0.2, "mc_dropout": True}
+    for name, settings, given, usual in (
+        ("simvp", None, None, "mse"), ("simvp", dropout, None, "crps"), ("convlstm", dropout, None, "crps"),
+        ("simvp", {"dropout": 0.2}, None, "mse"), ("convlstm", dropout, "mae", "mae"), ("vae", None, None, "mae"),
+    ):  # fmt: skip
+        task = xatmo.VideoForecaster(name, 3, 2, network_settings=settings, loss=given)
+        assert _settings.loss(task.config) == usual
+
+
 @pytest.mark.slow
 def test_dropout_learns_how_far_members_spread() -> None:
     """Of random walks the best answer is the last frame; its error grows with the lead, and so do members."""
@@ -73,9 +84,7 @@ def test_dropout_learns_how_far_members_spread() -> None:
     field = (("time", "lat", "lon"), walk.astype("float32"), {"units": "K"})
     ds = xr.Dataset({"t2m": field}, coords={"time": time, "lat": 54.0 - np.arange(6), "lon": np.arange(8.0)})
     settings = {"channels": 32, "hidden": 32, "n_blocks": 1, "norm": None, "dropout": 0.5, "mc_dropout": True}
-    task = xatmo.VideoForecaster(
-        "simvp", 3, 4, baseline="persistence", loss="crps", network_settings=settings, learning_rate=5e-3
-    )
+    task = xatmo.VideoForecaster("simvp", 3, 4, baseline="persistence", network_settings=settings, learning_rate=5e-3)
     train, test = ds.isel(time=slice(400)), ds.isel(time=slice(400, None))
     task.fit(train, max_steps=120, batch_size=16, accelerator="cpu", progress=False)
     starts = test.time.values[2:-4]

@@ -114,8 +114,16 @@ def latent(config: Mapping[str, Any]) -> bool:
 
 
 def loss(config: Mapping[str, Any]) -> Any:
-    """Give the loss that was asked for, or the usual one."""
-    return ("mae" if latent(config) else "mse") if config["loss"] is None else config["loss"]
+    """Give the loss that was asked for, or the usual one.
+
+    A squared error would teach dropout that is to make members to spread as little as it can.
+    """
+    if config["loss"] is not None:
+        return config["loss"]
+    if latent(config):
+        return "mae"
+    settings = config["network_settings"] or {}
+    return "crps" if settings.get("mc_dropout") and settings.get("dropout") else "mse"
 
 
 def objective(

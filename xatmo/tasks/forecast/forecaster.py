@@ -48,7 +48,8 @@ class VideoForecaster(Task):
         What is known beforehand of each frame, past and future: ``"hour"``, ``"day_of_year"``, ``"latitude"``,
         ``"cos_zenith"`` ...: see `xatmo.covariates.add_covariates`.
     loss : str or mapping, optional
-        Of the variables to forecast: see `xatmo.nn.losses.build`.
+        Of the variables to forecast: see `xatmo.nn.losses.build`. Of networks with dropout that goes on in forecasts
+        (``mc_dropout``) ``"crps"``, a score of members, unless given.
     auxiliary : float
         What each further variable counts in the loss of networks that forecast the whole state.
     scheduled_sampling : mapping, optional

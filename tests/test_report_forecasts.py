@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from xatmo import metrics
+from xatmo import metrics, plot
 from xatmo.cli import main
 from xatmo.errors import CoordinateError, OptionError
 from xatmo.report import _runs, compare
@@ -88,6 +88,24 @@ def test_scores_are_those_of_verify_and_tests_those_of_compare_models() -> None:
     assert "better</small>" in found.html
     assert "worse</small>" in found.html
     assert "<small>reference</small>" in found.html
+
+
+def test_a_run_has_one_colour_in_scores_and_differences(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[list[Any]] = []
+    usual = plot.scores
+
+    def scores(*given: Any, **options: Any) -> Any:
+        axes = usual(*given, **options)
+        named = [[line for line in ax.lines if not str(line.get_label()).startswith("_")] for ax in axes]
+        drawn.append([{str(line.get_label()): line.get_color() for line in lines} for lines in named])
+        return axes
+
+    monkeypatch.setattr(plot, "scores", scores)
+    runs, truth = three()
+    compare(runs, truth, metrics=["rmse"], bootstrap={"block": "2D", "n": 10}, reference="yesterday")
+    first, second = (panels[0] for panels in drawn)
+    assert first == second
+    assert list(first) == ["good", "yesterday", "persistence"]
 
 
 @pytest.mark.slow

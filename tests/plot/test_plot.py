@@ -293,6 +293,11 @@ def test_scores_become_bars_with_bounds_or_lines() -> None:
     drawn(ax)
     np.testing.assert_array_equal(ax.lines[0].get_xdata(), [6, 12, 18])
     assert ax.get_xlabel() == "lead time (h)"
+    few, many = (plot.scores({name: line for name in names})[0] for names in ("abc", "abcd"))
+    assert few.get_legend() is not None
+    assert many.get_legend() is None  # it would lie on the lines
+    (beside,) = many.figure.legends
+    assert [text.get_text() for text in beside.get_texts()] == ["a", "b", "c", "d"]
     with pytest.raises(OptionError, match="scores got nothing to draw"):
         plot.scores(xr.Dataset())
     with pytest.raises(OptionError, match="score 'rmse' has dimensions"):

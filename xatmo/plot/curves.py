@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+_FEW = 3  # names that have room in a panel
+
+
 def scores(
     scores: xr.Dataset | Mapping[str, xr.Dataset], *, columns: int | None = None, title: str | None = None
 ) -> np.ndarray[Any, Any]:
@@ -72,9 +75,16 @@ def scores(
     for ax in grid.ravel()[len(metrics) :]:
         ax.remove()
     colour = style.colours(list(named))
+    beside = not bars and len(named) > _FEW
     for ax, metric in zip(axes, metrics, strict=True):
         have = {n: ds for n, ds in named.items() if metric in ds}
-        _panel(ax, metric, have, colour, legend=ax is axes[0] and not bars)
+        _panel(ax, metric, have, colour, legend=ax is axes[0] and not bars and not beside)
+    if beside:  # within a panel so many names would lie on the lines
+        lines, names = axes[0].get_legend_handles_labels()
+        figure.legend(
+            lines, names, loc="outside upper center", ncols=min(len(names), 2 * columns), fontsize=style.TICK,
+            frameon=False,
+        )  # fmt: skip
     if title is not None:
         figure.suptitle(title, fontsize=style.TITLE + 1)
     return axes

@@ -24,7 +24,7 @@ def of_forecasts(made: Measured, reference: str) -> Album:
     album = Album()
     _against_lead(album, made, reference)
     for case, (init, error, fields) in made.cases.items():
-        _case(album, case, init, error, fields)
+        _case(album, case, init, error, fields, " Of ensembles the mean." if "ranks" in made.parts else "")
     if "spectra" in made.parts:
         text = "Mean power over initial times, by lead time; of ensembles that of their first member."
         album.add("Spectra by lead time", text, functools.partial(_spectra, made.parts["spectra"]))
@@ -67,6 +67,9 @@ def _against_lead(album: Album, made: Measured, reference: str) -> None:
             "chance, one lead time looked at by itself."
         )
         others = {n: xr.Dataset(v).reset_coords(drop=True) for n, v in differences.items()}
+        first = next(iter(others.values()))
+        none = xr.zeros_like(first[[m for m in lines if m in first]])
+        others = {n: others.get(n, none) for n in tables}  # with the reference: each run keeps its colour
         title = f"Difference from {reference}"
         album.add(title, text, lambda: _with_zero(plot.scores(others, columns=_PANELS)))
 
@@ -80,7 +83,7 @@ def _with_zero(axes: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return axes
 
 
-def _case(album: Album, case: str, init: Any, error: float, fields: Mapping[str, xr.DataArray]) -> None:
+def _case(album: Album, case: str, init: Any, error: float, fields: Mapping[str, xr.DataArray], ensembles: str) -> None:
     from xatmo import metrics, plot
     from xatmo.plot.maps import label
 
@@ -89,7 +92,7 @@ def _case(album: Album, case: str, init: Any, error: float, fields: Mapping[str,
     lead = label("lead time", truth[LEAD])
     text = (
         f"Initial time {begun}, {lead}: the {_CASE[case]} error over all lead times, {error:.3g} "
-        f"{truth.attrs.get('units', '')} root mean square of all runs together."
+        f"{truth.attrs.get('units', '')} root mean square of all runs together.{ensembles}"
     )
     panels = {n: da.reset_coords(drop=True) for n, da in fields.items()}
     album.add(f"The {case} case", text, lambda: plot.maps(panels, robust=True, columns=_MAPS))
@@ -99,7 +102,7 @@ def _case(album: Album, case: str, init: Any, error: float, fields: Mapping[str,
         )
         for n, da in panels.items() if n != "truth"
     }  # fmt: skip
-    text = f"Initial time {begun}, {lead}. Run minus truth."
+    text = f"Initial time {begun}, {lead}. Run minus truth.{ensembles}"
     album.add(f"The {case} case: differences", text, lambda: plot.maps(misses, robust=True, columns=_MAPS))
 
 

@@ -58,7 +58,10 @@ DIGITS: tuple[VideoRow, ...] = (
     ),
     VideoRow(
         "stacked_convlstm", "stacked ConvLSTM", "network",
-        {"architecture": "stacked_convlstm", "network_settings": {"n_levels": 2, "size": 3, "channels": 64}}, 700, 8,
+        {
+            "architecture": "stacked_convlstm", "baseline": "persistence", "scheduled_sampling": {"steps": 150},
+            "network_settings": {"n_levels": 2, "size": 3, "channels": 64, "width": 16},
+        }, 600, 8,
     ),
     VideoRow(
         "simvp", "SimVP", "network",
@@ -72,9 +75,13 @@ DIGITS: tuple[VideoRow, ...] = (
     VideoRow(
         "savp", "SAVP, mean of members", "network",
         {
-            "architecture": "savp", "loss": "mse", "learning_rate": 2e-3, "objective_settings": _SAVP_START,
-            "network_settings": {**_SAVP_SMALL, "coarsen": 1},
-        }, 300, 8, members=True, averaged=True,
+            "architecture": "savp", "loss": "mse", "learning_rate": 2e-3, "scheduled_sampling": {"steps": 200},
+            "objective_settings": {
+                "pretrain": 0.85, "members": 0.0, "kl": 1.0, "kl_anneal": None, "gan": 0.05, "features": 1.0,
+                "channels": 8, "average": 0.98,
+            },
+            "network_settings": {**_SAVP_SMALL, "transform": "dna", "n_transforms": 2},
+        }, 500, 8, members=True, averaged=True,
     ),
     VideoRow(
         "vae", "VAE", "network", {"architecture": "vae", "loss": "mse", "objective_settings": {"members": 0.0}}, 800, 8,

@@ -59,6 +59,12 @@ def test_moving_digits_by_command(run: Run, tmp_path: Path) -> None:
     wanted, mean = test[:, 3:], train.mean((0, 1))
     assert table.loc["constant mean frame", "mse"] == pytest.approx(((wanted - mean) ** 2).sum((2, 3)).mean(), rel=1e-5)
     last = test[:, [2]]
+    spread = ((wanted - last) ** 2).sum((2, 3)).mean(1).std(ddof=1) / 20**0.5  # of the mean of twenty sequences
+    low, high = (table.loc["last frame", f"mse_{end}"] for end in ("lower", "upper"))
+    assert low < table.loc["last frame", "mse"] < high
+    assert high - low == pytest.approx(2 * 1.73 * spread, rel=0.2)  # Student's t with 19 degrees of freedom
+    assert table[["ssim_lower", "psnr_upper", "crps_lower"]].notna().all(axis=None)
+    assert "90 % intervals from 1000 resamples of 20 sequences" in out
     assert table.loc["last frame", "mae"] == pytest.approx(np.abs(wanted - last).sum((2, 3)).mean(), rel=1e-5)
     assert table.loc["last frame", "crps"] == table.loc["last frame", "mae"]
     assert table.loc["last frame", "psnr"] == pytest.approx(-10 * np.log10(((wanted - last) ** 2).mean()), rel=1e-5)

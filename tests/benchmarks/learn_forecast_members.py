@@ -54,23 +54,21 @@ METHODS: dict[str, tuple[dict[str, Any], dict[str, int]]] = {
 
 
 def scores(forecast: xr.Dataset, truth: xr.Dataset) -> dict[str, Any]:
-    """CRPS, of members, or absolute error, with its interval; of members spread over error and their mean's errors."""
+    """CRPS, of members, or absolute error; of members spread over error and their mean's errors. With intervals."""
     drawn = "member" in forecast.dims
-    name = "crps" if drawn else "mae"
     block = {"dim": "init_time", "block": "12h", "kind": "moving", "n": 500}
-    found = metrics.verify(forecast, truth, metrics=[name], weights=None, bootstrap=block).compute()
-    out: dict[str, Any] = {
-        name: round(float(found[name]), 3),
-        "interval": [round(float(found[f"{name}_{end}"]), 3) for end in ("lower", "upper")],
-    }
+    kwargs: dict[str, Any] = {"weights": None, "bootstrap": block}
     mean = forecast.mean("member") if drawn else forecast
-    errors = metrics.verify(mean, truth, metrics=["mae", "rmse"], weights=None).compute()
+    found = metrics.verify(mean, truth, metrics=["mae", "rmse"], **kwargs).compute()
+    names = {"mae": "mae_of_mean" if drawn else "mae", "rmse": "rmse"}
     if drawn:
-        n = forecast.sizes["member"]
-        # A mean of n members errs as one more of them would depart from it: their variance times (n + 1) / n.
-        spread = float(np.sqrt(forecast.t2m.var("member", ddof=1).mean() * (n + 1) / n))
-        out |= {"mae_of_mean": round(float(errors.mae), 3), "spread_over_error": round(spread / float(errors.rmse), 2)}
-    return {**out, "rmse": round(float(errors.rmse), 3)}
+        found = found.merge(metrics.verify(forecast, truth, metrics=["crps", "spread_skill"], **kwargs).compute())
+        names = {"crps": "crps", "spread_skill": "spread_over_error", **names}
+    out: dict[str, Any] = {}
+    for name, shown in names.items():
+        value, *ends = (round(float(found[f"{name}{end}"]), 3) for end in ("", "_lower", "_upper"))
+        out |= {shown: value, f"{shown}_interval": ends}
+    return out
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from xatmo.benchmarks.options import Options
 from xatmo.benchmarks.rows import chosen
 from xatmo.benchmarks.video_cases import VideoCase, digits_case, rain_case
 from xatmo.benchmarks.video_rows import DIGITS, RAIN, SMALLEST, VideoRow
-from xatmo.benchmarks.video_scores import blurred, held_in, mean_frame, scored
+from xatmo.benchmarks.video_scores import blocks_of, blurred, held_in, mean_frame, scored
 from xatmo.metrics import altimetry
 
 Note = Callable[[str], Any]
@@ -249,8 +249,9 @@ def _table(case: VideoCase, found: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
         f"{name} (published)": {"mse": mse, "ssim": ssim, "published": True}
         for name, (mse, ssim) in case.published.items()
     }
+    scores = [f"{n}{end}" for n in _names(case) for end in ("", "_lower", "_upper")]
     columns = [
-        "name", *_names(case), "steps", "train_seconds", "core_seconds", "forecast_seconds", "parameters", "published",
+        "name", *scores, "steps", "train_seconds", "core_seconds", "forecast_seconds", "parameters", "published",
     ]  # fmt: skip
     table = pd.DataFrame.from_dict(rows, orient="index").reindex(columns=columns)
     table.index.name = "method"
@@ -265,9 +266,18 @@ def video_form(table: pd.DataFrame, case: VideoCase) -> pd.DataFrame:
     for name in _names(case):
         head = heads.get(name) or f"{name.split('_')[0].upper()} {name.split('_')[1]}"
         figures = (2 if name in ("mse", "mae", "crps", "psnr") else 3) if digits else 3
-        out[head] = [f"{x:.{figures}f}" if pd.notna(x) else "-" for x in table[name]]
+        out[head] = [_cell(row, name, figures) for _, row in table.iterrows()]
     out["Notes"] = ["published" if row["published"] else _cost(row) for _, row in table.iterrows()]
     return pd.DataFrame(out)
+
+
+def _cell(row: Any, name: str, figures: int) -> str:
+    """Write one score with its interval."""
+    value, *ends = (row.get(f"{name}{end}", np.nan) for end in ("", "_lower", "_upper"))
+    if pd.isna(value):
+        return "-"
+    text = f"{value:.{figures}f}"
+    return text if any(pd.isna(end) for end in ends) else f"{text} ({ends[0]:.{figures}f} to {ends[1]:.{figures}f})"
 
 
 def _cost(row: Any) -> str:
@@ -298,13 +308,15 @@ def video_remarks(case: VideoCase) -> list[str]:
             "MSE in (mm h-1)2, MAE and CRPS in mm h-1; CSI and FSS of rates at or above so many mm h-1, FSS in windows "
             f"of {case.window} cells; CRPS of {case.members} members, and of single forecasts the absolute error",
         ]
-        return [*out, *["the rain is generated"] * case.generated]
+        starts = xr.DataArray(np.zeros(len(case.starts)), {"init_time": case.starts}, ["init_time"])
+        return [*out, f"{blocks_of(starts)[1]}; of CSI and FSS by lead", *["the rain is generated"] * case.generated]
     n_train, n_test = case.train.sizes["sequence"], case.test.sizes["sequence"]
     out = [
         f"{frames}, {case.size} x {case.size}; trained on {n_train} sequences, scored on {n_test} of unseen digits",
         "MSE, MAE and CRPS are summed over the pixels of a frame; SSIM of brightness within 0 and 1, PSNR from the "
         f"mean MSE, both with a peak of 1; CRPS of {case.members} members, and of single forecasts the MAE",
     ]
+    out.append(blocks_of(xr.DataArray(np.zeros(n_test), dims="sequence"))[1])
     if not case.generated:
         out.append("the networks learned from the digits of scikit-learn, those of the file are of MNIST")
     if case.published:

@@ -10,6 +10,7 @@ from torch import nn
 
 from xatmo.errors import DimensionError, OptionError
 from xatmo.nn.video.architectures.savp import transforms
+from xatmo.nn.video.architectures.savp.generator import Generator
 from xatmo.nn.video.architectures.savp.layers import InstanceNorm, Modulated, NormedConvLSTM
 from xatmo.nn.video.discriminators import VideoDiscriminator, feature_distance
 from xatmo.nn.video.latent import LOG_VARIANCE, Gaussian, kl_divergence
@@ -123,6 +124,36 @@ def test_the_memory_keeps_what_came_before() -> None:
     after, _ = cell(second, z, state)
     assert not torch.allclose(alone, after)
     assert float(after.detach().abs().max()) <= 1
+
+
+def test_gates_are_normalized_one_by_one() -> None:
+    torch.manual_seed(0)
+    cell = NormedConvLSTM(2, 3)
+    nn.init.normal_(cell.norm.norm.norm.weight)
+    nn.init.normal_(cell.norm.norm.norm.bias)
+    x, z = torch.randn(3, 2, 6, 7), torch.randn(3, 3)
+    state = torch.randn(3, 2, 6, 7), torch.randn(3, 2, 6, 7)
+    weight, bias = (p[:, None, None] for p in (cell.norm.norm.norm.weight, cell.norm.norm.norm.bias))
+    scale, shift = (part[..., None, None] for part in cell.norm.latent(z).chunk(2, dim=1))
+    plain = nn.functional.instance_norm(cell.gates(torch.cat([x, state[0]], dim=1)), eps=1e-6)
+    i, g, f, o = ((plain * weight + bias) * (1 + scale) + shift).chunk(4, dim=1)
+    inner = cell.cell_norm(state[1] * torch.sigmoid(f + 1) + torch.sigmoid(i) * torch.tanh(g))
+    made, _ = cell(x, z, state)
+    torch.testing.assert_close(made, torch.tanh(inner) * torch.sigmoid(o), rtol=1e-4, atol=1e-5)
+
+
+def test_memory_is_the_same_where_no_frame_is_wanted() -> None:
+    network = Generator(1, 0, 2, encoder=((4, True), (4, True)), decoder=((4, True), (4, False)), reference=False)
+    frame, z = torch.randn(2, 1, 16, 16), torch.randn(2, 2)
+    made, with_frame = network(frame, frame, [], frame, z)
+    nothing, without = network(frame, frame, [], frame, z, compose=False)
+    assert made is not None
+    assert nothing is None
+    assert len(without.levels) == len(with_frame.levels) == 4
+    for a, b in zip(without.levels, with_frame.levels, strict=True):
+        assert (a is None) == (b is None)
+        if a is not None and b is not None:
+            torch.testing.assert_close(a, b)
 
 
 # ---------------------------------------------------------------------- distributions

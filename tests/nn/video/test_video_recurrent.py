@@ -190,6 +190,17 @@ def test_without_norm_what_was_read_reaches_the_last_layer(settings: dict[str, A
     assert 0.02 < float(seen[-1].square().mean().sqrt()) < 1  # and in the last frame
 
 
+@pytest.mark.parametrize("architecture", ["convlstm", "stacked_convlstm", "vae"])
+def test_weights_lie_channels_last_also_after_they_were_loaded(architecture: str) -> None:
+    config = VideoConfig(architecture, n_context=2, n_future=1)
+    weights = {
+        n: p.detach().clone(memory_format=torch.contiguous_format) for n, p in VideoNetwork(config).named_parameters()
+    }
+    again = VideoNetwork(config)
+    again.load_state_dict(weights)
+    assert all(p.is_contiguous(memory_format=torch.channels_last) for p in again.parameters() if p.ndim == 4)
+
+
 def test_members_come_from_dropout() -> None:
     net, x = network("convlstm", {"dropout": 0.5, "mc_dropout": True}).eval(), given()
     assert net.stochastic

@@ -579,9 +579,8 @@ def test_what_cannot_be_forecast_is_refused(modelled: Path) -> None:
 @pytest.mark.slow
 def test_figures_are_drawn(modelled: Path) -> None:
     made = post(modelled, figures=True, baselines=["persistence"])
-    assert sorted(p.name for p in (made.path / "figures").iterdir()) == [
-        "2t_conditional_quantiles.png", "2t_examples.png", "scores_by_lead.png",
-    ]  # fmt: skip
+    names = sorted(p.name for p in (made.path / "figures").iterdir())
+    assert names == ["2t_conditional_quantiles.png", "2t_examples.png", "scores_by_lead.png"]
 
 
 def test_scores_as_ambs_has_them(modelled: Path) -> None:
@@ -591,7 +590,6 @@ def test_scores_as_ambs_has_them(modelled: Path) -> None:
     assert set(found) == {f"{n}{end}" for n in names for end in ("", "_lower", "_upper")}
     assert found.mse_lower.attrs["definition"] == "AMBS: unweighted"
     truth = workflow.truth_of(modelled / "run")
-    assert truth is not None
     forecast = xr.open_zarr(modelled / "run" / "forecasts.zarr")["2t"]
     error = forecast - xatmo.metrics.at_valid_times(truth[0]["2t"], forecast)
     unweighted = (error**2).mean(["init_time", "latitude", "longitude"])

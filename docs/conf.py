@@ -40,6 +40,7 @@ sphinx_gallery_conf = {
     "download_all_examples": False,
     "show_memory": False,
     "remove_config_comments": True,
+    "ignore_repr_types": r"matplotlib|numpy\.ndarray",  # what draws returns axes, and the picture is there
     "plot_gallery": True,
 }
 

@@ -21,7 +21,7 @@ from xatmo import metrics
 weather = xatmo.datasets.diurnal_temperature("2019-05-23", 70, nlat=28, nlon=46, spacing=0.6).load()
 t2m = weather["t2m"]
 day = t2m.sel(time="2019-07-24")
-xatmo.plot.maps({f"{hour:02d} UTC": day[hour] for hour in (0, 6, 12, 18)}, columns=4, title="24 July")
+xatmo.plot.maps({f"{hour:02d} UTC": day[hour] for hour in (0, 6, 12, 18)}, columns=2, title="24 July")
 
 # %%
 # Training ends on 7 July. Three later days decide which weights are kept, of those after each pass over the training
@@ -80,7 +80,7 @@ against = metrics.compare_models(
 )
 table = against[["difference", "difference_lower", "difference_upper", "p_adjusted"]].isel(lead_time=[0, 5, 11])
 table = table.assign_coords(lead_time=[1, 6, 12]).to_dataframe().swaplevel().sort_index()
-print(table.round(3).to_string())
+print(table.to_string(float_format="{:.2g}".format))
 
 # %%
 # How many pieces of weather that rests on is an attribute of the bounds.

@@ -1,4 +1,4 @@
-"""Extract, preprocess, train, postprocess: what they leave, what they refuse, and that interruptions change nothing."""
+"""Extract, preprocess, train: what they leave, what they refuse, and that interruptions change nothing."""
 
 from __future__ import annotations
 
@@ -10,84 +10,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 import xarray as xr
+from experiment import (
+    N_DAYS,
+    SPLITS,
+    TEST,
+    archive,
+    assert_same_bytes,
+    extract,
+    forecaster,
+    interrupted_after,
+    prepare,
+)
 
 import xatmo
 from xatmo import workflow
 from xatmo.errors import CheckpointError, ConfigError, CoordinateError, OptionError, VariableError, XatmoError
-from xatmo.workflow import evaluation, preparation, records
-
-N_DAYS = 59
-TRAIN, TEST = ["2001-01-01", "2001-02-14"], ["2001-02-15", "2001-02-28"]
-SPLITS = {"train": {"dates": TRAIN}, "test": {"dates": TEST}}
-
-
-def archive(seed: int = 0) -> xr.Dataset:
-    """Six-hourly fields with a daily cycle, and land."""
-    rng = np.random.default_rng(seed)
-    time = pd.date_range("2001-01-01", periods=4 * N_DAYS, freq="6h")
-    day = 5 * np.sin(2 * np.pi * np.arange(time.size) / 4)[:, None, None]
-    shape = (time.size, 8, 10)
-    coords = {
-        "time": time,
-        "latitude": ("latitude", 57.0 - np.arange(8), {"units": "degrees_north"}),
-        "longitude": ("longitude", np.arange(350.0, 360.0), {"units": "degrees_east"}),
-    }
-    dims = ("time", "latitude", "longitude")
-    smooth = np.cumsum(rng.normal(size=shape), axis=0) * 0.2
-    return xr.Dataset(
-        {
-            "2t": (dims, (280 + day + smooth).astype("f4"), {"units": "K", "standard_name": "air_temperature"}),
-            "tcc": (dims, rng.random(shape).astype("f4"), {"units": "1"}),
-            "lsm": (dims[1:], (np.arange(80).reshape(8, 10) % 2).astype("f4"), {"units": "1"}),
-        },
-        coords,
-    )
-
-
-def forecaster(**settings: Any) -> xatmo.VideoForecaster:
-    network = {"channels": 4} if settings.get("architecture", "convlstm") == "convlstm" else None
-    return xatmo.VideoForecaster(**{"n_context": 4, "n_future": 4, "network_settings": network, **settings})
-
-
-@pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder, ds = tmp_path_factory.mktemp("archive"), archive()
-    for month in (1, 2):
-        ds.sel(time=ds.time.dt.month == month).to_netcdf(folder / f"a_2001{month:02d}.nc")
-    return folder
-
-
-@pytest.fixture
-def files(written: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(written, tmp_path, dirs_exist_ok=True))
-
-
-def extract(files: Path, name: str = "data.zarr", **more: Any) -> workflow.Extracted:
-    region = {"sw_corner": [50, -9], "nx": 8, "ny": 8}
-    given = {"region": region, "variables": ["2t", "tcc", "lsm"], **more}
-    return workflow.extract(str(files / "a_*.nc"), files / name, progress=False, **given)
-
-
-def prepare(files: Path, name: str = "prepared", **more: Any) -> workflow.Preprocessed:
-    given = {"splits": SPLITS, "n_context": 4, "n_future": 4, "climatology": "hour", **more}
-    return workflow.preprocess(files / "data.zarr", files / name, **given)
-
-
-def interrupted_after(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, calls: int, error: type[BaseException]):
-    """Let a function work so often, and fail then."""
-    real, count = getattr(owner, name), [0]
-
-    def failing(*args: Any, **kwargs: Any) -> Any:
-        count[0] += 1
-        if count[0] > calls:
-            raise error
-        return real(*args, **kwargs)
-
-    monkeypatch.setattr(owner, name, failing)
-    return count
+from xatmo.workflow import preparation, records
 
 
 # ---------------------------------------------------------------------- extract
@@ -153,13 +93,6 @@ def test_an_interrupted_extraction_goes_on(files: Path, monkeypatch: pytest.Monk
     assert len([k for k in written if k.get("region")]) == 1
     assert_same_bytes(whole, again.path)
     assert extract(files).already
-
-
-def assert_same_bytes(first: Path, second: Path) -> None:
-    chunks = {p.relative_to(first) for p in first.rglob("*") if p.is_file() and p.parent.name != first.name}
-    assert {p.relative_to(second) for p in second.rglob("*") if p.is_file() and p.parent.name != second.name} == chunks
-    for name in chunks:
-        assert (first / name).read_bytes() == (second / name).read_bytes(), name
 
 
 def test_a_store_that_lost_only_its_record_gets_it(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -382,219 +315,3 @@ def test_what_cannot_be_trained_is_refused(files: Path) -> None:
     with pytest.raises(XatmoError, match="rain"):
         workflow.train(forecaster(architecture="diurnal"), files / "prepared", files / "model", target=["rain"])
     workflow.train(forecaster(architecture="diurnal"), files / "prepared", files / "model", target=["2t"])
-
-
-# ---------------------------------------------------------------------- postprocess
-def simple_model(files: Path) -> Path:
-    workflow.train(
-        forecaster(architecture="diurnal"), files / "prepared", files / "run" / "model", variables=["2t", "tcc"],
-        target="2t",
-    )  # fmt: skip
-    return files / "run" / "model"
-
-
-def post(files: Path, name: str = "run", **more: Any) -> workflow.Postprocessed:
-    given = {"bootstrap": {"block": 4, "n": 20}, "figures": False, "every": 3, **more}
-    return workflow.postprocess(
-        files / "run" / "model", files / "prepared", files / name, progress=False, device="cpu", **given
-    )
-
-
-@pytest.fixture(scope="module")
-def trained(written: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = Path(shutil.copytree(written, tmp_path_factory.mktemp("trained"), dirs_exist_ok=True))
-    extract(folder)
-    prepare(folder)
-    simple_model(folder)
-    return folder
-
-
-@pytest.fixture
-def modelled(trained: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(trained, tmp_path, dirs_exist_ok=True))
-
-
-def test_forecasts_and_scores_of_a_run(modelled: Path) -> None:
-    made = post(modelled, netcdf=True, baselines=["persistence", "yesterday", "diurnal"])
-    assert sorted(p.name for p in made.path.iterdir()) == [
-        "baselines", "forecasts.zarr", "model", "model.train.json", "netcdf", "run.json", "scores.json", "scores.nc",
-    ]  # fmt: skip
-    forecast = xr.open_zarr(made.path / "forecasts.zarr")
-    truth = workflow.open_prepared(modelled / "prepared").part("test")
-    assert list(forecast) == ["2t"]
-    assert forecast.init_time.values[0] == truth.time.values[3]  # the context of four frames
-    assert forecast.valid_time.values.max() <= truth.time.values[-1]
-    at = xatmo.metrics.at_valid_times(truth["2t"], forecast["2t"])
-    error = (forecast["2t"] - at).compute()
-    weights = np.cos(np.deg2rad(error.latitude))
-    expected = np.sqrt((error**2).weighted(weights).mean(["init_time", "latitude", "longitude"]))
-    found = made.scores.rmse.sel(forecast="model")
-    np.testing.assert_allclose(found, expected, rtol=1e-3)  # areas of cells rather than cosines
-    np.testing.assert_allclose(found, made.scores.rmse.sel(forecast="diurnal"), rtol=1e-5)
-    assert (made.scores.rmse_lower <= made.scores.rmse).all()
-    assert (made.scores.rmse <= made.scores.rmse_upper).all()
-    # Four frames are a day: what persists is what yesterday had, at the last lead.
-    persisted = made.scores.rmse.sel(forecast="persistence").isel(lead_time=-1)
-    assert float(persisted) == pytest.approx(float(made.scores.rmse.sel(forecast="yesterday").isel(lead_time=-1)))
-    told = json.loads((made.path / "scores.json").read_text())
-    assert told["lead_hours"] == [6.0, 12.0, 18.0, 24.0]
-    whole = np.sqrt((error**2).weighted(weights).mean())
-    for name, wanted in {"all_leads": whole, "by_lead": expected}.items():
-        scored = told["model"]["rmse"]
-        np.testing.assert_allclose(scored[name], wanted, rtol=1e-3)
-        assert np.all(np.less_equal(scored[f"{name}_lower"], scored[name]))
-        assert np.all(np.less_equal(scored[name], scored[f"{name}_upper"]))
-    assert told["intervals"] == made.scores.attrs["intervals"]
-    assert "from 20 resamples of" in told["intervals"]
-    assert "blocks of 4 points of init_time" in told["intervals"]
-    one = sorted((made.path / "netcdf").iterdir())
-    assert len(one) == forecast.sizes["init_time"]
-    xr.testing.assert_equal(xr.load_dataset(one[0]), forecast.isel(init_time=0).load())
-    record = json.loads((made.path / "run.json").read_text())
-    assert record["model"] == xatmo.load(made.path / "model").model.fingerprint
-    assert record["settings"]["every"] == 3
-    assert post(modelled, netcdf=True, baselines=["persistence", "yesterday", "diurnal"]).already
-
-
-@pytest.mark.parametrize(
-    ("owner", "name", "calls"),
-    [
-        (xatmo._journal.Journal, "add", 1),
-        pytest.param(evaluation, "write_text", 0, marks=pytest.mark.slow),
-        pytest.param(evaluation, "replace", 1, marks=pytest.mark.slow),
-    ],
-)
-def test_an_interrupted_postprocessing_goes_on(
-    modelled: Path, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, calls: int
-) -> None:
-    monkeypatch.setattr(evaluation, "REGION_BYTES", 20_000)  # several regions
-    baselines = {"baselines": ["persistence"]}
-    whole = post(modelled, "whole", **baselines)
-    with monkeypatch.context() as patch:
-        interrupted_after(patch, owner, name, calls, KeyboardInterrupt)
-        with pytest.raises(KeyboardInterrupt):
-            post(modelled, **baselines)
-    assert not (modelled / "run" / "run.json").exists()
-    if owner is not evaluation or name != "replace":  # then all is there, and only has to take its place
-        with pytest.raises(ConfigError, match="was begun with other settings: every was 3 and is 5"):
-            post(modelled, every=5, **baselines)
-    again = post(modelled, **baselines)
-    assert_same_bytes(whole.path / "forecasts.zarr", again.path / "forecasts.zarr")
-    assert_same_bytes(whole.path / "baselines", again.path / "baselines")
-    xr.testing.assert_identical(whole.scores, again.scores)
-    assert not (again.path / ".postprocess.partial").exists()
-
-
-def test_a_failed_replacement_leaves_the_run_as_it_was(modelled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = post(modelled, baselines=[])
-    with pytest.raises(ConfigError, match="was made with other settings: every was 3 and is 5.*--overwrite"):
-        post(modelled, baselines=[], every=5)
-    with monkeypatch.context() as patch:
-        interrupted_after(patch, evaluation, "write_text", 0, OSError)
-        with pytest.raises(OSError, match="^$"):
-            post(modelled, baselines=[], every=5, overwrite=True)
-    assert post(modelled, baselines=[]).already
-    after = post(modelled, baselines=[], every=5, overwrite=True)
-    assert after.scores.lead_time.size == before.scores.lead_time.size
-    assert xr.open_zarr(after.path / "forecasts.zarr").sizes["init_time"] == 10
-
-
-def test_a_month_that_was_not_learned_has_the_mean_day(modelled: Path) -> None:
-    splits = {"train": {"months": 1}, "test": {"months": 2}}
-    prepare(modelled, overwrite=True, splits=splits, climatology=["month", "hour"])
-    lines: list[str] = []
-    made = post(modelled, metrics=["rmse", "acc"], baselines=["climatology"], note=lines.append)
-    said = "the training part has nothing of month 2; its mean day is taken instead"
-    assert {f"acc: {said}", f"climatology: {said}"} <= set(lines)
-    record = json.loads((made.path / "run.json").read_text())
-    assert record["remarks"] == {"acc": said, "climatology": said}
-    assert record["left_out"] == {}
-    ds = xr.open_zarr(modelled / "data.zarr")["2t"].load()
-    day = ds.sel(time=ds.time.dt.month == 1).groupby("time.hour").mean()
-    found = xr.open_zarr(made.path / "baselines" / "climatology.zarr")["2t"]
-    forecast = xr.open_zarr(made.path / "forecasts.zarr")["2t"]
-    assert found.dims == forecast.dims
-    assert found.attrs == forecast.attrs
-    usual = day.sel(hour=forecast.valid_time.dt.hour).transpose(*forecast.dims).drop_vars("hour")
-    np.testing.assert_allclose(found, usual, atol=1e-3)
-    dims = ["init_time", "latitude", "longitude"]
-    by_hour = xatmo.metrics.verify(
-        forecast.to_dataset(), ds.to_dataset(), metrics=["acc"], dim=dims,
-        climatology=xatmo.metrics.climatology(ds.sel(time=ds.time.dt.month == 1), by="hour").to_dataset(),
-    )  # fmt: skip
-    np.testing.assert_allclose(made.scores["acc"].sel(forecast="model"), np.ravel(by_hour["acc"]), rtol=1e-5)
-
-
-def test_months_are_put_together_by_their_numbers_of_times() -> None:
-    ds = archive()[["2t", "tcc"]].isel(time=slice(0, 150))
-    learned = xatmo.metrics.climatology(ds)
-    later = ds.time + np.timedelta64(90, "D")
-    day, said = workflow.covering(learned, later)
-    xr.testing.assert_allclose(
-        day.drop_attrs(), xatmo.metrics.climatology(ds, by="hour").drop_vars("count").drop_attrs(), rtol=1e-6
-    )
-    assert said is not None
-    assert "month 4, 5" in said
-    assert workflow.covering(learned, ds.time) == (learned, None)
-    with pytest.raises(CoordinateError, match="no hour for hour 3"):
-        workflow.covering(learned, later + np.timedelta64(3, "h"))
-    with pytest.raises(CoordinateError, match="no month"):
-        workflow.covering(xatmo.metrics.climatology(ds, by="month"), later)
-
-
-def test_what_cannot_be_forecast_is_left_out_and_recorded(files: Path) -> None:
-    ds = archive()[["2t"]]
-    hours = np.where(ds.time.dt.month == 1, 0, 6)  # at 0 and 12, and later at 6 and 18
-    ds.isel(time=np.flatnonzero(ds.time.dt.hour % 12 == hours)).to_netcdf(files / "shifted.nc")
-    splits = {"train": {"months": 1}, "test": {"months": 2}}
-    workflow.preprocess(files / "shifted.nc", files / "prepared", splits=splits, n_context=4, n_future=4)
-    workflow.train(forecaster(architecture="persistence"), files / "prepared", files / "run" / "model", target="2t")
-    lines: list[str] = []
-    made = post(files, metrics=["rmse"], baselines=["persistence", "climatology"], note=lines.append)
-    assert list(made.scores.forecast.values) == ["model", "persistence"]
-    record = json.loads((made.path / "run.json").read_text())
-    assert list(record["left_out"]) == ["climatology"]
-    assert "no hour for hour 6" in record["left_out"]["climatology"]
-    assert f"left out: climatology, {record['left_out']['climatology']}" in lines
-
-
-def test_what_cannot_be_forecast_is_refused(modelled: Path) -> None:
-    prepare(modelled, overwrite=True, climatology=None)
-    with pytest.raises(OptionError, match="metric 'acc' needs a climatology; prepare the data with"):
-        post(modelled, "other", metrics=["acc"])
-    prepare(modelled, overwrite=True, climatology="month", splits={"train": {"months": 1}, "test": {"months": 2}})
-    with pytest.raises(OptionError, match="metric 'acc' needs a climatology of every time .* climatology: \\[hour\\]"):
-        post(modelled, "other", metrics=["acc"])
-    for more, error, message in (
-        ({"baselines": ["magic"]}, OptionError, "baseline 'magic' came; wanted some of persistence"),
-        ({"every": 0}, OptionError, "every=0 came; wanted 1 or more"),
-        ({"metrics": ["rsme"]}, OptionError, "rsme"),
-        ({"hours": 5}, ConfigError, "test of .* has no stretch of 4 and 4 frames with an initial time at hours 5"),
-    ):
-        with pytest.raises(error, match=message):
-            post(modelled, "other2", **{"metrics": ["rmse"], **more})
-    assert not (modelled / "other2").exists()
-
-
-@pytest.mark.slow
-def test_figures_are_drawn(modelled: Path) -> None:
-    made = post(modelled, figures=True, baselines=["persistence"])
-    names = sorted(p.name for p in (made.path / "figures").iterdir())
-    assert names == ["2t_conditional_quantiles.png", "2t_examples.png", "scores_by_lead.png"]
-
-
-def test_scores_as_ambs_has_them(modelled: Path) -> None:
-    prepare(modelled, overwrite=True, climatology=["month", "hour"])
-    found = post(modelled, baselines=[], metrics=["mse", "texture"], compat="ambs").scores
-    names = [f"{m}{over}" for m in ("mse", "texture") for over in ("", "_all_leads")]
-    assert set(found) == {f"{n}{end}" for n in names for end in ("", "_lower", "_upper")}
-    assert found.mse_lower.attrs["definition"] == "AMBS: unweighted"
-    truth = workflow.truth_of(modelled / "run")
-    forecast = xr.open_zarr(modelled / "run" / "forecasts.zarr")["2t"]
-    error = forecast - xatmo.metrics.at_valid_times(truth[0]["2t"], forecast)
-    unweighted = (error**2).mean(["init_time", "latitude", "longitude"])
-    np.testing.assert_allclose(found.mse.sel(forecast="model"), unweighted, rtol=1e-5)
-    with pytest.raises(OptionError, match=r"compat='ambs' with metrics=\['rmse'\]; wanted some of \('mse', "):
-        post(modelled, "b", baselines=[], metrics=["rmse"], compat="ambs")
-    with pytest.raises(OptionError, match="compat='savp' came; wanted 'ambs'"):
-        post(modelled, "c", baselines=[], metrics=["mse"], compat="savp")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -225,3 +227,20 @@ def test_mean_days_are_means_of_the_times_of_each_hour() -> None:
             for name, values in (("prediction_cycle", p), ("target_cycle", t)):
                 expected = np.nanmean(np.where(((hour == h)[..., None]) & ~np.isnan(p), values, np.nan), (0, 1))
                 np.testing.assert_allclose(found[name].transpose("hour", "x").values[k], expected)
+
+
+def test_known_limits_save_a_pass() -> None:
+    rng = np.random.default_rng(0)
+    first, second = (
+        xr.DataArray(rng.normal(size=(40, 3, 5)), dims=("init_time", "lead_time", "x")).chunk(init_time=4)
+        for _ in range(2)
+    )
+    ends = {n: (float(da.min()), float(da.max())) for n, da in {"f": first, "t": second}.items()}
+    options: dict[str, Any] = {"dim": ["init_time", "x"], "method": "histogram"}
+    known = metrics.conditional_quantiles(first, second, bins=np.linspace(*ends["f"], 11), limits=ends["t"], **options)
+    asked = metrics.conditional_quantiles(first, second, bins=10, **options)
+    xr.testing.assert_allclose(known.drop_attrs(), asked.drop_attrs())
+    assert len(known.__dask_graph__()) < len(asked.__dask_graph__())
+    for wrong in ({"limits": (1.0, 0.0)}, {"limits": (0.0, 1.0), "method": "exact"}, {"limits": 3.0}):
+        with pytest.raises(OptionError, match="wanted two rising numbers"):
+            metrics.conditional_quantiles(first, second, **{**options, **wrong})

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -136,6 +137,30 @@ def in_one_chunk(part: xr.DataArray, dim: Hashable) -> xr.DataArray:
     return part.copy(data=part.data.rechunk({part.get_axis_num(dim): -1}))
 
 
+def joined(
+    field: xr.DataArray | xr.Dataset, dim: Hashable, points: float, apart: Collection[Hashable] = ()
+) -> tuple[int, ...]:
+    """Sizes of chunks along a dimension when neighbours are put together, up to so many points of a block.
+
+    Points are counted at one place of the dimensions ``apart``.
+
+    Examples
+    --------
+    >>> field = xr.DataArray(np.zeros((10, 5)), dims=("time", "x")).chunk(time=2)
+    >>> joined(field, "time", 20), joined(field, "time", 1)
+    ((4, 4, 2), (2, 2, 2, 2, 2))
+    """
+    each = math.prod(max(c) for d, c in field.chunksizes.items() if d != dim and d not in apart)
+    allowed = points / max(1, each)
+    sizes: list[int] = []
+    for size in field.chunksizes[dim]:
+        if sizes and sizes[-1] + size <= allowed:
+            sizes[-1] += size
+        else:
+            sizes.append(size)
+    return tuple(sizes)
+
+
 def add_up(
     fields: Sequence[xr.DataArray],
     names: Sequence[str],
@@ -233,13 +258,24 @@ def _lazy_sums(
     operands: list[Any] = []
     for part, axes in zip(parts, layout, strict=True):
         operands += [part.data, axes]
+    # Where all of an axis lies in one block, the sum of the block is the sum: no more tasks.
+    blocks = {k: n for part, axes in zip(parts, layout, strict=True) if part.chunks is not None
+              for k, n in zip(axes, part.data.numblocks, strict=True) if n > 1}  # fmt: skip
+    whole = tuple(k for k in over if k not in blocks)
+    left = [k for k in range(number) if k not in whole]
     sums = blockwise(
-        kernel,
-        (*range(number), number),
+        partial(_without, kernel=kernel, axes=whole),
+        (*left, number),
         *operands,
         new_axes={number: columns},
-        adjust_chunks=dict.fromkeys(over, 1),
+        adjust_chunks={k: 1 for k in over if k not in whole},
+        concatenate=True,
         dtype=np.float64,
-        meta=np.empty((0,) * (number + 1)),
+        meta=np.empty((0,) * (len(left) + 1)),
     )
-    return sums.sum(axis=over) if over else sums
+    apart = tuple(n for n, k in enumerate(left) if k in over)
+    return sums.sum(axis=apart) if apart else sums
+
+
+def _without(*blocks: Any, kernel: Callable[..., Floats], axes: tuple[int, ...]) -> Floats:
+    return kernel(*blocks).squeeze(axis=axes)

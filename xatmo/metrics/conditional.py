@@ -11,13 +11,14 @@ import xarray as xr
 
 from xatmo import cf
 from xatmo.errors import OptionError
-from xatmo.metrics._aggregate import Weights
+from xatmo.metrics._aggregate import Weights, joined
 from xatmo.metrics._compare import Compared, compare, gathered
 from xatmo.metrics._pairs import Dims
 from xatmo.typing import Floats, XarrayObject
 
 By = Literal["forecast", "target"]
 Method = Literal["exact", "histogram"]
+_VALUES_PER_COUNT = 8
 
 
 def conditional_quantiles(
@@ -32,6 +33,7 @@ def conditional_quantiles(
     weights: Weights = "area",
     method: Method = "exact",
     resolution: int = 1000,
+    limits: tuple[float, float] | None = None,
 ) -> xr.Dataset:
     r"""Quantiles of the target given the forecast, or of the forecast given the target: the joint distribution, cut.
 
@@ -69,6 +71,10 @@ def conditional_quantiles(
         is the same for any chunks, and quantiles are exact to one fine bin, 1/1000 of the range.
     resolution : int
         Fine bins of ``"histogram"``.
+    limits : (float, float), optional
+        Of ``"histogram"``, smallest and largest value of what the quantiles are of, in units of the target, where they
+        are known. With edges for ``bins``, too, lazy fields are read once; without, they are held in memory, or read
+        twice. What lies beyond counts into the first or the last fine bin.
 
     Returns
     -------
@@ -107,8 +113,12 @@ def conditional_quantiles(
         message = f"resolution={resolution!r}; wanted how many fine bins, from 2 up"
         raise OptionError(message)
 
+    if limits is not None and (method != "histogram" or np.shape(limits) != (2,) or not limits[0] <= limits[1]):
+        message = f"limits={limits!r}, method={method!r}; wanted two rising numbers, and method 'histogram'"
+        raise OptionError(message)
+
     def one(pair: Compared) -> dict[str, xr.DataArray]:
-        return _conditional(pair, by, bins, bin_width, levels, dim, weights, method, int(resolution))
+        return _conditional(pair, by, bins, bin_width, levels, dim, weights, method, int(resolution), limits)
 
     call = cf.describe_call("conditional_quantiles", by=by, quantiles=levels.tolist(), dim=dim, method=method)
     found = compare(forecast, target, one, what="conditional_quantiles", call=call)
@@ -118,7 +128,7 @@ def conditional_quantiles(
 
 def _conditional(
     pair: Compared, by: str, bins: Any, bin_width: float | None, levels: Floats, dim: Dims, weights: Weights,
-    method: str, resolution: int,
+    method: str, resolution: int, limits: tuple[float, float] | None,
 ) -> dict[str, xr.DataArray]:  # fmt: skip
     dims = [d for d in pair.dims(dim) if d in pair.prediction.dims and d in pair.target.dims]
     first, second = (pair.prediction, pair.target) if by == "forecast" else (pair.target, pair.prediction)
@@ -128,10 +138,13 @@ def _conditional(
     if missing:
         message = f"conditional_quantiles: weights vary along {missing[0]!r}, which is not in dim={tuple(dims)}"
         raise OptionError(message)
-    some = xr.DataArray(np.ones([first.sizes[d] for d in dims]), dims=dims)
-    weight = weight.reset_coords(drop=True).broadcast_like(some).transpose(*dims)
+    weight = weight.reset_coords(drop=True)
+    if method == "exact":
+        some = xr.DataArray(np.ones([first.sizes[d] for d in dims]), dims=dims)
+        weight = weight.broadcast_like(some).transpose(*dims)
     number = edges.sizes["edge"] - 1
-    low, high = (_bare(x) for x in (second.min(), second.max()))
+    ends = (second.min(), second.max()) if limits is None else tuple(xr.DataArray(float(x)) for x in limits)
+    low, high = (_bare(x) for x in ends)
     given = [first, second, weight, edges, low, high]
     inner: list[list[Any]] = [list(dims), list(dims), list(dims), ["edge"], [], []]
     if method == "exact":
@@ -240,9 +253,12 @@ def _exact(
 
 
 def _counts(
-    first: Any, second: Any, weight: Any, edges: Any, low: Any, high: Any, *, kept: int, number: int, resolution: int
-) -> Floats:
+    first: Any, second: Any, weight: Any, edges: Any, low: Any, high: Any, *, kept: int, spread: tuple[int, ...],
+    number: int, resolution: int,
+) -> Floats:  # fmt: skip
     """Add up weights by bin and fine bin and, last, numbers of values by bin; reduced axes keep length 1."""
+    weight = np.asarray(weight)
+    weight = np.expand_dims(weight, tuple(k for k in range(np.ndim(first)) if k not in spread))
     first, second, weight = np.broadcast_arrays(first, second, weight)
     shape = first.shape[:kept]
     edges, low, high = np.asarray(edges).reshape(-1), float(np.ravel(low)[0]), float(np.ravel(high)[0])
@@ -267,8 +283,13 @@ def _by_histogram(
     kept = [d for d in dict.fromkeys((*first.dims, *second.dims)) if d not in dims]
     order = [*kept, *dims]
     one, two = (x.expand_dims([d for d in order if d not in x.dims]).transpose(*order) for x in (first, second))
-    by = weight.expand_dims(kept).transpose(*order)
-    kernel = partial(_counts, kept=len(kept), number=number, resolution=resolution)
+    # Weights stay as small as they are: spread over all points they would be as large as the fields.
+    by = weight.transpose(*[d for d in order if d in weight.dims])
+    spread = tuple(order.index(d) for d in by.dims)
+    kernel = partial(_counts, kept=len(kept), spread=spread, number=number, resolution=resolution)
+    if one.chunks is not None and dims:  # a table of counts for each block should be small beside the block
+        sizes = joined(one, dims[0], _VALUES_PER_COUNT * (number + 1) * (resolution + 1), kept)
+        one, two = (x if x.chunks is None else x.chunk({dims[0]: sizes}) for x in (one, two))
     if one.chunks is None and two.chunks is None:
         arrays = [x.to_numpy() for x in (one, two, by, edges, low, high)]
         counts: Any = kernel(*arrays)
@@ -282,10 +303,10 @@ def _by_histogram(
         # Bounds and edges are one block each, which every block sees whole.
         edge = edges.data if edges.chunks is not None else from_array(edges.to_numpy())
         operands: list[Any] = []
-        for part in (one, two, by):
-            operands += [part.data, axes]
+        for part, at in ((one, axes), (two, axes), (by, spread)):
+            operands += [part.data, at] if at else [float(part), None]
         for part, at in ((edge.rechunk(-1), (200,)), (low.data, ()), (high.data, ())):
-            operands += [part, at]
+            operands += [part, at] if at or hasattr(part, "dask") else [float(part), None]
         counts = blockwise(
             kernel, (*axes, *new), *operands, new_axes={100: number + 1, 101: resolution + 1},
             adjust_chunks={k: 1 for k in axes[len(kept):]}, dtype=np.float64, concatenate=True,

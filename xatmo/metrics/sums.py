@@ -14,7 +14,7 @@ import xarray as xr
 from xatmo import cf
 from xatmo.climatology import GROUPS, climatology_at
 from xatmo.errors import DimensionError, OptionError
-from xatmo.metrics._aggregate import Sums, Weights
+from xatmo.metrics._aggregate import Sums, Weights, joined
 from xatmo.metrics._members import _NAMES
 from xatmo.metrics._metric import Metric, Prepared, prepare
 from xatmo.metrics._pairs import match, only
@@ -32,6 +32,7 @@ _POINTS = (
     "ssim", "gradient_ratio", "fss", "pod", "far", "csi", "frequency_bias", *OF_MEMBERS,
 )  # fmt: skip
 _PIECE = 2**20  # points that are worked on at a time: their statistics fit into the processor's cache, nearly
+_JOINED = 2**21  # points of a chunk, below which its neighbours are joined to it
 _COLUMN = "_column"
 
 
@@ -247,6 +248,8 @@ def score_sums(
         values = _of_block(ds, **options)
     else:
         ds = ds.chunk().unify_chunks().chunk({d: -1 for d in ds.dims if d not in kept})
+        if kept:  # labels of a small chunk take as long as a million points
+            ds = ds.chunk({kept[0]: joined(ds, kept[0], _JOINED)})
         sizes = {d: ds.sizes[d] for d in kept} | {_COLUMN: number}
         coords = {d: ds[d] for d in kept if d in ds.coords}
         form = xr.DataArray(np.broadcast_to(0.0, tuple(sizes.values())), coords, list(sizes))

@@ -19,6 +19,8 @@ METRICS = ("rmse", "mae", "bias", "correlation", "gradient_ratio")
 _RESAMPLES = 1000
 _SPECTRA = 96  # initial times, evenly spread, whose spectra are averaged
 _VALUES = "values of the only one"
+_BINS = 20  # of conditional quantiles
+_TRUTH = "values of the truth"  # among names of runs
 _HOURS = 3  # fewer make no day
 _CASES = ("best", "median", "worst")
 _OF_IMAGES = {"gradient_ratio", "ssim", "ms_ssim", "fss"}
@@ -75,8 +77,11 @@ def measure(
     sums = _sums(aligned, entries, climatology)
     lazy = {"sums": sums.values} | _samples(aligned, entries, bootstrap, reference)
     if not only_scores:
-        lazy |= _pictured(aligned, made.notes)
+        lazy |= {"ranges": _ranges(aligned)} | _pictured(aligned, made.notes)
     done = _computed(lazy, made.notes)
+    if not only_scores:  # bins follow from ranges: fields are read again, and need not be held until then
+        later = _later(aligned, done.pop("ranges", {}), made.notes)
+        done |= _computed(later, made.notes)
     if "sums" in done:
         known = sums.compute(done.pop("sums"))
         options: dict[str, Any] = {"bootstrap": bootstrap, "reference": reference}
@@ -224,7 +229,6 @@ def _pictured(aligned: Aligned, notes: list[str]) -> dict[str, Any]:
     wanted: dict[str, Callable[[], Any]] = {
         "spectra": lambda: _spectra({"truth": truth, **_one_member(aligned)}),
         "daily": lambda: _daily(aligned),
-        "conditional": lambda: _conditional(aligned),
     }
     if aligned.ensembles:
         wanted["ranks"] = lambda: {n: metrics.rank_histogram(da, truth) for n, da in aligned.ensembles.items()}
@@ -271,18 +275,44 @@ def _daily(aligned: Aligned) -> dict[str, xr.Dataset]:
     return {n: metrics.diurnal_error(da, aligned.truth, harmonic=False) for n, da in aligned.means().items()}
 
 
-def _conditional(aligned: Aligned) -> dict[str, dict[str, xr.Dataset]]:
-    """Joint distribution of each run and the truth at the first, the middle and the last lead, cut both ways."""
+def _some_leads(aligned: Aligned) -> dict[str, xr.DataArray]:
+    """Give the truth and the means of runs at the first, the middle and the last lead."""
     at = {LEAD: shown_leads(aligned.truth.sizes[LEAD])}
+    return {n: da.isel(at) for n, da in {_TRUTH: aligned.truth, **aligned.means()}.items()}
+
+
+def _ranges(aligned: Aligned) -> dict[str, dict[str, xr.DataArray]]:
+    """Find the smallest and the largest value of what conditional quantiles are of."""
+    return {n: {"low": da.min(), "high": da.max()} for n, da in _some_leads(aligned).items()}
+
+
+def _later(aligned: Aligned, ranges: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
+    try:
+        return {"part conditional": _conditional(aligned, ranges)}
+    except XatmoError as error:
+        notes.append(f"conditional: {error}")
+        return {}
+
+
+def _conditional(aligned: Aligned, ranges: Mapping[str, Any]) -> dict[str, dict[str, xr.Dataset]]:
+    """Joint distribution of each run and the truth at three leads, cut both ways."""
+    ends = {n: tuple(float(found[end]) for end in ("low", "high")) for n, found in ranges.items()}
+    fields = _some_leads(aligned)
+    truth = fields.pop(_TRUTH)
     dims = [INIT, *aligned.horizontal]
-    truth = aligned.truth.isel(at)
-    return {
-        name: {
-            by: metrics.conditional_quantiles(da.isel(at), truth, by=by, dim=dims, method="histogram")
-            for by in ("forecast", "target")
-        }
-        for name, da in aligned.means().items()
-    }
+    made: dict[str, dict[str, xr.Dataset]] = {}
+    for name, da in fields.items():
+        made[name] = {}
+        for by, first, second in (("forecast", name, _TRUTH), ("target", _TRUTH, name)):
+            options: dict[str, Any] = {"by": by, "dim": dims, "method": "histogram"}
+            if np.isfinite([ends.get(n, np.nan) for n in (first, second)]).all():
+                low, high = ends[first]
+                options |= {
+                    "bins": np.linspace(low, high if high > low else low + 1, _BINS + 1),
+                    "limits": ends[second],
+                }
+            made[name][by] = metrics.conditional_quantiles(da, truth, **options)
+    return made
 
 
 def shown_leads(n: int) -> list[int]:
@@ -348,16 +378,13 @@ def together(made: Any) -> Any:
 
 
 def _computed(lazy: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
-    """Compute together; where something cannot be computed, each for itself."""
-    try:
-        done = together(dict(lazy))
-    except XatmoError:
-        done = {}
-        for key, value in lazy.items():
-            try:
-                done[key] = together(value)
-            except XatmoError as error:
-                if key == "sums":
-                    raise
-                notes.append(f"{key.partition(' ')[2] or key}: {error}")
-    return dict(done)
+    """Compute one after the other: together, each would hold fields that another waits for."""
+    done: dict[str, Any] = {}
+    for key, value in lazy.items():
+        try:
+            done[key] = together(value)
+        except XatmoError as error:
+            if key == "sums":
+                raise
+            notes.append(f"{key.partition(' ')[2] or key}: {error}")
+    return done

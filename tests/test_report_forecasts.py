@@ -200,7 +200,7 @@ def test_folders_of_runs_from_the_command_line(folders: Path, capsys: Any, monke
         main(["compare", *map(str, words)])
     out, err = capsys.readouterr()
     assert (stopped.value.code or 0) == 0, err
-    assert "*: differs from the reference by more than chance" in out
+    assert "*: differs from persistence by more than chance" in out
     assert "90 % intervals from 1000 resamples of 5 blocks of 2D of init_time" in out
     assert len(re.findall(r"\d to\s", out)) >= 6  # the interval of each score
     table = pd.read_csv(folders / "tables" / "scores.csv")

@@ -143,9 +143,10 @@ def show_splits(path: Path, note: Callable[[str], Any]) -> None:
     table = workflow.open_prepared(path).splits
     for name, rows in table.groupby("part", sort=False):
         first, last = rows["first"].min(), rows["last"].max()
+        pieces = "one stretch" if len(rows) == 1 else f"{len(rows)} stretches"
         note(
-            f"{name}: {first:%Y-%m-%dT%H} to {last:%Y-%m-%dT%H}, {rows['frames'].sum()} frames in {len(rows)} "
-            f"stretches, {rows['windows'].sum()} samples"
+            f"{name}: {first:%Y-%m-%dT%H} to {last:%Y-%m-%dT%H}, {rows['frames'].sum()} frames in {pieces}, "
+            f"{rows['windows'].sum()} samples"
         )
 
 

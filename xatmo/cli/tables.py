@@ -136,7 +136,8 @@ def compared(scores: pd.DataFrame) -> None:
                 remarks["acc -: a forecast of the climatology itself has no anomalies to correlate"] = None
         console.print(table)
     if "p_adjusted" in scores and bool((scores["p_adjusted"] <= _SURE).any()):
-        remarks["*: differs from the reference by more than chance, at 5 % for all runs together"] = None
+        against = scores.attrs.get("reference") or "the reference"
+        remarks[f"*: differs from {against} by more than chance, at 5 % for all runs together"] = None
     if scores.attrs.get("intervals"):
         remarks[str(scores.attrs["intervals"])] = None
     for remark in remarks:

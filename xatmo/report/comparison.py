@@ -250,6 +250,7 @@ def compare(
     columns += ["difference", "difference_lower", "difference_upper", "p_value", "p_adjusted"] if as_forecasts else []
     scores = pd.DataFrame(rows, columns=columns)
     scores.attrs["intervals"] = "; ".join(dict.fromkeys(s.intervals for s in sections if s.intervals))
+    scores.attrs["reference"] = next((s.reference for s in sections if s.reference), "")
     every = dict.fromkeys(n for run in known for n in run.settings)
     settings = pd.DataFrame({run.name: [run.settings.get(n) for n in every] for run in known}, index=list(every))
     settings.index.name = "setting"

@@ -61,6 +61,8 @@ def test_coefficients_in_all_forms() -> None:
         (([0.0, 1.0], [0.0, 1.0]), "wanted two of one length, 3 or more"),
         (([0.0, 1.0, 2.0], [0.0, 1.0]), r"shapes \(3,\) and \(2,\) came"),
         ((LEVELS.half_a[::-1], LEVELS.half_b[::-1]), "do not grow downward"),
+        ((LEVELS.half_a / 1e5, LEVELS.half_b), r"parts of a reference pressure; wanted Pa.*P0"),
+        (xr.Dataset({"a": ("half", LEVELS.half_a), "b": ("half", LEVELS.half_b)}), "neither a pair"),
     ],
 )
 def test_no_coefficients(given, message: str) -> None:
@@ -144,6 +146,21 @@ def test_as_scipy_interpolates(air: xr.Dataset) -> None:
     np.testing.assert_allclose(found.transpose(..., "pressure_level").values.reshape(-1, 5), theirs, atol=1e-12)
 
 
+def test_below_the_ground_in_degrees_celsius(air: xr.Dataset) -> None:
+    """The same temperature in another unit goes on in the same way: the power law holds in kelvin."""
+    levels = [300, 850, 1040]
+    kelvin = to_pressure(air[["t", "sp"]], levels, coefficients=LEVELS).t
+    ds = air[["t", "sp"]].assign(t=(air.t - 273.15).assign_attrs(air.t.attrs | {"units": "degC"}))
+    for obj in (ds, ds.chunk(time=1)):
+        found = to_pressure(obj, levels, coefficients=LEVELS).t
+        assert found.attrs["units"] == "degC"
+        np.testing.assert_allclose(found + 273.15, kelvin, rtol=1e-12)
+    bare = ds.assign(t=ds.t.drop_attrs())
+    with pytest.raises(UnitsError, match="variable 't' has no units; wanted 'K'"):
+        to_pressure(bare, 850, coefficients=LEVELS)
+    assert bool(to_pressure(bare, 300, coefficients=LEVELS, below="nearest").t.notnull().all())
+
+
 # ---------------------------------------------------------------------- order, subsets, missing values
 def test_any_order_of_levels_and_dimensions(air: xr.Dataset) -> None:
     ds = air[["t", "sp"]]
@@ -194,6 +211,8 @@ def test_at_a_level_itself_its_neighbours_do_not_count(air: xr.Dataset) -> None:
         alone = ds.assign(t=ds.t.where(ds.hybrid == level))
         found = to_pressure(alone, pressure[level - 1] / 100, coefficients=LEVELS).t
         np.testing.assert_allclose(found, ds.t.sel(hybrid=level), rtol=1e-6)
+    lowest = to_pressure(ds, pressure[-1] / 100, coefficients=LEVELS, below="nan").t
+    np.testing.assert_allclose(lowest, ds.t.sel(hybrid=9), rtol=1e-6)
 
 
 # ---------------------------------------------------------------------- lazy, labels
@@ -255,6 +274,40 @@ def test_coefficients_in_a_dataset(air: xr.Dataset) -> None:
     xr.testing.assert_equal(found.t, to_pressure(air[["t", "sp"]], 700, coefficients=LEVELS).t)
 
 
+def test_coefficients_as_cesm_has_them(air: xr.Dataset) -> None:
+    parts = {"hyai": ("ilev", LEVELS.half_a / 1e5), "hybi": ("ilev", LEVELS.half_b), "P0": ((), 1e5, {"units": "Pa"})}
+    found = to_pressure(air[["t", "sp"]].assign(parts), 700)
+    np.testing.assert_allclose(found.t, to_pressure(air[["t", "sp"]], 700, coefficients=LEVELS).t, rtol=1e-12)
+    with pytest.raises(UnitsError, match="'hyai' has no units"):
+        to_pressure(air[["t", "sp"]].assign(parts).drop_vars("P0"), 700)
+
+
+def test_a_surface_pressure_of_another_time(air: xr.Dataset) -> None:
+    t, sp = air.t.isel(time=0), air.sp.isel(time=1)
+    with pytest.raises(CoordinateError, match=r"surface pressure is of time 2020-.*'t' of 2020-.*drop_vars\('time'\)"):
+        to_pressure(t, 700, surface_pressure=sp, coefficients=LEVELS)
+    with pytest.raises(CoordinateError, match=r"surface pressure is of time .*, 't' of 2020-\S+ to 2020-"):
+        to_pressure(air.t, 700, surface_pressure=sp, coefficients=LEVELS)
+    meant = to_pressure(t, 700, surface_pressure=sp.drop_vars("time"), coefficients=LEVELS)
+    exact = to_pressure(t, 700, surface_pressure=sp.assign_coords(time=t.time), coefficients=LEVELS)
+    np.testing.assert_array_equal(meant, exact)
+
+
+def test_a_logarithm_that_was_left_behind(air: xr.Dataset) -> None:
+    """GRIB has it on level 1, which a selection of the lower levels leaves out."""
+    log = np.log(air.sp).rename("lnsp").drop_attrs().expand_dims(hybrid=[1.0]).reindex(hybrid=air.hybrid)
+    lower = air[["t"]].assign(lnsp=log).sel(hybrid=slice(3, 9))
+    with pytest.raises(CoordinateError, match="'lnsp' lies on level 1, and level 3 is the highest here"):
+        to_pressure(lower, 700, coefficients=LEVELS)
+
+
+def test_a_surface_pressure_in_other_units_than_it_says(air: xr.Dataset) -> None:
+    for factor, shown in ((1e-2, "1[0-9.]+"), (1e2, r"1[0-9.]+e\+07")):
+        wrong = air[["t"]].assign(sp=(air.sp * factor).assign_attrs(units="Pa"))
+        with pytest.raises(UnitsError, match=f"the surface pressure reaches {shown} Pa; wanted"):
+            to_pressure(wrong, 700, coefficients=LEVELS)
+
+
 def test_a_store_of_model_levels_as_arco_has_it() -> None:
     """Some of the 137 levels by number, without coefficients; surface pressure of another store."""
     known = HybridLevels.of("L137")
@@ -296,6 +349,10 @@ def test_a_grib_file(tmp_path: Path) -> None:
         (lambda ds: ds, {"outside": "skip"}, OptionError, "outside='skip'; wanted 'raise' or 'nan'"),
         (lambda ds: ds, {"levels": [850, -1]}, OptionError, "wanted pressures in hPa, above 0"),
         (lambda ds: ds, {"levels": []}, OptionError, "wanted pressures in hPa, above 0"),
+        (lambda ds: ds, {"levels": "surface"}, OptionError, "levels='surface' came; wanted pressures in hPa"),
+        (lambda ds: ds, {"levels": [85000]}, OptionError, r"levels=\[85000\] came; wanted pressures in hPa, .*1200"),
+        (lambda ds: ds, {"surface_pressure": columns().sp.values}, OptionError, "came as ndarray; wanted a DataArray"),
+        (lambda ds: ds.assign_coords(hybrid=[*"abcdefghi"]), {}, CoordinateError, "'hybrid' has labels of type <U1"),
         (lambda ds: ds, {"dim": "lev"}, DimensionError, "dim='lev': dimensions are"),
         (lambda ds: ds.isel(hybrid=[0]), {}, DimensionError, "'hybrid' has 1 level; wanted two or more"),
         (lambda ds: ds.isel(hybrid=0), {}, DimensionError, "wanted one of hybrid levels, known by its standard_name"),

@@ -6,8 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from xatmo.errors import CoordinateError
+from xatmo.errors import CoordinateError, UnitsError
 from xatmo.typing import Floats
+
+EARTHLY = (2e4, 1.5e5)
+"""Pa, between which the highest pressure at the ground lies wherever one looks."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +65,17 @@ def interpolate(
     ------
     CoordinateError
         If a pressure lies outside the levels in some column.
+    UnitsError
+        If the surface pressure cannot be one in Pa.
     """
     surface = np.broadcast_to(np.asarray(surface, np.float64), field.shape[:-1])
+    most = np.max(surface, initial=-np.inf, where=np.isfinite(surface))
+    if np.isfinite(most) and not EARTHLY[0] < most < EARTHLY[1]:
+        message = (
+            f"{what}: the surface pressure reaches {most:g} Pa; wanted what the ground of the Earth has: see to its "
+            "units"
+        )
+        raise UnitsError(message)
     out = np.empty((*field.shape[:-1], targets.size), field.dtype)
     for k, target in enumerate(targets):
         above = np.zeros(surface.shape, np.intp)  # levels that lie above it; pressures grow along the levels
@@ -77,8 +89,9 @@ def interpolate(
         else:
             weight = (target - pressures[0]) / (pressures[1] - pressures[0])
         # Not first + weight * difference: a missing neighbour of no weight takes no part at the other level.
-        found = np.where(weight == 0, values[0], (1 - weight) * values[0] + weight * values[1])
-        below, outside = above == a.size, (above == 0) & np.isfinite(surface)
+        found = (1 - weight) * values[0] + weight * values[1]
+        found = np.where(weight == 0, values[0], np.where(weight == 1, values[1], found))
+        below, outside = (above == a.size) & (pressures[1] < target), (above == 0) & np.isfinite(surface)
         if rule.to_ground:
             power = np.nan if rule.exponent is None else (target / pressures[1]) ** rule.exponent
             found = np.where(below, values[1] * power, found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -57,6 +58,12 @@ class HybridLevels:
                 "from the top of the atmosphere to the ground"
             )
             raise OptionError(message)
+        if 0 < a.max() <= 1:
+            message = (
+                f"a up to {a.max():g} came, parts of a reference pressure; wanted Pa: multiply by that, P0 in CESM's "
+                "files"
+            )
+            raise OptionError(message)
         object.__setattr__(self, "half_a", a)
         object.__setattr__(self, "half_b", b)
 
@@ -82,12 +89,13 @@ class HybridLevels:
                 raise OptionError(message)
             return _era5()
         if isinstance(given, Iterable):
-            parts = list(given)
+            parts: list[Floats] = []
+            with suppress(TypeError, ValueError):  # where these are no numbers
+                parts = [np.asarray(p, np.float64) for p in given]
             if len(parts) == 2:
-                return cls(*(np.asarray(p, np.float64) for p in parts))
+                return cls(*parts)
             if len(parts) % 2 == 0 and parts:
-                pv = np.asarray(parts, np.float64)
-                return cls(*np.split(pv, 2))
+                return cls(*np.split(np.array(parts), 2))
         message = "coefficients came that are neither a pair (a, b), pv of GRIB, nor a name such as 'L137'; wanted one"
         raise OptionError(message)
 

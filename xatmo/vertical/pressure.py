@@ -24,6 +24,7 @@ LAPSE_EXPONENT: Final = LAPSE_RATE * DRY_AIR_CONSTANT / GRAVITY
 """Of the ratio of pressures, to which temperature is proportional where it falls by 6.5 K per kilometre: 0.19."""
 
 DIM: Final = "pressure_level"
+_HIGHEST: Final = 1200.0  # hPa: what is asked for beyond was meant in Pa
 _STANDARD: Final = ("atmosphere_hybrid_sigma_pressure_coordinate", "hybrid_sigma_pressure")
 _NAMES: Final = ("hybrid", "hybridLevel", "model_level")
 _SURFACE: Final = ("sp", "surface_pressure", "lnsp", "logarithm_of_surface_pressure", "ps")
@@ -51,7 +52,7 @@ def to_pressure(
         f(p) = (1 - w) f_k + w f_{k+1}, \qquad w = \frac{\ln p - \ln p_k}{\ln p_{k+1} - \ln p_k}
 
     as is usual for temperature and wind; ``method="linear"`` takes pressures instead of their logarithms. Below the
-    lowest level n temperature goes on as where it falls by 6.5 K per kilometre, in hydrostatic balance,
+    lowest level n temperature goes on as where it falls by 6.5 K per kilometre, in hydrostatic balance and in kelvin,
 
     .. math:: T(p) = T_n \left(\frac{p}{p_n}\right)^{R \Gamma / g}, \qquad R \Gamma / g = 0.190,
 
@@ -91,12 +92,12 @@ def to_pressure(
     DimensionError
         If there is no dimension of levels, or fewer than two of them.
     CoordinateError
-        If levels have no such numbers, the surface pressure lies elsewhere, or (when computed) a pressure lies outside
-        the levels.
+        If levels have no such numbers, the surface pressure is of another place or time, or (when computed) a pressure
+        lies outside the levels.
     VariableError
         If there is no surface pressure, or no coefficients are known.
     UnitsError
-        If the surface pressure is not one.
+        If the surface pressure is not one, or temperature that goes on below has no units.
     ChunkError
         If the levels lie in several chunks.
     OptionError
@@ -111,7 +112,8 @@ def to_pressure(
     >>> levels = HybridLevels.of("L137")
     >>> pressure = levels.pressure(np.array([101325.0, 80000.0]))  # two columns, one on a mountain
     >>> t = xr.DataArray(
-    ...     288.15 * (pressure / 101325) ** LAPSE_EXPONENT, {"hybrid": np.arange(1, 138)}, ["x", "hybrid"], name="t"
+    ...     288.15 * (pressure / 101325) ** LAPSE_EXPONENT, {"hybrid": np.arange(1, 138)}, ["x", "hybrid"], name="t",
+    ...     attrs={"units": "K"},
     ... )
     >>> surface = xr.DataArray([101325.0, 80000.0], dims="x", attrs={"units": "Pa"})
     >>> to_pressure(t, [850, 500], surface_pressure=surface, coefficients="L137").round(2).values
@@ -126,10 +128,7 @@ def to_pressure(
     if outside not in ("raise", "nan"):
         message = f"outside={outside!r}; wanted 'raise' or 'nan'"
         raise OptionError(message)
-    targets = np.atleast_1d(np.asarray(levels, np.float64))
-    if targets.ndim != 1 or not targets.size or not (targets > 0).all() or not np.isfinite(targets).all():
-        message = f"levels={levels!r} came; wanted pressures in hPa, above 0"
-        raise OptionError(message)
+    targets = _targets(levels)
     where = _dimension(obj, dim)
     known = HybridLevels.of(_coefficients(obj, where) if coefficients is None else coefficients)
     numbers = _numbers(obj, where, known)
@@ -144,15 +143,19 @@ def to_pressure(
     def one(field: xr.DataArray) -> xr.DataArray:
         require_whole(field, [where], what="to_pressure")
         mine = _surface_of(field, surface, where)
+        power = _power(field, below)
         kernel = partial(
-            _columns, order=order, a=a, b=b, targets=100 * targets, rule=replace(rule, exponent=_power(field, below)),
+            _columns, order=order, a=a, b=b, targets=100 * targets, rule=replace(rule, exponent=power),
             what=f"to_pressure of {field.name!r}",
         )  # fmt: skip
+        read = units.convert(field, "K") if power else field  # degrees Celsius are no multiple of anything
         out: xr.DataArray = xr.apply_ufunc(
-            kernel, field.drop_vars([where], errors="ignore"), mine, input_core_dims=[[where], []],
+            kernel, read.drop_vars([where], errors="ignore"), mine, input_core_dims=[[where], []],
             output_core_dims=[[DIM]], exclude_dims={where}, dask="parallelized", output_dtypes=[_float_of(field)],
             dask_gufunc_kwargs={"output_sizes": {DIM: targets.size}}, keep_attrs=False, join="exact",
         )  # fmt: skip
+        if read is not field:
+            out = units.convert(out.assign_attrs(units="K"), str(field.attrs["units"]))
         out.attrs = {k: v for k, v in true_attrs(field).items() if k not in _OF_LEVELS}
         out = out.transpose(*(DIM if d == where else d for d in field.dims))
         axis = {"standard_name": "air_pressure", "units": "hPa", "positive": "down", "axis": "Z"}
@@ -163,6 +166,17 @@ def to_pressure(
     done = map_fields(_without_logarithm(obj, where), one, dims=[where], what="to_pressure", kinds="fiu")
     call = cf.describe_call("to_pressure", levels=np.asarray(levels).tolist(), method=method, below=below)
     return cf.add_history(done, call)
+
+
+def _targets(levels: Any) -> Floats:
+    try:
+        targets = np.atleast_1d(np.asarray(levels, np.float64))
+    except (TypeError, ValueError):
+        targets = np.empty(0)
+    if targets.ndim != 1 or not targets.size or not ((targets > 0) & (targets <= _HIGHEST)).all():
+        message = f"levels={levels!r} came; wanted pressures in hPa, above 0 and up to {_HIGHEST:g}"
+        raise OptionError(message)
+    return targets
 
 
 def _columns(field: Floats, surface: Floats, order: Any, **settings: Any) -> Floats:
@@ -212,6 +226,9 @@ def _numbers(obj: xr.Dataset | xr.DataArray, dim: Hashable, known: HybridLevels)
         message = f"{dim!r} has {obj.sizes[dim]} level; wanted two or more to interpolate between"
         raise DimensionError(message)
     if dim in obj.coords:
+        if obj[dim].dtype.kind not in "fiu":
+            message = f"{dim!r} has labels of type {obj[dim].dtype}; wanted the numbers of levels, from 1, the highest"
+            raise CoordinateError(message)
         numbers = obj[dim].values.astype(np.float64)
     elif obj.sizes[dim] == known.n_levels:
         numbers = np.arange(1.0, known.n_levels + 1)
@@ -234,7 +251,10 @@ def _coefficients(obj: xr.Dataset | xr.DataArray, dim: Hashable) -> Any:
         if dim in field.dims and "GRIB_pv" in field.attrs:
             return field.attrs["GRIB_pv"]
     if isinstance(obj, xr.Dataset) and {"hyai", "hybi"} <= set(obj.variables):
-        return units.convert(obj["hyai"], "Pa").values, obj["hybi"].values
+        a = obj["hyai"]
+        if "P0" in obj.variables and a.attrs.get("units", "1") == "1":  # as CESM writes them
+            a = (a * units.convert(obj["P0"], "Pa")).assign_attrs(units="Pa")
+        return units.convert(a, "Pa").values, obj["hybi"].values
     message = (
         f"no coefficients of {dim!r} came, neither GRIB_pv (cfgrib with read_keys=['pv']) nor hyai and hybi; give "
         "coefficients=(a, b) of the half levels, or 'L137' for ERA5"
@@ -248,6 +268,10 @@ def _surface(obj: xr.Dataset | xr.DataArray, given: Hashable | xr.DataArray | No
     if isinstance(given, xr.DataArray):
         found = given
     else:
+        name: object = given
+        if not isinstance(name, Hashable):
+            message = f"surface_pressure came as {type(given).__name__}; wanted a DataArray, or its name in the Dataset"
+            raise OptionError(message)
         fields = obj.data_vars if isinstance(obj, xr.Dataset) else {}
         told = [n for n, v in fields.items() if v.attrs.get("standard_name") == "surface_air_pressure"]
         names = [given] if given is not None else [*told, *(n for n in _SURFACE if n in fields)]
@@ -257,8 +281,15 @@ def _surface(obj: xr.Dataset | xr.DataArray, given: Hashable | xr.DataArray | No
             raise VariableError(message)
         found = fields[names[0]]
     if dim in found.dims:  # GRIB has the logarithm on level 1
-        found = found.isel({dim: 0} if dim not in found.coords else {dim: int(np.argmin(found[dim].values))})
-    found = found.drop_vars([c for c in found.coords if c == dim or not found[c].dims])
+        highest = int(np.argmin(found[dim].values)) if dim in found.coords else 0
+        if _is_logarithm(found) and dim in found.coords and found[dim].values[highest] != 1:
+            message = (
+                f"{found.name!r} lies on level 1, and level {found[dim].values[highest]:g} is the highest here; give "
+                "surface_pressure= from before levels were selected"
+            )
+            raise CoordinateError(message)
+        found = found.isel({dim: highest})
+    found = found.drop_vars([dim], errors="ignore")
     if _is_logarithm(found):
         pressure: xr.DataArray = xr.apply_ufunc(np.exp, found.astype(np.float64), dask="allowed")
         return pressure.assign_attrs(units="Pa")
@@ -289,12 +320,22 @@ def _surface_of(field: xr.DataArray, surface: xr.DataArray, dim: Hashable) -> xr
         if d in field.coords and d in surface.coords and not _same(field[d].values, surface[d].values):
             message = f"surface pressure and {field.name!r} differ in {d!r}; wanted the same columns: select them first"
             raise CoordinateError(message)
+    single = [c for c in surface.coords if not surface[c].dims and c in field.coords and field[c].ndim < 2]
+    for c in single:
+        here = np.unique(field[c].values)
+        if here.size and not _same(here, surface[c].values.reshape(1)):
+            message = (
+                f"the surface pressure is of {c} {surface[c].values}, {field.name!r} of {here[0]}"
+                + (f" to {here[-1]}" if here.size > 1 else "")
+                + f"; wanted the same, or a surface pressure for all: .drop_vars({c!r})"
+            )
+            raise CoordinateError(message)
     # Dimensions in the order of the field's, so that blocks fit one another; coordinates are the field's.
     ordered = surface.transpose(*(d for d in field.dims if d in surface.dims))
     return ordered.drop_vars(list(ordered.coords))
 
 
 def _same(one: Any, other: Any) -> bool:
-    if one.dtype.kind == other.dtype.kind == "f":
+    if one.dtype.kind == other.dtype.kind == "f" and one.shape == other.shape:
         return bool(np.allclose(one, other, rtol=0, atol=1e-4))  # degrees in float32
     return bool(np.array_equal(one, other))

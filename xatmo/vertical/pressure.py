@@ -263,13 +263,12 @@ def _coefficients(obj: xr.Dataset | xr.DataArray, dim: Hashable) -> Any:
 
 
 # ---------------------------------------------------------------------- surface pressure
-def _surface(obj: xr.Dataset | xr.DataArray, given: Hashable | xr.DataArray | None, dim: Hashable) -> xr.DataArray:
+def _surface(obj: xr.Dataset | xr.DataArray, given: Any, dim: Hashable) -> xr.DataArray:
     """Surface pressure in Pa, without the dimension of levels."""
     if isinstance(given, xr.DataArray):
         found = given
     else:
-        name: object = given
-        if not isinstance(name, Hashable):
+        if not isinstance(given, Hashable):
             message = f"surface_pressure came as {type(given).__name__}; wanted a DataArray, or its name in the Dataset"
             raise OptionError(message)
         fields = obj.data_vars if isinstance(obj, xr.Dataset) else {}

@@ -44,6 +44,15 @@ def test_weeks_or_days_or_none(field: xr.DataArray, block: object, drawn: object
     assert f"from 50 resamples of {drawn} blocks of {block}" in words
 
 
+def test_near_times_stay_together_where_most_are_far_apart() -> None:
+    """Three starts of one day every other month are one event, whatever the usual distance."""
+    days = pd.date_range("2001-01-01", periods=12, freq="60D")
+    times = days.append([days[:2] + pd.Timedelta(h, "h") for h in (6, 12)]).sort_values()
+    field = xr.DataArray(np.zeros(times.size), {"init_time": times}, ["init_time"])
+    _, words = metrics.automatic_blocks(field)
+    assert "from 1000 resamples of 12 blocks of 60D of init_time" in words
+
+
 def test_what_is_kept_is_not_drawn_from() -> None:
     words = "no intervals: init_time is kept, and nothing else is there to draw from"
     assert metrics.automatic_blocks(series(99, "6h", 3), dim=["lead_time"]) == (None, words)

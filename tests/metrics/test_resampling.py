@@ -71,6 +71,20 @@ def test_blocks_in_time_know_of_gaps_and_of_order() -> None:
     np.testing.assert_array_equal(both[:, :20], both[:, 20:])
 
 
+@pytest.mark.parametrize("kind", ["moving", "circular"])
+def test_blocks_that_begin_anywhere_begin_in_no_gap(kind: str) -> None:
+    """Summers of four years: as many blocks as there are weeks of summer, not of years, and each with points."""
+    summers = pd.date_range("2010-01-01", "2013-12-31", freq="6h")
+    summers = summers[summers.month.isin([6, 7, 8])]
+    blocks = Bootstrap.of({"dim": "time", "block": "7D", "n": 200, "kind": kind})
+    windows = blocks.windows(summers.size, summers)
+    assert (windows.last > windows.first).all()
+    assert windows.drawn in (54, 55, 56)  # 52.6 whole weeks, and blocks at the ends of summers that are shorter
+    sizes = blocks.counts(summers.size, summers).sum("time")
+    assert abs(float(sizes.mean()) / summers.size - 1) < 0.02
+    assert float(sizes.min()) > 0.8 * summers.size
+
+
 def test_other_calendars_have_blocks_in_time() -> None:
     years = xr.date_range("2001-01-01", periods=720, calendar="360_day", use_cftime=True)
     windows = Bootstrap.of({"dim": "time", "block": "30D"}).windows(720, years)

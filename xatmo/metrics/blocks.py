@@ -132,5 +132,7 @@ def _candidates(size: int, labels: pd.Index | None, longest: pd.Timedelta) -> li
     long = [(name, _ENOUGH) for name in _LONG if pd.Timedelta(name) > shortest]
     if step <= week:
         long = [(name, n) for name, n in long if pd.Timedelta(name) < year]
-    last: Any = 1 if shortest == step and step > _DAY else f"{-(-shortest // _DAY)}D"
+    # Months are of 28 to 31 days: a point each. Where some steps are far shorter, near points stay together.
+    even = bool(steps.size) and 2 * steps.min() >= step.value
+    last: Any = 1 if shortest == step and step > _DAY and even else f"{-(-shortest // _DAY)}D"
     return [*long, (last, 2)]

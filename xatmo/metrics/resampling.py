@@ -202,7 +202,8 @@ class Bootstrap:
         )
         axis = np.concatenate([at, at + whole])
         first, last = np.searchsorted(axis, starts), np.searchsorted(axis, starts + span)
-        return Windows(first, last, order, max(self.least, round(whole / span)))
+        first, last = first[last > first], last[last > first]  # blocks within a gap are none
+        return Windows(first, last, order, max(self.least, round(size / float((last - first).mean()))))
 
     def draws(self, windows: Windows) -> Ints:
         """Which blocks each resample is made of, ``(resample, block)``."""

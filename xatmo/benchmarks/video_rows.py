@@ -101,12 +101,12 @@ RAIN: tuple[VideoRow, ...] = (
     ),
     VideoRow(
         "simvp", "SimVP", "network",
-        {"architecture": "simvp", "network_settings": {"n_levels": 2, "hidden": 128}}, 400, 8,
+        {"architecture": "simvp", "baseline": None, "network_settings": {"n_levels": 2, "hidden": 128}}, 500, 8,
     ),
     VideoRow(
         "savp", "SAVP, mean of members", "network",
         {
-            "architecture": "savp", "learning_rate": 1e-3, "network_settings": _SAVP_SMALL,
+            "architecture": "savp", "baseline": None, "learning_rate": 1e-3, "network_settings": _SAVP_SMALL,
             "objective_settings": {**_SAVP_START, "members": 100.0, "n_draws": 2},
         }, 200, 4, members=True, averaged=True,
     ),

@@ -285,6 +285,21 @@ def test_clear_errors(pair):
         metrics.verify(p, t, metrics="acc")
 
 
+def test_what_is_wrong_with_a_climatology_is_said_of_it(pair):
+    p, t = pair
+    usual = metrics.climatology(t)
+    with pytest.raises(
+        CoordinateError, match=r"acc: 19 of 19 labels of 'latitude' in the climatology .* in the target"
+    ):
+        metrics.acc(p, t, climatology=usual.assign_coords(latitude=usual.latitude + 0.5))
+    with pytest.raises(CoordinateError, match=r"'latitude' has 18 points in the climatology.* and 19 in the target"):
+        metrics.acc(p, t, climatology=usual.isel(latitude=slice(1, None)))
+    with pytest.raises(UnitsError, match=r"'t' has units 'K', the climatology has none; .* of the climatology$"):
+        metrics.acc(p, t, climatology=usual.drop_attrs())
+    with pytest.raises(CoordinateError, match=r"skill_score: .* in the reference .* in the target"):
+        metrics.skill_score(p, t, reference=p.assign_coords(latitude=p.latitude + 0.5))
+
+
 def test_agrees_with_the_scores_package(pair):
     continuous = pytest.importorskip("scores.continuous")
     p, t = pair

@@ -143,7 +143,7 @@ def prepare(
     aligned, matched, cyclic = match(prediction, target, what=what)
     base = None
     if climatology is not None and metric.climatology != "none":
-        base = climatology_for(climatology, aligned, matched)
+        base = climatology_for(climatology, aligned, matched, what=what)
     dims = reduced_dims(aligned, matched, dim, what=what)
     by = resolve_weights(aligned, dims, weights, what=what)
     return Prepared(Pair(aligned, matched, base, dims, options or {}, by, weights), by, like, cyclic, dtype)

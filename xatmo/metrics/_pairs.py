@@ -20,6 +20,7 @@ from xatmo.typing import XarrayObject
 from xatmo.units import convert
 
 Dims = Hashable | Sequence[Hashable] | None
+_PAIR = ("prediction", "target")
 
 # Labels that differ by less than this part of the spacing are the same: float32 files against float64 ones.
 _SAME_LABEL = 1e-3
@@ -48,7 +49,9 @@ def ring_grid(obj: XarrayObject, dim: Hashable) -> RingGrid | None:
     return grid if isinstance(grid, RingGrid) else None
 
 
-def _same_points(prediction: xr.DataArray, target: xr.DataArray, *, what: str) -> xr.DataArray:
+def _same_points(
+    prediction: xr.DataArray, target: xr.DataArray, *, what: str, words: tuple[str, str] = _PAIR
+) -> xr.DataArray:
     """Bring a target on rings into the prediction's order of points and under its dimension's name."""
     here, there = (
         next(((d, grid) for d in obj.dims if (grid := ring_grid(obj, d)) is not None), None)
@@ -60,7 +63,8 @@ def _same_points(prediction: xr.DataArray, target: xr.DataArray, *, what: str) -
     order = ours.positions_in(theirs)
     if order is None:
         message = (
-            f"{what}: the prediction lies on {ours!r}, the target on {theirs!r}; wanted one grid: regrid one of them"
+            f"{what}: the {words[0]} lies on {ours!r}, the {words[1]} on {theirs!r}; wanted one grid: regrid one of "
+            "them"
         )
         raise CoordinateError(message)
     if not np.array_equal(order, np.arange(order.size)):
@@ -126,12 +130,13 @@ def only(obj: XarrayObject, name: Hashable, *, what: str, of: str) -> xr.DataArr
 
 
 def match(
-    prediction: xr.DataArray, target: xr.DataArray, *, what: str, units: bool = True
+    prediction: xr.DataArray, target: xr.DataArray, *, what: str, units: bool = True, words: tuple[str, str] = _PAIR
 ) -> tuple[xr.DataArray, xr.DataArray, bool]:
     """Give the prediction and the target on the prediction's labels, in the target's units.
 
     Rows, columns and other labels are matched by value, in whichever order and longitude range they come. A repeated
-    cyclic column is dropped from both. A target along time is laid at the valid times of forecasts.
+    cyclic column is dropped from both. A target along time is laid at the valid times of forecasts. In errors the two
+    are called by ``words``.
 
     Returns
     -------
@@ -151,7 +156,7 @@ def match(
     if is_forecast_of(prediction, target):
         target = at_valid_times(target, prediction)
     if units:
-        prediction = _same_units(prediction, target, what=what)
+        prediction = _same_units(prediction, target, what=what, words=words)
     ours, theirs = axes_of(prediction), axes_of(target)
     cyclic = False
     if ours is not None and prediction.sizes[ours.lon_dim] > 2:
@@ -164,31 +169,34 @@ def match(
         }  # fmt: skip
         target = target.rename({old: new for old, new in names.items() if old != new})
     if ours is None and theirs is None:
-        target = _same_points(prediction, target, what=what)
+        target = _same_points(prediction, target, what=what, words=words)
     shared = [d for d in prediction.dims if d in target.dims]
     if not shared and prediction.dims and target.dims:
         message = (
-            f"{what}: the prediction has dimensions {prediction.dims}, the target {target.dims}; wanted some in common"
+            f"{what}: the {words[0]} has dimensions {prediction.dims}, the {words[1]} {target.dims}; wanted some in "
+            "common"
         )
         raise DimensionError(message)
     for dim in shared:
         period = 360.0 if ours is not None and dim == ours.lon_dim else None
         name = ours.lon if period and ours is not None else ours.lat if ours and dim == ours.lat_dim else dim
-        target = _reorder(prediction, target, dim, name, period=period, what=what)
+        target = _reorder(prediction, target, dim, name, period=period, what=what, words=words)
     # Auxiliary coordinates of the target would be compared value by value in arithmetic, which may compute them.
     target = target.drop_vars([c for c in target.coords if c not in target.indexes or c not in target.dims])
     return prediction, target, cyclic
 
 
-def _same_units(prediction: xr.DataArray, target: xr.DataArray, *, what: str) -> xr.DataArray:
+def _same_units(
+    prediction: xr.DataArray, target: xr.DataArray, *, what: str, words: tuple[str, str] = _PAIR
+) -> xr.DataArray:
     ours, theirs = prediction.attrs.get("units"), target.attrs.get("units")
     if ours is None and theirs is None:
         return prediction
     if ours is None or theirs is None:
-        has, lacks = ("target", "prediction") if ours is None else ("prediction", "target")
+        lacks, has = words if ours is None else words[::-1]
         message = (
             f"{what}: the {has} {target.name!r} has units {theirs if ours is None else ours!r}, the {lacks} has none; "
-            f"wanted both or neither. Set {lacks}.attrs['units']"
+            f"wanted both or neither. Set attrs['units'] of the {lacks}"
         )
         raise UnitsError(message)
     return convert(prediction, str(theirs))
@@ -202,14 +210,15 @@ def _labels(obj: xr.DataArray, dim: Hashable, name: Hashable) -> pd.Index | None
 
 
 def _reorder(
-    prediction: xr.DataArray, target: xr.DataArray, dim: Hashable, name: Hashable, *, period: float | None, what: str
-) -> xr.DataArray:
+    prediction: xr.DataArray, target: xr.DataArray, dim: Hashable, name: Hashable, *, period: float | None, what: str,
+    words: tuple[str, str] = _PAIR,
+) -> xr.DataArray:  # fmt: skip
     ours, theirs = _labels(prediction, dim, name), _labels(target, dim, name)
     if prediction.sizes[dim] != target.sizes[dim]:
         message = (
-            f"{what}: {dim!r} has {prediction.sizes[dim]} points in the prediction{_extent(ours)} and "
-            f"{target.sizes[dim]} in the target{_extent(theirs)}; wanted the same labels. Select them, regrid, or "
-            "align on purpose: xr.align(prediction, target, join='inner')"
+            f"{what}: {dim!r} has {prediction.sizes[dim]} points in the {words[0]}{_extent(ours)} and "
+            f"{target.sizes[dim]} in the {words[1]}{_extent(theirs)}; wanted the same labels. Select them, regrid, or "
+            f"align on purpose: xr.align({', '.join(words)}, join='inner')"
         )
         raise CoordinateError(message)
     if ours is None or theirs is None or ours.equals(theirs):
@@ -218,9 +227,9 @@ def _reorder(
     if order is None or (order < 0).any():
         missing = ours[order < 0] if order is not None else ours
         message = (
-            f"{what}: {len(missing)} of {len(ours)} labels of {dim!r} in the prediction{_extent(ours)} are not in the "
-            f"target{_extent(theirs)}, the first is {missing[0]}; wanted the same labels. Select them, regrid, or "
-            "align on purpose: xr.align(prediction, target, join='inner')"
+            f"{what}: {len(missing)} of {len(ours)} labels of {dim!r} in the {words[0]}{_extent(ours)} are not in the "
+            f"{words[1]}{_extent(theirs)}, the first is {missing[0]}; wanted the same labels. Select them, regrid, or "
+            f"align on purpose: xr.align({', '.join(words)}, join='inner')"
         )
         raise CoordinateError(message)
     if not np.array_equal(order, np.arange(order.size)):
@@ -276,7 +285,9 @@ def reduced_dims(prediction: xr.DataArray, target: xr.DataArray, dim: Dims, *, w
     return wanted
 
 
-def climatology_for(climatology: XarrayObject, prediction: xr.DataArray, target: xr.DataArray) -> xr.DataArray:
+def climatology_for(
+    climatology: XarrayObject, prediction: xr.DataArray, target: xr.DataArray, *, what: str
+) -> xr.DataArray:
     """Lay a climatology on the prediction's labels: by day of year, month, season or hour where it has these.
 
     Raises
@@ -288,6 +299,7 @@ def climatology_for(climatology: XarrayObject, prediction: xr.DataArray, target:
     if any(group in field.dims and group not in prediction.dims for group in GROUPS):
         field = climatology_at(field, prediction)
         field = field.drop_vars([c for c in field.coords if c not in field.dims])
-    field, _, _ = match(field, target, what="the climatology") if set(field.dims) & set(target.dims) else (field, 0, 0)
-    _, onto, _ = match(prediction, field, what="the climatology", units=False)
+    if set(field.dims) & set(target.dims):
+        field, _, _ = match(field, target, what=what, words=("climatology", "target"))
+    _, onto, _ = match(prediction, field, what=what, units=False, words=("prediction", "climatology"))
     return onto

@@ -72,10 +72,12 @@ def _of_reference(pair: Pair) -> Pair:
         raise OptionError(message)
     field = only(given, pair.prediction.name, what="skill_score", of="reference")
     if any(g in field.dims and g not in pair.prediction.dims for g in GROUPS):
-        onto = climatology_for(field, pair.prediction, pair.target)
+        onto = climatology_for(field, pair.prediction, pair.target, what="skill_score")
     else:
-        field, _, _ = match(field, pair.target, what="skill_score") if _shares(field, pair) else (field, 0, 0)
-        _, onto, _ = match(pair.prediction, field, what="skill_score", units=False)
+        if _shares(field, pair):
+            field, _, _ = match(field, pair.target, what="skill_score", words=("reference", "target"))
+        words = ("prediction", "reference")
+        _, onto, _ = match(pair.prediction, field, what="skill_score", units=False, words=words)
     return replace(pair, prediction=onto.assign_coords(_coordinates(pair, onto)))
 
 

@@ -54,7 +54,10 @@ DIGITS: tuple[VideoRow, ...] = (
     _LAST,
     VideoRow(
         "convlstm", "ConvLSTM", "network",
-        {"architecture": "convlstm", "network_settings": {"factor": 4, "size": 3, "channels": 64}}, 750,
+        {
+            "architecture": "convlstm", "baseline": "persistence", "scheduled_sampling": {"steps": 150},
+            "network_settings": {"factor": 4, "size": 3, "channels": 64},
+        }, 1000, 8,
     ),
     VideoRow(
         "stacked_convlstm", "stacked ConvLSTM", "network",

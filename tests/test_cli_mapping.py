@@ -197,6 +197,10 @@ def test_benchmark_gp_by_command(run: Run, tmp_path: Path) -> None:
     truth = case.target.values
     mu = 1 - np.sqrt(((made.values - truth) ** 2).mean()) / np.sqrt((truth**2).mean())
     assert own.loc["SPDE-OI, exact, 5 steps", "mu"] == pytest.approx(mu, abs=1e-6)
+    for score in ("mu", "rmse"):
+        assert (own[f"{score}_lower"] < own[score]).all()
+        assert (own[score] < own[f"{score}_upper"]).all()
+    assert "mu, RMSE: 90 % intervals from 1000 resamples" in out
     assert xatmo.load(tmp_path / "rows" / "bilinear" / "model").is_fitted
 
     status, out, _ = run(*words)  # what is finished is read back

@@ -13,12 +13,13 @@ import pandas as pd
 import xarray as xr
 
 import xatmo
-from xatmo import assimilation
+from xatmo import assimilation, metrics
 from xatmo.benchmarks import keeping
 from xatmo.benchmarks.cases import Case, gp_case, osse_case
 from xatmo.benchmarks.options import Options
 from xatmo.benchmarks.rows import GP, OSSE, PUBLISHED, QUICK, Row, chosen
 from xatmo.metrics import altimetry
+from xatmo.metrics.altimetry.areas import select
 from xatmo.tasks.fourdvar import Background
 
 Note = Callable[[str], Any]
@@ -27,6 +28,7 @@ _BASELINE_DAYS, _BASELINE_MOST = 28, 1000
 _BATCH, _WINDOWS = 4, 8
 _MATERN_MOST = 4500  # observations in a window of a dense system: less than 3 GB
 _SCORES = ("mu", "sigma", "lambda_x", "lambda_t", "rmse")
+_BOUNDS = ("mu_lower", "mu_upper", "rmse_lower", "rmse_upper")
 
 
 def osse(
@@ -132,8 +134,8 @@ def run(case: Case, rows: Iterable[Row], output: str | Path, options: Options, *
     Returns
     -------
     DataFrame
-        By title: ``mu``, ``sigma``, ``lambda_x``, ``lambda_t``, ``rmse``; of networks ``steps``, ``train_seconds``,
-        ``parameters``, ``keeps_background``; ``map_seconds`` and ``published``.
+        By title: ``mu``, ``sigma``, ``lambda_x``, ``lambda_t``, ``rmse``, bounds of mu and rmse; of networks
+        ``steps``, ``train_seconds``, ``parameters``, ``keeps_background``; ``map_seconds`` and ``published``.
 
     Raises
     ------
@@ -299,9 +301,16 @@ def _scored(case: Case, mapped: xr.DataArray) -> dict[str, float]:
     target = target.copy()
     target.attrs.pop("units", None)
     table = altimetry.leaderboard({"map": mapped}, target, area=case.area, period=case.period)
-    truth = target.sel(time=slice(*case.period))
-    error = altimetry.on_truth(mapped, truth) - truth
-    return {**{n: float(table[n].iloc[0]) for n in _SCORES[:4]}, "rmse": float(np.sqrt((error**2).mean()))}
+    truth = select(target, case.area, case.period, what="the truth")
+    made = altimetry.on_truth(mapped, truth).compute()
+    blocks, _ = metrics.automatic_blocks(made)
+    bounded = metrics.verify(made, truth, metrics=["rmse"], weights=None, bootstrap=blocks)
+    if blocks is not None:
+        bounded = bounded.merge(
+            altimetry.mu_sigma(made, truth, weights=None, bootstrap=blocks).drop_vars(["mu", "sigma"])
+        )
+    found = {n: float(table[n].iloc[0]) for n in _SCORES[:4]}
+    return found | {n: float(bounded[n]) for n in ("rmse", *_BOUNDS) if n in bounded}
 
 
 # ---------------------------------------------------------------------- the table
@@ -309,8 +318,8 @@ def _table(case: Case, found: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     rows = {str(row["title"]): {k: v for k, v in row.items() if k != "title"} | {"published": False} for row in found}
     others = {f"{name} (published)": s for name, s in PUBLISHED[case.name].items()} | dict(case.published)
     rows |= {name: dict(zip(_SCORES, scores, strict=False)) | {"published": True} for name, scores in others.items()}
-    columns = ["name", *_SCORES, "steps", "train_seconds", "map_seconds", "parameters", "keeps_background", "published"]
-    table = pd.DataFrame.from_dict(rows, orient="index").reindex(columns=columns)
+    columns = ["name", *_SCORES, *_BOUNDS, "steps", "train_seconds", "map_seconds", "parameters", "keeps_background"]
+    table = pd.DataFrame.from_dict(rows, orient="index").reindex(columns=[*columns, "published"])
     table.index.name = "method"
     return table
 
@@ -320,9 +329,16 @@ def form(table: pd.DataFrame, case: Case) -> pd.DataFrame:
     notes = {_bare(str(t)): "published" if row["published"] else _cost(row) for t, row in table.iterrows()}
     text = altimetry.challenge_table(table.rename(index=_bare), challenge="osse2020a", notes=notes)
     text.insert(5, "RMSE", [f"{x:.4f}" if pd.notna(x) else "-" for x in table["rmse"]])
+    for score, at, digits in (("mu", 1, 2), ("rmse", 5, 4)):
+        ends = [table[f"{score}_{end}"] for end in ("lower", "upper")]
+        text.isetitem(at, [t + _interval(a, b, digits) for t, a, b in zip(text.iloc[:, at], *ends, strict=True)])
     if case.name != "gp":
         return text
     return text.rename(columns=lambda c: c.replace("degree", "cells").replace("days", "steps"))
+
+
+def _interval(lower: float, upper: float, digits: int) -> str:
+    return "" if pd.isna(lower) or pd.isna(upper) else f" ({lower:.{digits}f} to {upper:.{digits}f})"
 
 
 def _bare(title: str) -> str:
@@ -351,7 +367,8 @@ def _write(table: pd.DataFrame, case: Case, folder: Path) -> None:
 def remarks(case: Case) -> list[str]:
     """Say what the numbers of a case mean, for readers of its table."""
     first, last = (str(t)[:10] for t in case.part(case.train)["time"].values[[0, -1]])  # those that there are
-    out = [f"scored: {case.period[0]} to {case.period[1]}; trained: {first} to {last}"]
+    intervals = metrics.automatic_blocks(case.target.sel(time=slice(*case.period)))[1]
+    out = [f"scored: {case.period[0]} to {case.period[1]}; trained: {first} to {last}", f"mu, RMSE: {intervals}"]
     if case.name == "gp":
         out.append(
             "in the mean, no method that sees the test steps alone can have a smaller RMSE than SPDE-OI of all of "

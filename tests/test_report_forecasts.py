@@ -15,7 +15,7 @@ import xarray as xr
 
 from xatmo import metrics, plot
 from xatmo.cli import main
-from xatmo.errors import CoordinateError, OptionError
+from xatmo.errors import CoordinateError, OptionError, UnitsError
 from xatmo.report import _runs, compare
 
 STEPS = 3  # lead times
@@ -156,6 +156,40 @@ def test_runs_are_compared_on_the_times_rows_and_units_that_they_share() -> None
         assert at[name] == pytest.approx(expected, rel=1e-4)
 
 
+def test_variables_that_only_some_runs_have_are_told() -> None:
+    truth = weather()
+    both = xr.Dataset({"t2m": truth, "u": truth.assign_attrs(units="m s-1", long_name="wind")})
+    good, more = forecast(truth, "good"), forecast(truth, "persistence")
+    runs = {"one": good, "two": xr.Dataset({"t2m": more, "u": more.assign_attrs(units="m s-1")})}
+    found = compare(runs, both, figures=False)
+    assert set(found.scores["variable"]) == {"t2m"}
+    assert found.notes[0] == "u: not in one, and so compared of none"
+    assert "<li>u: not in one, and so compared of none</li>" in found.html
+
+
+def test_names_that_look_like_formulas_or_are_long_are_drawn() -> None:
+    """What is a formula to Matplotlib and cannot be read as one stays as it is; long names run over no other panel."""
+    from matplotlib.text import Text
+
+    from xatmo.report import _figures
+
+    truth = weather()
+    long = "convlstm_batch64_rate0.001_dropout0.2_seed3_context12_future24_second"
+    axes = plot.maps({"truth": truth[0], long: truth[1], r"$\frac$": truth[2]}, columns=3)
+    figure = axes[0].figure
+    _figures.encoded(axes)
+    texts = [text.get_text() for text in figure.findobj(Text)]
+    assert r"$\frac$" in texts
+    assert long not in texts
+    title = next(ax.title for ax in axes if ax.get_title().replace("\n", "") == long)
+    assert title.get_window_extent().width <= 1.1 * title.axes.get_window_extent().width
+    line = xr.DataArray([1.0, 2.0], {"lead_time": pd.to_timedelta([6, 12], "h")}, ["lead_time"])
+    axes = plot.scores({name: xr.Dataset({"rmse": line}) for name in (long, "b", "c", "d")})
+    figure = axes.ravel()[0].figure
+    _figures.encoded(axes)
+    assert any("\n" in text.get_text() for legend in figure.legends for text in legend.get_texts())
+
+
 def test_blocks_follow_the_leads_and_the_length_of_the_record() -> None:
     from xatmo.report import _forecast_measures, _forecasts
 
@@ -259,6 +293,15 @@ def test_what_cannot_be_compared_says_so() -> None:
         compare({"far": far}, truth)
     with pytest.raises(CoordinateError, match="cut lies on other labels of 'longitude' than the first run"):
         compare({"good": good, "cut": good.isel(longitude=slice(2, None))}, truth)
+
+
+def test_whose_units_are_wrong_and_names_without_a_legend() -> None:
+    truth = weather()
+    good = forecast(truth, "good")
+    with pytest.raises(UnitsError, match=r"^run 'two': units 'm' came, 'K' wanted"):
+        compare({"one": good, "two": good.assign_attrs(units="m")}, truth)
+    with pytest.raises(OptionError, match="a run is called '_two'; with an underscore first"):
+        compare({"one": good, "_two": good}, truth)
 
 
 def test_no_more_than_some_initial_times_are_in_memory(no_compute: Callable[[], Any]) -> None:

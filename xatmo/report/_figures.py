@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import functools
 import io
+import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,7 @@ from xatmo.report._measures import Measured
 from xatmo.report._runs import Run
 
 _DPI = 110
+_LEGEND = 36  # letters of a name in a line
 _SMALL_LOSS = "The losses are those that each run was trained with: compare runs by them only where these are the same."
 
 
@@ -42,10 +44,39 @@ def encoded(axes: Any) -> str:
     import matplotlib.pyplot as plt
 
     ax = axes.ravel()[0] if isinstance(axes, np.ndarray) else axes
+    _legible(ax.figure)
     kept = io.BytesIO()
     ax.figure.savefig(kept, format="png", dpi=_DPI, bbox_inches="tight", facecolor="white")
     plt.close(ax.figure)
     return base64.b64encode(kept.getvalue()).decode()
+
+
+def _legible(figure: Any) -> None:
+    """Show names that have dollar signs and are no formulas as they are, and break those that run over others."""
+    from matplotlib.mathtext import MathTextParser
+    from matplotlib.text import Text
+
+    parser = MathTextParser("path")
+    for text in figure.findobj(Text):
+        if "$" in text.get_text():
+            try:
+                parser.parse(text.get_text())
+            except ValueError:
+                text.set_parse_math(False)
+    for ax in figure.axes:
+        points = 72 * figure.get_figwidth() * ax.get_position().width
+        _broken(ax.title, max(20, int(points / (0.55 * ax.title.get_fontsize()))))
+    for legend in [*figure.legends, *(ax.get_legend() for ax in figure.axes if ax.get_legend() is not None)]:
+        for text in legend.get_texts():
+            _broken(text, _LEGEND)
+
+
+def _broken(text: Any, width: int) -> None:
+    lines = text.get_text().split("\n")
+    if max(map(len, lines)) > width and not text.get_text().startswith("$"):
+        text.set_text(
+            "\n".join(part for line in lines for part in textwrap.wrap(line, width, break_on_hyphens=False) or [""])
+        )
 
 
 class Album:

@@ -12,7 +12,7 @@ import xarray as xr
 
 from xatmo import cf, metrics
 from xatmo.errors import CoordinateError, OptionError, XatmoError
-from xatmo.report._runs import Run
+from xatmo.report._runs import Run, named
 from xatmo.typing import T
 from xatmo.units import convert
 
@@ -87,7 +87,7 @@ def align(forecasts: Mapping[str, xr.DataArray], truth: xr.DataArray) -> Aligned
     notes: list[str] = []
     units = truth.attrs.get("units")
     truth = _named(truth)
-    runs = {n: _in_pieces(_named(da if units is None else convert(da, str(units)))) for n, da in forecasts.items()}
+    runs = {n: _in_pieces(_named(_in_units(da, units, n))) for n, da in forecasts.items()}
     first_name, first = next(iter(runs.items()))
     for dim in (INIT, LEAD):
         shared = first.indexes[dim]
@@ -117,8 +117,8 @@ def align(forecasts: Mapping[str, xr.DataArray], truth: xr.DataArray) -> Aligned
         like = next(iter(runs.values()))
         laid = truth.sel({INIT: like.indexes[INIT], LEAD: like.indexes[LEAD]})
     laid = _on_grid(laid, next(iter(runs.values())), "the truth")
-    named = {n: da.rename(truth.name).assign_attrs(truth.attrs) for n, da in runs.items()}
-    return Aligned(named, laid, notes)
+    made = {n: da.rename(truth.name).assign_attrs(truth.attrs) for n, da in runs.items()}
+    return Aligned(made, laid, notes)
 
 
 # ---------------------------------------------------------------------- pieces
@@ -129,6 +129,13 @@ def _named(obj: T) -> T:
         return obj
     made = obj.drop_vars(INIT, errors="ignore").rename({SEQUENCE: INIT})
     return made if INIT in made.coords else made.assign_coords({INIT: np.arange(made.sizes[INIT])})
+
+
+def _in_units(da: xr.DataArray, units: str | None, name: str) -> xr.DataArray:
+    try:
+        return da if units is None else convert(da, str(units))
+    except XatmoError as error:
+        raise named(error, name) from error
 
 
 def _in_pieces(da: xr.DataArray) -> xr.DataArray:

@@ -186,6 +186,10 @@ def compare(
     if reserved:
         message = f"a run is called {reserved[0]!r}, which is the name of target= or coarse= on the page; rename it"
         raise OptionError(message)
+    hidden = [n for n in runs if str(n).startswith("_")]
+    if hidden:
+        message = f"a run is called {hidden[0]!r}; with an underscore first it would be in no legend: rename it"
+        raise OptionError(message)
     if html is not None:
         require_html(Path(html))  # before the work
     given_names = [metrics] if isinstance(metrics, str) or callable(metrics) else list(metrics or ())
@@ -213,11 +217,13 @@ def compare(
     sections: list[_page.Section] = []
     rows: list[dict[str, Any]] = []
     notes: list[str] = []
+    left_out: list[str] = []
     as_forecasts = truth is not None and bool(scored) and _forecasts.are_forecasts(scored)
     names = given_names or list(_forecast_measures.METRICS if as_forecasts else _measures.METRICS)
     leads: list[dict[str, Any]] = []
     if truth is not None and as_forecasts:
-        for variable in _variables(scored, truth, variables, flat=False):
+        shown, left_out = _variables(scored, truth, variables, flat=False)
+        for variable in shown:
             section, more = _forecast_section(
                 variable, scored, truth[variable], names=names, bootstrap=bootstrap, reference=reference,
                 climatology=climatology, figures=figures, doing=doing,
@@ -227,7 +233,7 @@ def compare(
             leads += more
             notes += [f"{variable}: {note}" for note in section.notes]
     elif truth is not None and scored:
-        shown = _variables(scored, truth, variables)
+        shown, left_out = _variables(scored, truth, variables)
         places = None if cities is False or not figures else _selection(cities)
         for variable in shown:
             section = _section(
@@ -237,6 +243,9 @@ def compare(
             sections.append(section)
             rows += section.rows
             notes += [f"{variable}: {note}" for note in section.notes]
+    if sections:
+        sections[0].notes.extend(left_out)
+    notes = [*left_out, *notes]
     known = [run for run in taking_part if run.settings]
     trained = _figures.of_training(taking_part if figures else [])
     notes += trained.notes
@@ -365,7 +374,10 @@ def _named(target: XarrayObject) -> xr.Dataset:
     return target if isinstance(target, xr.Dataset) else target.to_dataset(name=target.name or "field")
 
 
-def _variables(runs: list[Run], truth: xr.Dataset, wanted: Sequence[str] | None, *, flat: bool = True) -> list[str]:
+def _variables(
+    runs: list[Run], truth: xr.Dataset, wanted: Sequence[str] | None, *, flat: bool = True
+) -> tuple[list[str], list[str]]:
+    """Give the variables that are compared, and notes on those that only some runs have."""
     if flat:
         horizontal = cf.horizontal(truth, rings=True).dims
         have = [str(n) for n in cf.variables_with(truth, horizontal, what="compare")]
@@ -377,12 +389,17 @@ def _variables(runs: list[Run], truth: xr.Dataset, wanted: Sequence[str] | None,
         if missing:
             message = f"variable {missing[0]!r} is not in the target and all predictions; these have {shared}"
             raise VariableError(message)
-        return list(wanted)
+        return list(wanted), []
     if not shared:
         told = "; ".join(f"{r.name}: {sorted(map(str, r.prediction or ()))}" for r in runs)
         message = f"no variable is in the target, {have}, and in all predictions ({told}); rename: ds.rename(OLD='NEW')"
         raise VariableError(message)
-    return shared
+    notes = []
+    for name in (n for n in have if n not in shared):
+        lacking = [run.name for run in runs if name not in (run.prediction or ())]
+        if len(lacking) < len(runs):
+            notes.append(f"{name}: not in {', '.join(lacking)}, and so compared of none")
+    return shared, notes
 
 
 def _of(coarse: XarrayObject | None, variable: str) -> xr.DataArray | None:

@@ -221,10 +221,10 @@ def test_discriminators_learn_to_tell() -> None:
     )  # fmt: skip
     with torch.no_grad():  # members that everyone can tell
         made.network.inner.departures.last.weight.mul_(20)
-    history = run(made, Waves(8, batch=4), replace(SETTINGS, max_steps=24)).history
+    history = run(made, Waves(8, batch=4), replace(SETTINGS, max_steps=40)).history  # it begins after 20 or 30
     values = [row["discriminator"] for row in history]
-    assert np.mean(values[-5:]) < 0.6 * np.mean(values[:5])
-    assert history[-1]["discriminator_accuracy"] > 0.9
+    assert np.mean(values[-5:]) < 0.2 * np.mean(values[:5])
+    assert np.mean([row["discriminator_accuracy"] for row in history[-5:]]) > 0.9
 
 
 def test_the_first_phase_has_no_discriminators() -> None:

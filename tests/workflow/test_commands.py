@@ -58,6 +58,13 @@ def test_wrong_files_are_refused(tmp_path: Path, step: str, content: Any, messag
         experiments.read(step, written(tmp_path, content))
 
 
+def test_what_is_given_twice_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "twice.yaml"
+    file.write_text("extract:\n  input: a.nc\n  output: a.zarr\n  input: b.nc\n")
+    with pytest.raises(ConfigError, match=r"twice.yaml is not YAML: 'input' is given twice in .* line 2"):
+        experiments.read("extract", file)
+
+
 def test_training_needs_its_section(tmp_path: Path) -> None:
     without = {k: v for k, v in WHOLE.items() if k != "train"}
     with pytest.raises(ConfigError, match="has no section 'train'; wanted a mapping with data, task"):

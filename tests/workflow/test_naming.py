@@ -39,6 +39,13 @@ def test_what_is_written_is_read(
     assert str(RunName.parse(str(name))) == str(name)
 
 
+@pytest.mark.parametrize("west", [179.996, 179.999, 180.0, -180.001, 540.0, 359.999])
+def test_the_date_line_is_written_in_one_way(west: float) -> None:
+    name = RunName((Period(2019, 2019, 7, 8),), 10, 5, -5.25, west, ("2t",))
+    assert RunName.parse(str(name)) == name
+    assert "180.00W" in str(name) or "00.00E" in str(name)
+
+
 def test_the_convention_word_for_word() -> None:
     name = RunName((Period(2005, 2008, 2, 5), Period(2015, 2015, 3, 6)), 92, 56, 38.4, 0.0, ("2t", "tcc", "t850"))
     assert str(name) == "Y2005to2008M02to05_Y2015M03to06-92_56-38.40N00.00E-2t_tcc_t850"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from experiment import (
@@ -21,6 +22,19 @@ import xatmo
 from xatmo import workflow
 from xatmo.errors import ConfigError, CoordinateError, OptionError
 from xatmo.workflow import evaluation
+
+
+def test_a_file_for_each_initial_time_of_minutes_too(tmp_path: Path) -> None:
+    for step, names in (
+        ("12h", ["forecast_20190301_00.nc", "forecast_20190301_12.nc"]),
+        ("5min", ["forecast_20190301_0000.nc", "forecast_20190301_0005.nc"]),
+        ("30s", ["forecast_20190301_000000.nc", "forecast_20190301_000030.nc"]),
+    ):
+        times = pd.date_range("2019-03-01", periods=2, freq=step)
+        ds = xr.Dataset({"rain": ("init_time", [1.0, 2.0])}, {"init_time": times})
+        evaluation._each_initial_time(ds, tmp_path / step)
+        assert sorted(p.name for p in (tmp_path / step).iterdir()) == names
+        assert xr.load_dataset(tmp_path / step / names[1]).rain.item() == 2.0
 
 
 def post(files: Path, name: str = "run", **more: Any) -> workflow.Postprocessed:
@@ -214,3 +228,10 @@ def test_scores_as_ambs_has_them(modelled: Path) -> None:
         post(modelled, "b", baselines=[], metrics=["rmse"], compat="ambs")
     with pytest.raises(OptionError, match="compat='savp' came; wanted 'ambs'"):
         post(modelled, "c", baselines=[], metrics=["mse"], compat="savp")
+
+
+def test_one_score_and_one_baseline_may_be_words(modelled: Path) -> None:
+    made = post(modelled, metrics="rmse", baselines="persistence", every=30)
+    assert made.scores.forecast.values.tolist() == ["model", "persistence"]
+    assert "rmse" in made.scores or "2t_rmse" in made.scores
+    assert post(modelled, metrics=["rmse"], baselines=["persistence"], every=30).already

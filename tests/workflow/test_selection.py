@@ -106,6 +106,9 @@ def test_variables_with_levels() -> None:
     ):
         with pytest.raises(error, match=message):
             take_variables(ds, [wanted])
+    for wrong in (3, [3], {"t": 3}):
+        with pytest.raises(OptionError, match="variables: .*3.* came; wanted names, as"):
+            take_variables(ds, wrong)  # type: ignore[arg-type]
 
 
 def hours(first: str, last: str) -> xr.DataArray:

@@ -74,6 +74,12 @@ def test_frames_of_grib_are_labelled_by_their_valid_time(files: Path) -> None:
     np.testing.assert_array_equal(found["2t"], ds["2t"])
 
 
+def test_only_the_name_is_filled_in(files: Path) -> None:
+    with pytest.raises(OptionError, match=r"/\{nme\}.zarr has \{nme\}; the only part that is filled in is \{name\}$"):
+        extract(files, "{nme}.zarr")
+    assert not list(files.glob("*.zarr"))
+
+
 def test_an_interrupted_extraction_goes_on(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = extract(files, "whole.zarr").path
     with monkeypatch.context() as patch:

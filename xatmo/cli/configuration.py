@@ -39,7 +39,20 @@ _STEPS: Final = ("extract", "preprocess", "train", "postprocess")
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.2's numbers: 1e-3 is one, the time 00:05:00 is none; dates stay text, as xarray selects by them."""
+    """YAML 1.2's numbers: 1e-3 is one, the time 00:05:00 is none; dates stay text, as xarray selects by them.
+
+    A name that is given twice in a mapping, of which the last would hold, is refused.
+    """
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Make a mapping."""
+        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for place, name in enumerate(names):
+            if name in names[:place] and name != "<<":
+                message = f"{name!r} is given twice"
+                raise yaml.constructor.ConstructorError(None, None, message, node.start_mark)
+        made: dict[Any, Any] = super().construct_mapping(node, deep=deep)
+        return made
 
 
 _TAG: Final = "tag:yaml.org,2002:"

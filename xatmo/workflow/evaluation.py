@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 import xarray as xr
@@ -154,6 +155,7 @@ def postprocess(
     path = Path(output)
     prepared = data if isinstance(data, Prepared) else open_prepared(data)
     task = xatmo.load(model) if isinstance(model, str | Path) else model
+    baselines, metrics = ([given] if isinstance(given, str) else given for given in (baselines, metrics))
     unknown = [name for name in baselines if name not in BASELINES]
     if unknown:
         message = f"baseline {unknown[0]!r} came; wanted some of {', '.join(BASELINES)}"
@@ -324,10 +326,14 @@ def _write(ds: xr.Dataset, path: Path, key: Mapping[str, Any], progress: bool, s
 
 
 def _each_initial_time(forecast: xr.Dataset, folder: Path) -> None:
-    """Write a netCDF file for each initial time."""
+    """Write a netCDF file for each initial time, named by its hour, or by minutes and seconds where there are such."""
     folder.mkdir(exist_ok=True)
-    for k, init in enumerate(forecast["init_time"].values):
-        file = folder / f"forecast_{np.datetime_as_string(init, 'h').replace('-', '').replace('T', '_')}.nc"
+    inits = forecast["init_time"].values
+    units: tuple[Literal["h", "m", "s", "ns"], ...] = ("h", "m", "s", "ns")
+    unit = next(u for u in units if (inits.astype(f"M8[{u}]") == inits).all())
+    for k, init in enumerate(inits):
+        name = re.sub("[-:.]", "", np.datetime_as_string(init, unit)).replace("T", "_")
+        file = folder / f"forecast_{name}.nc"
         if not file.exists():
             with appearing(file) as part:
                 forecast.isel(init_time=k).load().to_netcdf(part)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,7 +121,7 @@ def extract(
     ('Y2001M01-2_2-40.00N10.00W-2t.zarr', [['2001-01-01T05:00', '2001-01-01T05:00']])
     """
     say = note if note is not None else _silent
-    variables = [variables] if isinstance(variables, str) else variables
+    variables = selection.names_in(variables)
     names = list(variables.values()) if isinstance(variables, Mapping) else variables
     whole, told = open_source(input, names)
     chosen = {"years": years, "months": months, "hours": hours, "dates": dates}
@@ -130,6 +131,9 @@ def extract(
         told = {**told, "static": told_static}
         ds = ds.merge(_static(more, ds, region), join="exact", combine_attrs="override", compat="override")
     path = Path(str(output).replace("{name}", str(RunName.of(ds)) if "{name}" in str(output) else ""))
+    if unknown := re.search(r"\{.*?\}", str(path)):
+        message = f"output {output} has {unknown[0]}; the only part that is filled in is {{name}}"
+        raise OptionError(message)
     if path.suffix != ".zarr":
         message = f"output {path} came; wanted a name that ends in .zarr, which can be written piece by piece"
         raise OptionError(message)

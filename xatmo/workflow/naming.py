@@ -124,7 +124,8 @@ class RunName:
                 )
                 raise OptionError(message)
         object.__setattr__(self, "latitude", round(float(self.latitude), 2) + 0.0)
-        object.__setattr__(self, "longitude", round((float(self.longitude) + 180) % 360 - 180, 2) + 0.0)
+        # Rounded first: 179.999 degrees east are 180, which are 180 west.
+        object.__setattr__(self, "longitude", round((round(float(self.longitude), 2) + 180) % 360 - 180, 2) + 0.0)
 
     def __str__(self) -> str:
         corner = f"{abs(self.latitude):05.2f}{'S' if self.latitude < 0 else 'N'}"

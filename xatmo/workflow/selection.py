@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -48,12 +48,33 @@ def take_variables(ds: xr.Dataset, wanted: Sequence[str] | Mapping[str, str] | N
     >>> take_variables(ds, ["t@850"]).t850.item()
     280.0
     """
+    wanted = names_in(wanted)
     if wanted is None:
         return ds
-    wanted = [wanted] if isinstance(wanted, str) else wanted
     asked = dict(wanted) if isinstance(wanted, Mapping) else {text.replace("@", ""): text for text in wanted}
     found = {str(new): _variable(ds, str(text)) for new, text in asked.items()}
     return xr.Dataset({new: da.rename(new) for new, da in found.items()}, attrs=ds.attrs)
+
+
+def names_in(wanted: Any) -> Sequence[str] | Mapping[str, str] | None:
+    """Read names of variables: one, several, or a mapping to them.
+
+    Raises
+    ------
+    OptionError
+        If they are none.
+
+    Examples
+    --------
+    >>> names_in("t@850"), names_in({"t2m": "2t"})
+    (['t@850'], {'t2m': '2t'})
+    """
+    found: Sequence[str] | Mapping[str, str] | None = [wanted] if isinstance(wanted, str) else wanted
+    given: Any = found.values() if isinstance(found, Mapping) else found
+    if given is None or (isinstance(given, Iterable) and all(isinstance(name, str) for name in given)):
+        return found
+    message = f"variables: {wanted!r} came; wanted names, as [2t, t@850], or a mapping from new names to these"
+    raise OptionError(message)
 
 
 def _variable(ds: xr.Dataset, text: str) -> xr.DataArray:

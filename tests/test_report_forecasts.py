@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -246,6 +247,24 @@ def test_folders_of_runs_from_the_command_line(folders: Path, capsys: Any, monke
     assert history is not None
     assert history["loss"].tolist() == [2.0, 1.0]
     assert "resamples of blocks of 2D along init_time" in page
+
+
+def test_a_training_that_has_not_come_far_stands_beside_runs(folders: Path, tmp_path: Path, capsys: Any) -> None:
+    """It is no reference, and neither an empty history nor a record that was cut off ends in a traceback."""
+    begun = tmp_path / "begun"
+    begun.mkdir()
+    (begun / "history.csv").write_text("")
+    (begun / "run.json").write_text('{"max_steps": 5}')
+    assert compare({"begun": begun}).settings.loc["max_steps", "begun"] == 5
+    shutil.copytree(folders / "persistence" / "forecasts.zarr", folders / "good" / "baselines" / "persistence.zarr")
+    page = tmp_path / "page.html"
+    words = [str(folders / "good"), str(begun), "--target", str(folders / "truth.nc"), "--html", str(page)]
+    with pytest.raises(SystemExit) as stop:
+        main(["compare", *words, "--no-figures"])
+    assert stop.value.code == 0, capsys.readouterr().err
+    (begun / "run.json").write_text('{"max_steps": 5')
+    with pytest.raises(OptionError, match=r"run 'begun': .*run.json is no whole JSON"):
+        compare({"begun": begun})
 
 
 def test_settings_of_a_run_and_of_its_model_stand_beside_each_other(folders: Path) -> None:

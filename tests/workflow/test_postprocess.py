@@ -235,3 +235,9 @@ def test_one_score_and_one_baseline_may_be_words(modelled: Path) -> None:
     assert made.scores.forecast.values.tolist() == ["model", "persistence"]
     assert "rmse" in made.scores or "2t_rmse" in made.scores
     assert post(modelled, metrics=["rmse"], baselines=["persistence"], every=30).already
+
+
+def test_members_that_cannot_be_drawn_are_refused_before_anything_is_written(modelled: Path) -> None:
+    with pytest.raises(OptionError, match="members=3 came, but .* gives one answer to one input"):
+        post(modelled, "fresh", members=3)
+    assert not (modelled / "fresh").exists()

@@ -96,7 +96,8 @@ def compare(wanted: Wanted, *, note: Note) -> list[Path]:
     bounds = scoring.read_bootstrap(wanted.bootstrap)
     runs: dict[str, Any] = {name: _run(path, wanted, coarse) for name, path in named.items()}
     simple = _simple_forecasts(named) if wanted.baseline != "none" else {}
-    reference = wanted.reference or _reference(list(runs), list(simple))
+    told = [n for n, run in runs.items() if not isinstance(run, Path) or (run / "forecasts.zarr").exists()]
+    reference = wanted.reference or _reference(told, list(simple))
     runs |= simple
     found = report.compare(
         runs, truth, coarse=coarse, html=wanted.html, variables=None if wanted.variable is None else [wanted.variable],
@@ -158,7 +159,7 @@ def _simple_forecasts(named: dict[str, Path]) -> dict[str, Path]:
 
 
 def _reference(runs: list[str], simple: list[str]) -> str | None:
-    """Name what the others are tested against: the last run that was named, of a single one a simple forecast."""
+    """Name what the others are tested against: of runs with forecasts the last, of a single one a simple forecast."""
     if len(runs) > 1 or not simple:
         return runs[-1] if simple else None
     return next((name for name in ("diurnal", "persistence") if name in simple), simple[0])

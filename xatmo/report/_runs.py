@@ -143,17 +143,29 @@ def _folder(name: str, path: Path) -> Run:
         raise OptionError(message)
     history = None
     if (path / HISTORY).is_file():
-        rows = pd.read_csv(path / HISTORY)
+        try:
+            rows = pd.read_csv(path / HISTORY)
+        except pd.errors.EmptyDataError:  # begun, and not yet at its first step
+            rows = pd.DataFrame()
         history = rows.groupby("step", as_index=False).last() if "step" in rows else rows
-    settings = flat(json.loads((path / RUN).read_text(encoding="utf-8"))) if (path / RUN).is_file() else {}
+    settings = flat(_record(path / RUN)) if (path / RUN).is_file() else {}
     return Run(name, None, history, settings, f"training, {path}")
+
+
+def _record(path: Path) -> dict[str, Any]:
+    try:
+        told: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        message = f"{path} is no whole JSON ({error}); wanted the record of a run"
+        raise OptionError(message) from error
+    return told
 
 
 def _with_forecasts(name: str, path: Path) -> Run:
     """Give the folder of a run of the workflow: forecasts, settings, and the history of its model if it is there."""
     from xatmo.cli.files import open_fields
 
-    told = json.loads((path / RUN).read_text(encoding="utf-8")) if (path / RUN).is_file() else {}
+    told = _record(path / RUN) if (path / RUN).is_file() else {}
     # Under a name of their own: the model and the run may both have a seed, say, or a version.
     settings = flat({"run": {k: v for k, v in told.items() if k not in _NO_SETTINGS}})
     trained = Run(name)

@@ -183,13 +183,15 @@ def postprocess(
     run = truth.sel(time=slice(inits[0], None)).isel(time=slice(0, future + 3))
     if not (work / SCORES).exists() and run.sizes["time"] == future + 3 and len(set(np.diff(run["time"].values))) == 1:
         scoring.try_out(targets, run, usual, future, metrics=metrics, bootstrap=bootstrap, compat=compat)
+    # Lazy: what it refuses, it refuses before anything is written.
+    made = truth.atmo.forecast(
+        task, init_time=inits, members=members, seed=seed, batch_size=batch_size, device=device
+    )  # fmt: skip
     _begin(work, record, path, overwrite, say)
     if not (work / _MOVING).exists():
         say(f"{inits.size} initial times from {str(inits[0])[:16]} to {str(inits[-1])[:16]}")
-        options = {"seed": seed, "batch_size": batch_size, "device": device}
         key = {"digest": record.digest}
-        _write(truth.atmo.forecast(task, init_time=inits, members=members, **options), work / FORECASTS, key, progress,
-               say)  # fmt: skip
+        _write(made, work / FORECASTS, key, progress, say)
         told_of = _Told({} if remark is None else {"acc": remark}, {})
         forecasts = {"model": xr.open_zarr(work / FORECASTS)}
         for name in baselines:

@@ -351,7 +351,7 @@ def test_members_are_functions_of_seed_member_and_initial_time(ds: xr.Dataset) -
     assert float(few.t2m.std("member").max()) > 0
     other = ds.atmo.forecast(task, members=2, seed=4)
     assert float(abs(other.t2m - few.t2m).max()) > 0
-    with pytest.raises(OptionError, match="gives one answer"):
+    with pytest.raises(OptionError, match="members=2 came, but the forecaster, 'persistence', gives one answer to one"):
         ds.atmo.forecast(xatmo.VideoForecaster("persistence", 2, 2).fit(ds), members=2)
 
 

@@ -119,7 +119,7 @@ def forecast(
 
     made = as_model(model)
     config = _config(made)
-    _check(obj, made, n_future, nan, output_chunks)
+    _check(obj, made, n_future, nan, output_chunks, members)
     leads = config.n_future if n_future is None else n_future
     # What a network was trained for comes at once; a simple forecast needs no cycle beyond what is asked for.
     network = cast("PackedVideo", made.network).network
@@ -169,11 +169,20 @@ def _config(model: Model) -> VideoConfig:
     return model.network.network.config
 
 
-def _check(obj: object, model: Model, n_future: int | None, nan: str, output_chunks: object) -> None:
+def _check(
+    obj: object, model: Model, n_future: int | None, nan: str, output_chunks: object, members: int | None
+) -> None:
     if isinstance(obj, xr.DataArray) and len(model.outputs) + len(model.inputs) > 2 + len(model.static or ()):
         message = (
             f"the forecaster reads {[c.name for c in model.inputs]} and gives {[c.name for c in model.outputs]}; pass "
             "a Dataset, so that a Dataset can come back"
+        )
+        raise OptionError(message)
+    if members and not getattr(model.network, "stochastic", False):
+        architecture = _config(model).architecture
+        message = (
+            f"members={members} came, but the forecaster, {architecture!r}, gives one answer to one input; leave "
+            "members out, or train one that draws: 'savp', 'vae', or with mc_dropout=True among network_settings"
         )
         raise OptionError(message)
     if n_future is not None and (isinstance(n_future, bool) or not isinstance(n_future, int | np.integer)

@@ -20,6 +20,7 @@ from xatmo.nn.tiled import CPU_BATCH_POINTS
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import timing
 from timing import Row, in_turn
 
 PATCH, OVERLAP = 128, 16
@@ -168,7 +169,8 @@ def _distributed(model: Model, repeats: int, *, quick: bool) -> Row:
             workers = client.scheduler_info()["workers"]
             client.gather([client.submit(loop, times // 2, workers=[w], pure=False) for w in workers])
 
-        ours, peer = in_turn(reduced.compute, loops, repeats=repeats)
+        with timing.reading("wall"):  # the work is in other processes
+            ours, peer = in_turn(reduced.compute, loops, repeats=repeats)
     name = f"tiled inference, {times} x 360 x 720, windows of {PATCH} sharing {OVERLAP}, two processes"
     return Row(name, ours * 1e3, peer * 1e3, "bare torch loop in the same processes", wanted="<= 1.25")
 

@@ -133,10 +133,15 @@ def _distributed(ds: xr.Dataset, repeats: int) -> Row:
             parts = zip(given, inits, workers, strict=True)
             client.gather([client.submit(loop, g, s.tolist(), workers=[w], pure=False) for g, s, w in parts])
 
-        ours, peer = in_turn(reduced.compute, loops, repeats=repeats)
+        with timing.reading("wall"):  # the work is in other processes
+            ours, peer = in_turn(reduced.compute, loops, repeats=repeats)
     name = f"forecast by simvp, {lazy.sizes['init_time']} x ({HOURS} -> {HOURS}) x {SHAPE[0]} x {SHAPE[1]}"
     return Row(
-        f"{name}, two processes", ours * 1e3, peer * 1e3, "bare torch loop in the same processes", wanted="<= 1.25"
+        f"{name}, two processes, seconds of the clock",
+        ours * 1e3,
+        peer * 1e3,
+        "bare torch loop in the same processes",
+        wanted="<= 1.25",
     )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 
@@ -46,6 +47,17 @@ def use_clock(name: str) -> None:
     """Choose what `in_turn` reads, for all that follows."""
     global clock
     clock = CLOCKS[name]
+
+
+@contextmanager
+def reading(name: str) -> Iterator[None]:
+    """Let `in_turn` read this clock for a while, whatever was chosen."""
+    global clock
+    before, clock = clock, CLOCKS[name]
+    try:
+        yield
+    finally:
+        clock = before
 
 
 def in_turn(ours: Callable[[], object], peer: Callable[[], object], *, repeats: int = 7) -> tuple[float, float]:

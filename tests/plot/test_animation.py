@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from itertools import pairwise
 from pathlib import Path
 
 import dask.array
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -19,12 +18,6 @@ from PIL import Image
 import xatmo
 from xatmo import plot
 from xatmo.errors import CoordinateError, DimensionError, MissingDependencyError, OptionError
-
-
-@pytest.fixture(autouse=True)
-def closed() -> Iterator[None]:
-    yield
-    plt.close("all")
 
 
 def field(nlat: int = 8, times: int = 4, first: int = 0) -> xr.DataArray:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 import types
-from collections.abc import Iterator
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -21,12 +19,6 @@ from xatmo import plot
 from xatmo.constants import EARTH_RADIUS
 from xatmo.errors import DimensionError, OptionError, VariableError
 from xatmo.plot import style
-
-
-@pytest.fixture(autouse=True)
-def closed() -> Iterator[None]:
-    yield
-    plt.close("all")
 
 
 def field(name: str = "t", *, regional: bool = False, **attrs: str) -> xr.DataArray:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,12 +15,6 @@ import xatmo
 from xatmo import metrics, plot
 from xatmo.errors import DimensionError, OptionError, VariableError
 from xatmo.plot import style
-
-
-@pytest.fixture(autouse=True)
-def closed() -> Iterator[None]:
-    yield
-    plt.close("all")
 
 
 def drawn(axes: Any) -> Axes:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,12 +12,6 @@ from xatmo import plot
 from xatmo.errors import DimensionError, OptionError, VariableError
 
 N = 4
-
-
-@pytest.fixture(autouse=True)
-def closed() -> Iterator[None]:
-    yield
-    plt.close("all")
 
 
 def lags(**values: object) -> xr.Dataset:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -16,12 +15,6 @@ import xatmo
 from xatmo import plot
 from xatmo.errors import DimensionError, OptionError, VariableError
 from xatmo.metrics import altimetry
-
-
-@pytest.fixture(autouse=True)
-def closed() -> Iterator[None]:
-    yield
-    plt.close("all")
 
 
 @pytest.fixture(scope="module")

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import xarray as xr
@@ -17,12 +14,6 @@ from xatmo.constants import EARTH_RADIUS
 from xatmo.errors import DimensionError, OptionError, VariableError
 from xatmo.spectral import fit_slope
 from xatmo.spectral._fields import degree_coords
-
-
-@pytest.fixture(autouse=True)
-def closed() -> Iterator[None]:
-    yield
-    plt.close("all")
 
 
 def drawn(ax: Axes) -> None:

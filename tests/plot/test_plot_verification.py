@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -14,12 +12,6 @@ from xatmo import metrics, plot
 from xatmo.errors import DimensionError, OptionError, VariableError
 
 SPACE = ["init_time", "lat", "lon"]
-
-
-@pytest.fixture(autouse=True)
-def close() -> Iterator[None]:
-    yield
-    plt.close("all")
 
 
 @pytest.fixture(scope="module")

@@ -241,3 +241,12 @@ def test_members_that_cannot_be_drawn_are_refused_before_anything_is_written(mod
     with pytest.raises(OptionError, match="members=3 came, but .* gives one answer to one input"):
         post(modelled, "fresh", members=3)
     assert not (modelled / "fresh").exists()
+
+
+def test_what_is_opened_without_chunks_is_forecast_lazily(modelled: Path) -> None:
+    """As entries of a catalog are."""
+    prepared = workflow.open_prepared(modelled / "prepared")
+    whole = prepared.part("test")
+    cut = evaluation._in_chunks(whole.compute())
+    assert all(da.chunks is not None for da in cut.data_vars.values())
+    assert evaluation._in_chunks(whole) is whole

@@ -175,7 +175,7 @@ def postprocess(
     if not (work / _MOVING).exists() and record.compare(output=path / FORECASTS, overwrite=overwrite):
         say(f"{path} is there, made with the same settings")
         return Postprocessed(path, xr.load_dataset(path / SCORES), already=True)
-    truth = prepared.part(part)
+    truth = _in_chunks(prepared.part(part))
     inits = initial_times(prepared, task, part, every=every, hours=hours, baselines=baselines)
     usual, remark = scoring.climatology_for(prepared.climatology, truth, metrics)
     targets = [str(channel.name) for channel in task.model.outputs]
@@ -315,6 +315,14 @@ def _simple(name: str, task: Task, prepared: Prepared, work: Path) -> Task:
     folder.parent.mkdir(exist_ok=True)
     fitted.save(folder)
     return fitted
+
+
+def _in_chunks(ds: xr.Dataset) -> xr.Dataset:
+    """Cut what a catalog opened without Dask along time, so that forecasts of it are lazy."""
+    if any(da.chunks is not None for da in ds.data_vars.values()):
+        return ds
+    frame = sum(da.nbytes for da in ds.data_vars.values()) // max(1, ds.sizes["time"])
+    return ds.chunk(time=max(1, REGION_BYTES // max(1, frame)))
 
 
 def _write(ds: xr.Dataset, path: Path, key: Mapping[str, Any], progress: bool, say: Callable[[str], Any]) -> None:

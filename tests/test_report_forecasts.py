@@ -365,6 +365,17 @@ def test_sequences_of_images_are_compared_without_latitude() -> None:
     assert "rough, though Student" in found.html  # eight blocks
 
 
+def test_cases_of_images_are_drawn_in_rows_and_columns() -> None:
+    dims = ("sequence", "lead_time", "y", "x")
+    truth = xr.DataArray(np.random.default_rng(0).random((3, 2, 9, 9)), {"lead_time": [1, 2]}, dims, "digits")
+    error = xr.DataArray([0.2, 0.1, 0.3], dims="sequence")
+    found = compare({"run": truth + error}, truth, metrics=["rmse"], bootstrap=None)
+    for case, start, size in (("smallest", 1, 0.1), ("median", 0, 0.2), ("largest", 2, 0.3)):
+        assert f"Initial time {start}, lead time 2: the {case} error over all lead times, {size}" in found.html
+    assert "The best case: differences" in found.html
+    assert not [note for note in found.notes if "case" in note]
+
+
 def test_longitudes_from_minus_180_are_those_from_0() -> None:
     runs, truth = three()
     west = runs["good"].assign_coords(longitude=(runs["good"]["longitude"] + 180) % 360 - 180 - 360)

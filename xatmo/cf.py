@@ -30,6 +30,13 @@ WIND_NAMES = (("u", "v"), ("ua", "va"), ("uo", "vo"), ("u10", "v10"), ("10u", "1
 RANGES = ("valid_min", "valid_max", "valid_range", "actual_range")
 
 
+# What is never the place of a value on a plane, by the names of dimensions and by the standard names of their labels.
+_NO_PLACE = {
+    "time", "t", "frame", "frames", "init_time", "lead_time", "valid_time", "member", "members", "number",
+    "realization", "ensemble", "forecast_reference_time", "forecast_period",
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Horizontal:
     """Names of the horizontal coordinates and of the dimensions that they lie on."""
@@ -144,6 +151,72 @@ def horizontal(obj: XarrayObject, *, rings: bool = False) -> Horizontal:
         )
         raise GridError(message)
     return Horizontal(lat, lon, lat_dims[0], lon_dims[0])
+
+
+def rows_and_columns(da: xr.DataArray, *, apart: Iterable[Hashable] = ()) -> tuple[Hashable, Hashable] | None:
+    """Find the plane of a field without axes of latitude and longitude: an image, or a radar's on a projection.
+
+    The last two dimensions that are not of time, start, lead or member are its rows and columns.
+
+    Parameters
+    ----------
+    da : DataArray
+    apart : iterable of hashable
+        Other dimensions that are no place.
+
+    Returns
+    -------
+    (hashable, hashable) or None
+        None where there are not two of 2 points or more, one has degrees of latitude or longitude, or the field holds
+        spherical harmonics, HEALPix cells or GRIB's packed points.
+
+    Examples
+    --------
+    >>> rows_and_columns(xr.DataArray([[[0.0] * 3] * 2] * 4, dims=("time", "y", "x")))
+    ('y', 'x')
+    """
+    places = [d for d in da.dims if not (d in set(apart) or _is_no_place(da, d))][-2:]
+    if len(places) < 2 or min(da.sizes[d] for d in places) < 2:
+        return None
+    degrees = {d for kind in ("latitude", "longitude") for n in _candidates(da, kind) for d in _line(da, n)}
+    if degrees & set(places) or _harmonics(da) or _healpix_cells(da) or _is_packed(da):
+        return None
+    return places[0], places[1]
+
+
+def _is_no_place(da: xr.DataArray, dim: Hashable) -> bool:
+    if str(dim).lower() in _NO_PLACE:
+        return True
+    labels = da.coords.variables.get(dim)
+    return labels is not None and (labels.attrs.get("standard_name") in _NO_PLACE or labels.dtype.kind in "mM")
+
+
+def _line(da: xr.DataArray, name: Hashable) -> tuple[Hashable, ...]:
+    dims = da.coords.variables[name].dims
+    return dims if len(dims) == 1 else ()
+
+
+def across(obj: XarrayObject) -> tuple[Hashable, ...]:
+    """Find the dimensions of a map: those of latitude and longitude (one of points on rings), else rows and columns.
+
+    Raises
+    ------
+    CoordinateError, GridError
+        Those of `horizontal`, where there is neither; of a Dataset also where its variables lie on different planes.
+
+    Examples
+    --------
+    >>> across(xr.DataArray([[[0.0] * 3] * 2] * 4, dims=("y", "x", "member")))
+    ('y', 'x')
+    """
+    try:
+        return horizontal(obj, rings=True).dims
+    except (CoordinateError, GridError):
+        fields = obj.data_vars.values() if isinstance(obj, xr.Dataset) else [obj]
+        found = {pair for da in fields if (pair := rows_and_columns(da)) is not None}
+        if len(found) != 1:
+            raise
+        return found.pop()
 
 
 def _one(obj: XarrayObject, kind: str) -> Hashable:

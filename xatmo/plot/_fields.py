@@ -18,7 +18,7 @@ from xatmo import cf
 from xatmo.errors import DimensionError
 from xatmo.grids import Grid
 from xatmo.optional import available
-from xatmo.plot import style
+from xatmo.plot import _planes, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,16 +30,20 @@ _LOW = 3.6  # inches
 _CHARACTERS = 13  # of a label in an inch
 
 
-def plane(da: xr.DataArray, what: str) -> xr.DataArray:
-    """Rows and columns of one field, computed; points on rings as a raster."""
-    axes = cf.horizontal(da, rings=True)
-    more = {str(d): n for d, n in da.sizes.items() if d not in axes.dims and n > 1}
+def plane(da: xr.DataArray, what: str, *, anywhere: bool = False) -> xr.DataArray:
+    """Rows and columns of one field, computed; points on rings as a raster.
+
+    ``anywhere``: fields without latitude and longitude will do.
+    """
+    dims = cf.across(da) if anywhere else cf.horizontal(da, rings=True).dims
+    more = {str(d): n for d, n in da.sizes.items() if d not in dims and n > 1}
     if more:
         dim = next(iter(more))
-        message = f"{what} draws latitude and longitude; there are also {more}. Choose, for instance da.isel({dim}=0)"
+        drawn = "latitude and longitude" if _planes.is_on_sphere(da) else f"the plane {tuple(map(str, dims))}"
+        message = f"{what} draws {drawn}; there are also {more}. Choose, for instance da.isel({dim}=0)"
         raise DimensionError(message)
-    flat = da.squeeze([d for d in da.dims if d not in axes.dims]).transpose(*axes.dims).compute()
-    return _cells_of_rings(flat) if axes.rings else flat
+    flat = da.squeeze([d for d in da.dims if d not in dims]).transpose(*dims).compute()
+    return _cells_of_rings(flat) if len(dims) == 1 else flat
 
 
 def _cells_of_rings(field: xr.DataArray) -> xr.DataArray:
@@ -52,6 +56,8 @@ def _cells_of_rings(field: xr.DataArray) -> xr.DataArray:
 
 def draw(ax: Axes, field: xr.DataArray, scale: Mapping[str, Any], *, coastlines: bool) -> Any:
     """Draw the cells of a field in a frame, and give the mesh."""
+    if (cells := _planes.cells(field)) is not None:
+        return _planes.draw(ax, field, cells, scale)
     grid = Grid.of(field)
     values = np.ma.masked_invalid(field.values[:, : grid.nlon])
     ax.set_facecolor(style.MISSING)
@@ -142,11 +148,14 @@ def _wrapped(text: str, axes: list[Any]) -> str:
 
 def figure_size(field: xr.DataArray, columns: int, rows: int = 1) -> tuple[float, float]:
     """Figure size in inches."""
-    grid = Grid.of(field)
-    height = float(np.ptp(grid.latitude_bounds))
-    width = float(np.ptp(grid.longitude_bounds)) * (
-        1.0 if grid.is_global else float(np.cos(np.radians(grid.latitude.mean())))
-    )
+    if (cells := _planes.cells(field)) is not None:
+        height, width = cells.proportions
+    else:
+        grid = Grid.of(field)
+        height = float(np.ptp(grid.latitude_bounds))
+        width = float(np.ptp(grid.longitude_bounds)) * (
+            1.0 if grid.is_global else float(np.cos(np.radians(grid.latitude.mean())))
+        )
     ratio = np.clip(height / width, 0.35, 1.6)
     each = 6.4 if columns == 1 else 12.5 / columns if columns > 2 else 5.6
     return each * columns + 0.8, (0.84 * each * ratio + 0.62) * rows
@@ -154,8 +163,12 @@ def figure_size(field: xr.DataArray, columns: int, rows: int = 1) -> tuple[float
 
 def panels(field: xr.DataArray, n: int, columns: int | None) -> np.ndarray[Any, Any]:
     """Axes for ``n`` maps of the shape of ``field``, in one figure."""
-    grid = Grid.of(field)
-    wide = np.ptp(grid.longitude_bounds) > 1.4 * np.ptp(grid.latitude_bounds)
+    if (cells := _planes.cells(field)) is not None:
+        height, width = cells.proportions
+    else:
+        grid = Grid.of(field)
+        height, width = (float(np.ptp(bounds)) for bounds in (grid.latitude_bounds, grid.longitude_bounds))
+    wide = width > 1.4 * height
     columns = min(n, columns or (2 if wide or n == 4 else 4))
     rows = -(-n // columns)
     # A map keeps its shape and so does not fill its place: without room between rows, titles touch the labels above.

@@ -10,6 +10,7 @@ import xarray as xr
 
 from xatmo import metrics
 from xatmo.errors import DimensionError
+from xatmo.plot import style
 
 _STANDARD = {"init_time": "forecast_reference_time", "lead_time": "forecast_period"}
 
@@ -86,8 +87,7 @@ def title(da: xr.DataArray, dim: Hashable, index: int) -> str | None:
     if start.ndim or lead.ndim:
         return None
     valid = start.astype("M8[ns]") + lead.astype("m8[ns]")
-    hours = lead / np.timedelta64(1, "h")
-    return f"lead time {hours:g} h: {_minute(valid)}, from {_minute(start)}"
+    return f"lead time {style.duration(lead)}: {_minute(valid)}, from {_minute(start)}"
 
 
 def _minute(time: np.ndarray[Any, Any]) -> str:

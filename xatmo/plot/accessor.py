@@ -359,7 +359,7 @@ class PlotAccessor:
 
     def _panels(self, along: Hashable | None) -> dict[str, xr.DataArray]:
         if isinstance(self._obj, xr.Dataset):
-            names = cf.variables_with(self._obj, cf.horizontal(self._obj, rings=True).dims, what="maps")
+            names = cf.variables_with(self._obj, cf.across(self._obj), what="maps")
             return {str(n): self._obj[n] for n in names}
         n = self._obj.sizes.get(along, 0) if along is not None else 0
         if along is None or not 1 <= n <= 16:

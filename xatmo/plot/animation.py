@@ -19,7 +19,7 @@ import xarray as xr
 from xatmo import cf
 from xatmo.errors import CoordinateError, DimensionError, MissingDependencyError, OptionError
 from xatmo.grids import Grid
-from xatmo.plot import _fields, _leads, _points, maps, style
+from xatmo.plot import _fields, _leads, _planes, _points, maps, style
 from xatmo.typing import XarrayObject
 
 if TYPE_CHECKING:
@@ -127,13 +127,15 @@ def animation(
         )
         raise DimensionError(message)
     for name, da in panels.items():
-        more = [d for d in da.dims if d not in (dim, *cf.horizontal(da, rings=True).dims) and da.sizes[d] > 1]
+        more = [d for d in da.dims if d not in (dim, *cf.across(da)) and da.sizes[d] > 1]
         if more:
             message = (
                 f"animation, panel {name!r}, has a dimension {more[0]!r} of {da.sizes[more[0]]} points beside {dim!r}; "
                 f"choose, for instance da.isel({more[0]}=0)"
             )
             raise DimensionError(message)
+    if scattered:  # observations have latitude and longitude: the fields beside them need both
+        cf.horizontal(panels[reference], rings=True)
     labels = _common(moving, dim)
     chosen = {
         n: _region(da.sel({dim: labels}) if n in moving and labels is not None else da, latitude, longitude)
@@ -315,7 +317,8 @@ class Animation:
     # ------------------------------------------------------------------ its parts
     def _plane(self, name: str, index: int) -> xr.DataArray:
         da = self._fields[name]
-        return _fields.plane(da.isel({self._dim: index}) if self._dim in da.dims else da, f"animation, panel {name!r}")
+        one = da.isel({self._dim: index}) if self._dim in da.dims else da
+        return _fields.plane(one, f"animation, panel {name!r}", anywhere=True)
 
     def _move(self, name: str, drawn: Any, index: int) -> None:
         """Show the observations of one frame."""
@@ -347,6 +350,7 @@ class Animation:
             else:
                 _fields.colorbar(self._meshes[name], [ax], scale, planes[name])
         _same_limits(list(axes), *self._region)
+        _planes.label_outer(axes)
         # Beside panels with bars of their own, a bar for each is easier to read than one far away.
         for part in [alike] if len(alike) == len(axes) else [[ax] for ax in alike]:
             _fields.colorbar(self._meshes[self._reference], part, self._scales[self._reference], first)
@@ -437,7 +441,7 @@ def _panels(fields: Mapping[str, xr.DataArray] | XarrayObject) -> dict[str, xr.D
     if isinstance(fields, xr.DataArray):
         return {style.name_of(fields) or "field": fields}
     if isinstance(fields, xr.Dataset):
-        names = cf.variables_with(fields, cf.horizontal(fields, rings=True).dims, what="animation")
+        names = cf.variables_with(fields, cf.across(fields), what="animation")
         return {str(n): fields[n] for n in names}
     if not fields:
         message = "animation got no fields; wanted a mapping such as {'truth': da, 'coarse': other}"
@@ -537,7 +541,8 @@ def _scale(da: xr.DataArray, dim: Hashable, **options: Any) -> dict[str, Any]:
                                      values.max(initial=-np.inf, keepdims=True)]))  # fmt: skip
     sample = xr.DataArray(np.concatenate(parts), dims="sample", name=da.name, attrs=da.attrs)
     # Other fields, and frames that were not looked at, may go beyond.
-    return style.colour_range([sample], **options) | {"extend": "both"}
+    scale = style.colour_range([sample], **options)
+    return scale | {"extend": "max" if scale["cmap"] is style.RAIN else "both"}  # there is no rain below zero
 
 
 _PLAYER = Template("""<div id="$id" style="max-width:100%">

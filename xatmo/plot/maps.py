@@ -1,4 +1,4 @@
-"""Fields on latitude and longitude."""
+"""Fields on latitude and longitude, or on a plane."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import xarray as xr
 
 from xatmo import cf
 from xatmo.errors import OptionError
-from xatmo.plot import _fields, style
+from xatmo.plot import _fields, _planes, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,12 +35,14 @@ def map(
     ----------
     da : DataArray
         With latitude and longitude; every other dimension of size 1. Missing cells are grey. Points on rings (HEALPix,
-        reduced Gaussian) fill all places that they are nearest to.
+        reduced Gaussian) fill all places that they are nearest to. Of fields without axes of latitude and longitude
+        (images, radar on a projection), the last two dimensions other than times and members are rows and columns:
+        drawn along their coordinates, or, without any or where these count cells, with the first row on top.
     ax : Axes, optional
         Where to draw; a new figure unless given.
     cmap : str or Colormap, optional
-        By default sequential, or diverging around zero for quantities with a sign (vorticity, wind components,
-        anomalies, differences).
+        By default sequential, white at zero for precipitation, or diverging around zero for quantities with a sign
+        (vorticity, wind components, anomalies, differences).
     vmin, vmax : float, optional
         Colour range in the units of ``da``.
     robust : bool
@@ -50,7 +52,8 @@ def map(
     title : str, optional
         By default the long name and the labels of dimensions of size 1.
     coastlines : bool
-        Whether to draw coasts, if cartopy and its data are installed; otherwise nothing happens.
+        Whether to draw coasts, if cartopy and its data are installed and there is latitude and longitude; otherwise
+        nothing happens.
 
     Returns
     -------
@@ -61,7 +64,7 @@ def map(
     DimensionError
         If there is a dimension to choose from.
     CoordinateError, GridError
-        If latitude and longitude cannot be found or used.
+        If neither latitude and longitude nor rows and columns can be found or used.
 
     Examples
     --------
@@ -72,7 +75,7 @@ def map(
     >>> map(da).get_title()
     'temperature'
     """
-    field = _fields.plane(da, "map")
+    field = _fields.plane(da, "map", anywhere=True)
     scale = style.colour_range([field], cmap=cmap, vmin=vmin, vmax=vmax, robust=robust)
     if ax is None:
         _, ax = plt.subplots(figsize=_fields.figure_size(field, 1), layout="constrained")
@@ -126,7 +129,7 @@ def maps(
     if not fields:
         message = "maps got no fields; wanted a mapping such as {'truth': da, 'prediction': other}"
         raise OptionError(message)
-    planes = {name: _fields.plane(da, f"maps, panel {name!r}") for name, da in fields.items()}
+    planes = {name: _fields.plane(da, f"maps, panel {name!r}", anywhere=True) for name, da in fields.items()}
     first = next(iter(planes.values()))
     group: dict[str, Hashable] = {n: style.pretty_units(da.attrs.get("units")) for n, da in planes.items()}
     group |= {name: ("group", of) for name, of in (groups or {}).items()}
@@ -143,6 +146,7 @@ def maps(
         ax.set_title(str(name), fontsize=style.TITLE)
         if len(scales) > 1:
             _fields.colorbar(mesh, [ax], scale, field)
+    _planes.label_outer(axes)
     if len(scales) == 1:
         _fields.colorbar(mesh, list(axes), scale, first)
     if title is not None:
@@ -153,10 +157,15 @@ def maps(
 # ---------------------------------------------------------------------- pieces
 def title_of(da: xr.DataArray) -> str:
     """Write the name of a field and the labels of its dimensions of size 1."""
-    axes = cf.horizontal(da, rings=True)
+    known: set[Hashable] = set()
+    if _planes.is_on_sphere(da):
+        axes = cf.horizontal(da, rings=True)
+        known = {axes.lat, axes.lon}
+    else:
+        known = {n for n, coord in da.coords.items() if "grid_mapping_name" in coord.attrs}
     parts = []
     for name, coord in da.coords.items():
-        if coord.size == 1 and name not in (axes.lat, axes.lon) and (name in da.dims or coord.ndim == 0):
+        if coord.size == 1 and name not in known and (name in da.dims or coord.ndim == 0):
             parts.append(label(name, coord))
     text = style.name_of(da)
     return f"{text}\n{', '.join(parts)}" if parts else text
@@ -169,7 +178,7 @@ def label(name: Hashable, coord: xr.DataArray) -> str:
         text = np.datetime_as_string(value, unit="m").replace("T", " ")
         return str(text.removesuffix(" 00:00"))
     if coord.dtype.kind == "m":
-        return f"{name} {value / np.timedelta64(1, 'h'):g} h"
+        return f"{name} {style.duration(value)}"
     shown = f"{value:g}" if coord.dtype.kind in "iuf" else str(value)
     units = style.pretty_units(coord.attrs.get("units"))
     return f"{name} {shown}{' ' + units if units else ''}"

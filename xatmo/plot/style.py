@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
 if TYPE_CHECKING:
@@ -18,6 +19,12 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#0
 TRUTH = "#000000"
 MISSING = "0.88"
 SEQUENTIAL, DIVERGING = "viridis", "RdBu_r"
+RAIN = LinearSegmentedColormap.from_list(
+    "rain",
+    [(0, "#ffffff"), (0.025, "#d3e3f3"), (0.15, "#8fc1de"), (0.3, "#4a98c9"), (0.45, "#2170b5"), (0.6, "#1d4792"),
+     (0.75, "#3b2a80"), (0.9, "#4a1468"), (1, "#2d0a3c")],
+)  # fmt: skip
+"""Of precipitation: white where there is none, at once a little darker where there is some, and on to the most."""
 LABEL, TITLE, TICK = 10, 11, 9
 """Font sizes in points."""
 
@@ -25,6 +32,8 @@ _SIGNED_WORDS = (
     "vorticity", "divergence", "anomaly", "tendency", "difference", "eastward", "northward", "upward", "streamfunction",
     "velocity_potential", "increment", "bias", "geostrophic", "correction",
 )  # fmt: skip
+_RAIN_WORDS = ("precipitation", "rainfall", "rain_rate", "snowfall")
+_RAIN_NAMES = {"tp", "pr", "precip", "rain", "rain_rate"}
 _DIFFERENCES = ("difference", "increment", "bias", "_minus_")
 _SIGNED_NAMES = {"u", "v", "w", "ua", "va", "uo", "vo", "u10", "v10", "ugos", "vgos", "d", "psi", "chi", "sla", "ssha"}
 _SUPERSCRIPT = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
@@ -71,13 +80,29 @@ def is_signed(da: xr.DataArray, low: float, high: float) -> bool:
     return named and low < 0 < high
 
 
+def is_rain(da: xr.DataArray, low: float) -> bool:
+    """Tell whether a field is an amount or a rate of precipitation, by its names and units; ``low``: its least value.
+
+    Examples
+    --------
+    >>> is_rain(xr.DataArray(0.0, attrs={"standard_name": "rainfall_rate", "units": "mm h-1"}), 0.0)
+    True
+    >>> is_rain(xr.DataArray(0.0, attrs={"long_name": "probability of precipitation", "units": "1"}), 0.0)
+    False
+    """
+    words = " ".join(str(da.attrs.get(k, "")) for k in ("standard_name", "long_name")).lower().replace(" ", "_")
+    named = any(w in words for w in _RAIN_WORDS) or str(da.name).lower() in _RAIN_NAMES
+    return named and low >= 0 and pretty_units(da.attrs.get("units")) not in ("", "%", "dBZ")
+
+
 def colour_range(
     fields: Sequence[xr.DataArray], *, cmap: Any, vmin: float | None, vmax: float | None, robust: bool
 ) -> dict[str, Any]:
     """Choose one colour map and range for several fields.
 
-    Signed fields get a diverging map with zero in its middle; others a sequential one. ``robust`` leaves out one
-    percent at either end, and the colour bar shows an arrow where values go beyond it.
+    Signed fields get a diverging map with zero in its middle, precipitation one that is white at zero, others a
+    sequential one. ``robust`` leaves out one percent at either end, and the colour bar shows an arrow where values go
+    beyond it.
     """
     # A sample of large fields: percentiles need no more.
     flat = [v[np.isfinite(v)] for v in (np.asarray(f.values, dtype=float).ravel() for f in fields)]
@@ -89,12 +114,28 @@ def colour_range(
     if signed and vmin is None and vmax is None:
         high = max(abs(low), abs(high))
         low = -high
+    rain = bool(fields) and not signed and all(is_rain(f, float(values.min())) for f in fields)
+    if rain and vmin is None:
+        low = 0.0
     low, high = (float(low) if vmin is None else vmin), (float(high) if vmax is None else vmax)
     if not high > low:
-        low, high = low - 0.5, low + 0.5
+        low, high = (0.0, 1.0) if rain and low == 0 else (low - 0.5, low + 0.5)
     beyond = bool(values.min() < low - 1e-9 * abs(low)), bool(values.max() > high + 1e-9 * abs(high))
     extend = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}[beyond]
-    return {"cmap": cmap or (DIVERGING if signed else SEQUENTIAL), "vmin": low, "vmax": high, "extend": extend}
+    usual = DIVERGING if signed else RAIN if rain and low == 0 else SEQUENTIAL
+    return {"cmap": cmap or usual, "vmin": low, "vmax": high, "extend": extend}
+
+
+def duration(value: Any) -> str:
+    """Write a timedelta64: 6 h, 0.5 h, 40 min.
+
+    Examples
+    --------
+    >>> duration(np.timedelta64(36, "h")), duration(np.timedelta64(30, "m")), duration(np.timedelta64(100, "m"))
+    ('36 h', '0.5 h', '100 min')
+    """
+    hours = value / np.timedelta64(1, "h")
+    return f"{hours:g} h" if hours * 4 % 1 == 0 else f"{hours * 60:g} min"
 
 
 def degrees(value: float, positive: str, negative: str) -> str:

@@ -88,7 +88,7 @@ def _case(album: Album, case: str, init: Any, error: float, fields: Mapping[str,
     from xatmo.plot.maps import label
 
     truth = fields["truth"]
-    begun = label("initial time", xr.DataArray(init))
+    begun = label("", xr.DataArray(init)).strip()  # a date, or the number of a sequence
     lead = label("lead time", truth[LEAD])
     text = (
         f"Initial time {begun}, {lead}: the {_CASE[case]} error over all lead times, {error:.3g} "

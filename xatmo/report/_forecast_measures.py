@@ -88,9 +88,7 @@ def measure(
         for name in (n for n in entries if n in known.entries):
             done[f"scores {name}"] = _bounded(known.compare(name, dim=[INIT, LEAD, *space], **options))
             done[f"by_lead {name}"] = _bounded(known.compare(name, dim=[INIT, *space], **options))
-        if not only_scores and _plain(aligned):
-            made.notes.append("maps of cases: none without latitude and longitude")
-        elif not only_scores:
+        if not only_scores:
             made.cases = _cases(aligned, models, known.compare("mse", dim=[LEAD, *space])["score"])
     if not any(key.startswith("scores ") for key in done):
         message = f"no score could be computed: {'; '.join(made.notes)}"

@@ -105,7 +105,7 @@ def record(obj: XarrayObject, *, what: str, name: str = "field") -> Record:
     """Find time and place of fields.
 
     Latitude and longitude are found by CF metadata. Fields that have none, or two-dimensional ones (projections,
-    images), lie on a plane: the last two dimensions without time are rows and columns.
+    images), lie on a plane: the last two dimensions without time and members are rows and columns.
 
     Parameters
     ----------
@@ -172,14 +172,11 @@ def _timed(ds: xr.Dataset, what: str) -> tuple[xr.Dataset, Hashable, NDArray[Any
 def _on_plane(ds: xr.Dataset, time_dim: Hashable, error: XatmoError) -> tuple[xr.Dataset, dict[Hashable, Any]]:
     """Give numbers of rows and columns in the place of latitude and longitude, where there is a plane."""
     fields = [v for v in ds.data_vars.values() if time_dim in v.dims and v.dtype.kind in "fiu"]
-    widest = max(fields, key=lambda v: v.ndim, default=None)
-    across = [] if widest is None else [d for d in widest.dims if d != time_dim]
-    flat = len(across) >= 2 and all(
-        across[-2:] == [d for d in v.dims if d != time_dim][-2:] for v in fields if v.ndim >= 3
-    )
-    if not flat or min(ds.sizes[d] for d in across[-2:]) < 2:
+    planes = {cf.rows_and_columns(v, apart=(time_dim,)) for v in fields if v.ndim >= 3}
+    found = planes.pop() if len(planes) == 1 else None
+    if found is None:
         raise error
-    row, column = across[-2:]
+    row, column = found
     own = {n: c for n, c in ds.coords.items() if {row, column} & set(c.dims)}
     bare = ds.drop_vars(list(own))
     north = {"units": "degrees_north", "standard_name": "latitude"}

@@ -12,7 +12,7 @@ import xarray as xr
 from xatmo import cf
 from xatmo.errors import ChunkError, MissingValueError
 from xatmo.grids import repeats_first_column, unwrap_longitude
-from xatmo.typing import T
+from xatmo.typing import T, XarrayObject
 
 # Encodings that describe stored values; false once values change. Chunks and the list of coordinates are false once the
 # shape changes.
@@ -62,9 +62,17 @@ def _same_axes(before: xr.Dataset, after: xr.DataArray, dims: tuple[Hashable, ..
     )
 
 
-def chunks_of(da: xr.DataArray) -> dict[Hashable, tuple[int, ...]]:
-    """Chunks of a field by dimension; unlike xarray's ``chunksizes``, does not mind coordinates in other chunks."""
-    return dict(da.variable.chunksizes)
+def chunks_of(obj: XarrayObject) -> dict[Hashable, tuple[int, ...]]:
+    """Chunks by dimension, of a Dataset those of the first variable that has any.
+
+    Unlike xarray's ``chunksizes``, does not mind coordinates, or other variables, in other chunks.
+    """
+    if isinstance(obj, xr.DataArray):
+        return dict(obj.variable.chunksizes)
+    found: dict[Hashable, tuple[int, ...]] = {}
+    for da in obj.data_vars.values():
+        found |= {d: c for d, c in da.variable.chunksizes.items() if d not in found}
+    return found
 
 
 def require_whole(da: xr.DataArray, dims: Iterable[Hashable], *, what: str) -> None:

@@ -75,6 +75,17 @@ def test_lazy_and_the_same_for_any_chunks(bins, no_compute):
             assert lazy["quantiles"].attrs == whole["quantiles"].attrs
 
 
+def test_valid_times_in_other_chunks_than_the_fields():
+    """As of a stored forecast, whose two-dimensional coordinate is cut otherwise than its fields."""
+    truth = record()
+    forecast = forecast_of(truth)
+    valid = (forecast["init_time"] + forecast["lead_time"]).transpose("init_time", "lead_time")
+    whole = metrics.conditional_quantiles(forecast, truth, bins=7, dim=SPACE, method="histogram")
+    stored = forecast.chunk(init_time=3).assign_coords(valid_time=valid.chunk(init_time=2))
+    lazy = metrics.conditional_quantiles(stored, truth, bins=7, dim=SPACE, method="histogram")
+    xr.testing.assert_allclose(lazy["quantiles"].compute(), whole["quantiles"], rtol=1e-9)
+
+
 def test_counting_is_exact_to_a_fine_bin():
     rng = np.random.default_rng(0)
     truth = xr.DataArray(rng.uniform(0, 10, size=(2, 60_000)), dims=("lead", "x"))

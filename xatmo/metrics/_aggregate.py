@@ -13,6 +13,7 @@ import numpy as np
 import xarray as xr
 
 from xatmo import cf
+from xatmo._labels import chunks_of
 from xatmo.errors import CoordinateError, OptionError
 from xatmo.grids import Grid
 from xatmo.metrics._pairs import axes_of, match, ring_grid
@@ -150,10 +151,11 @@ def joined(
     >>> joined(field, "time", 20), joined(field, "time", 1)
     ((4, 4, 2), (2, 2, 2, 2, 2))
     """
-    each = math.prod(max(c) for d, c in field.chunksizes.items() if d != dim and d not in apart)
+    cut = chunks_of(field)
+    each = math.prod(max(c) for d, c in cut.items() if d != dim and d not in apart)
     allowed = points / max(1, each)
     sizes: list[int] = []
-    for size in field.chunksizes[dim]:
+    for size in cut[dim]:
         if sizes and sizes[-1] + size <= allowed:
             sizes[-1] += size
         else:

@@ -76,7 +76,7 @@ def at_valid_times(truth: T, forecast: XarrayObject, *, missing: Literal["raise"
         raise CoordinateError(_lacks(truth[time], when, at, valid))
     axes: dict[Hashable, Any] = {d: forecast[d] for d in when.dims if d in forecast.coords}
     axes["valid_time"] = when.assign_attrs(standard_name="time", long_name="valid time")
-    sizes = chunks_of(forecast) if isinstance(forecast, xr.DataArray) else dict(forecast.chunksizes)
+    sizes = chunks_of(forecast)
     pieces = {k: sizes[d] for k, d in enumerate(when.dims) if d in sizes}
 
     def one(field: xr.DataArray) -> xr.DataArray:

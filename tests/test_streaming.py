@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -264,6 +265,26 @@ def test_killed_between_the_two_renamings(tmp_path: Path) -> None:
     streaming.write_zarr(counted(fields(1))[0], path, by=BY, key={})
     xr.testing.assert_equal(xr.open_zarr(path).u.compute(), fields(1).u)
     assert not partial.exists()
+
+
+def test_what_failed_may_still_be_writing_when_it_is_begun_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "o.zarr"
+    broken, _ = counted(fields(), fail_at=45)
+    with pytest.raises(RuntimeError, match="power cut"):
+        streaming.write_zarr(broken, path, by=BY, key={})
+    rmtree, late = _journal.shutil.rmtree, [errno.ENOTEMPTY]
+
+    def filled(folder: Any) -> None:
+        if late:
+            raise OSError(late.pop(), "Directory not empty")
+        rmtree(folder)
+
+    monkeypatch.setattr(_journal.shutil, "rmtree", filled)
+    streaming.write_zarr(lazily(fields()), path, by=BY, resume=False, key={})
+    assert not late
+    xr.testing.assert_equal(xr.open_zarr(path).u.compute(), fields().u)
 
 
 def test_the_old_store_stands_aside_until_the_new_one_has_its_name(

@@ -8,9 +8,11 @@ made again. The finished result takes its name by one renaming, and what stood t
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -124,7 +126,17 @@ class Journal:
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
+    """Remove a file or a folder, into which threads of a computation that failed may still be writing a chunk."""
+    if not path.is_dir() or path.is_symlink():
         path.unlink(missing_ok=True)
+        return
+    for wait in (0.1, 0.3, 1.0, 3.0):
+        try:
+            shutil.rmtree(path)
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY:
+                raise
+            time.sleep(wait)
+        else:
+            return
+    shutil.rmtree(path)

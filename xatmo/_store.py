@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 import xarray as xr
 
+from xatmo._labels import chunks_of
 from xatmo._regions import Part, fitting_chunk
 from xatmo.errors import CoordinateError, DimensionError, OptionError
 
@@ -18,14 +19,6 @@ _KEPT_ENCODING: Final = ("units", "calendar", "_FillValue")
 _VERSION: Final = 1
 
 Function = Callable[[xr.Dataset], xr.Dataset]
-
-
-def dask_chunks(ds: xr.Dataset) -> dict[Hashable, tuple[int, ...]]:
-    """Give Dask's chunks by dimension, of the first variable that has any; others may have their own."""
-    found: dict[Hashable, tuple[int, ...]] = {}
-    for da in ds.data_vars.values():
-        found |= {d: c for d, c in da.variable.chunksizes.items() if d not in found}
-    return found
 
 
 def applied(function: Function, block: xr.Dataset, dims: Iterable[Hashable]) -> xr.Dataset:
@@ -104,7 +97,7 @@ def stored_chunks(
     wanted: dict[Hashable, int],
 ) -> dict[Hashable, int]:
     """Choose the sizes of stored chunks by dimension, so that no two regions share one."""
-    natural = {**dask_chunks(template[list(streamed)]), **dask_chunks(source)}
+    natural = {**chunks_of(template[list(streamed)]), **chunks_of(source)}
     sizes: dict[Hashable, int] = {}
     for name in streamed:
         for dim, size in template[name].sizes.items():

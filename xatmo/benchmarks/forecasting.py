@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -142,9 +141,8 @@ def run_videos(
     for row in asked:
         if row not in wanted:
             note(f"left out: {row.title}, which is for {row.least_size} cells each way and more")
-    told = {**case.identity(), **options.identity()}
     found = keeping.one_by_one(
-        wanted, folder, lambda row: {**told, "row": _plain(row)},
+        wanted, folder, {**case.identity(), **options.identity()},
         lambda row, place, key: _done(case, row, place, options, key, note),
         lambda some: _write(_table(case, some), case, folder), overwrite=options.overwrite, note=note,
     )  # fmt: skip
@@ -328,7 +326,3 @@ def video_remarks(case: VideoCase) -> list[str]:
 def _how(about: Mapping[str, Any]) -> str:
     trained = f"; trained {about['steps']} steps in {about['train_seconds']:.0f} s" if "steps" in about else ""
     return f"{trained}; forecast in {about['forecast_seconds']:.0f} s"
-
-
-def _plain(row: VideoRow) -> dict[str, Any]:
-    return {**asdict(row), "settings": dict(row.settings)}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 from xatmo.errors import ConfigError
 
@@ -30,7 +31,7 @@ R = TypeVar("R", bound=Titled)
 def one_by_one(
     rows: Sequence[R],
     folder: Path,
-    key_of: Callable[[R], Mapping[str, Any]],
+    told: Mapping[str, Any],
     do: Callable[[R, Path, dict[str, Any]], dict[str, Any]],
     write: Callable[[list[dict[str, Any]]], None],
     *,
@@ -42,10 +43,11 @@ def one_by_one(
     Parameters
     ----------
     rows : sequence
+        Dataclasses.
     folder : Path
         Of the table; a row has its own in it.
-    key_of : callable
-        All that the numbers of a row depend on.
+    told : mapping
+        All that the numbers depend on, besides the row itself.
     do : callable
         ``(row, place, key)`` to what is told of it, which it keeps.
     write : callable
@@ -62,7 +64,7 @@ def one_by_one(
     """
     found: list[dict[str, Any]] = []
     for number, row in enumerate(rows, start=1):
-        place, key = folder / "rows" / row.name, plain(key_of(row))
+        place, key = folder / "rows" / row.name, plain({**told, "row": asdict(cast(Any, row))})
         before = finished(place, key, overwrite=overwrite)
         note(f"[{number}/{len(rows)}] {row.title}" + ("" if before is None else f": read back from {place}"))
         found.append(do(row, place, key) if before is None else before)

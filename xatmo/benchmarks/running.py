@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -151,9 +150,8 @@ def run(case: Case, rows: Iterable[Row], output: str | Path, options: Options, *
     for row in asked:
         if row not in wanted:
             note(f"left out: {row.title}, which these data do not have")
-    told = {**case.identity(), **options.identity()}
     found = keeping.one_by_one(
-        wanted, folder, lambda row: {**told, "row": _plain(row)},
+        wanted, folder, {**case.identity(), **options.identity()},
         lambda row, place, key: _done(case, row, place, options, key, note),
         lambda some: _write(_table(case, some), case, folder), overwrite=options.overwrite, note=note,
     )  # fmt: skip
@@ -387,7 +385,3 @@ def _how(about: Mapping[str, Any]) -> str:
 
 def _only(roles: Mapping[str, Any], *names: str) -> dict[str, Any]:
     return {k: v for k, v in roles.items() if k in names}
-
-
-def _plain(row: Row) -> dict[str, Any]:
-    return {**asdict(row), "settings": dict(row.settings)}

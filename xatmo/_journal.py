@@ -126,7 +126,7 @@ class Journal:
 
 
 def _remove(path: Path) -> None:
-    """Remove a file or a folder, into which threads of a computation that failed may still be writing a chunk."""
+    """Remove a file or a folder, into which workers of a computation that failed may still be writing a chunk."""
     if not path.is_dir() or path.is_symlink():
         path.unlink(missing_ok=True)
         return

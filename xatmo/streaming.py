@@ -23,6 +23,7 @@ from xatmo._store import Function
 from xatmo.errors import ConfigError, CoordinateError, DimensionError, OptionError, VariableError
 from xatmo.grids import Grid
 from xatmo.typing import SpectralEngine, XarrayObject
+from xatmo.writing import writer
 
 By = Mapping[Hashable, int | str]
 
@@ -171,20 +172,19 @@ def _write_parts(
     in_flight: int,
     progress: bool,
 ) -> None:
-    from dask.base import compute
-
     left = [part for part in todo if part.label not in journal.done]
     batches = [left[i : i + in_flight] for i in range(0, len(left), in_flight)]
-    for batch in _track(batches, f"writing {journal.path.name}", progress):
-        writes = []
-        for part in batch:
-            block = _block(source, template, part, sizes, function, dims)
-            region: dict[Any, Any] = {
-                d: part.region.get(d, slice(0, n)) for d, n in template[list(part.names)].sizes.items()
-            }
-            writes.append(block.to_zarr(journal.store, region=region, compute=False, consolidated=False))
-        compute(*writes)  # type: ignore[no-untyped-call]
-        journal.add([part.label for part in batch])
+    with writer() as compute:
+        for batch in _track(batches, f"writing {journal.path.name}", progress):
+            writes = []
+            for part in batch:
+                block = _block(source, template, part, sizes, function, dims)
+                region: dict[Any, Any] = {
+                    d: part.region.get(d, slice(0, n)) for d, n in template[list(part.names)].sizes.items()
+                }
+                writes.append(block.to_zarr(journal.store, region=region, compute=False, consolidated=False))
+            compute(*writes)
+            journal.add([part.label for part in batch])
 
 
 def _block(

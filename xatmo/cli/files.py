@@ -15,6 +15,7 @@ import xarray as xr
 
 from xatmo import cf, optional
 from xatmo.errors import OptionError, VariableError, XatmoError
+from xatmo.writing import writer
 
 NETCDF: Final = (".nc", ".nc4", ".cdf", ".h5", ".hdf5")
 GRIB: Final = (".grib", ".grib1", ".grib2", ".grb", ".grb2")
@@ -188,8 +189,8 @@ def _write_netcdf(ds: xr.Dataset, path: Path) -> None:
     handle, name = tempfile.mkstemp(suffix=path.suffix, prefix=f".{path.stem}-", dir=path.parent)
     os.close(handle)
     try:
-        with watch_tasks(f"writing {path.name}"):
-            ds.to_netcdf(name, engine="netcdf4")
+        with watch_tasks(f"writing {path.name}"), writer() as compute:
+            compute(ds.to_netcdf(name, engine="netcdf4", compute=False))
         os.chmod(name, 0o666 & ~_umask())
         os.replace(name, path)
     finally:

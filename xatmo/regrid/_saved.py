@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -19,43 +20,38 @@ from xatmo.regrid.sparse_weights import SparseWeights
 from xatmo.regrid.weight_files import write_netcdf
 from xatmo.regrid.weights import Edges
 
-if TYPE_CHECKING:
-    from xatmo.regrid.regridder import Regridder
-
 _KIND, _VERSION = "xatmo_regridder", 1
 _OPTIONS = ("method", "engine", "min_valid", "skipna", "limiter", "threads", "_names_follow")
 _ARRAYS = ("coverage", "source_fraction", "source_area", "target_area", "source_mask", "target_mask")
 
 
-def write(regridder: Regridder, path: Path) -> None:
-    """Write a regridder; the file appears under its name only when complete."""
+def write(parts: Mapping[str, Any], path: Path) -> None:
+    """Write the attributes of a regridder; the file appears under its name only when complete."""
     variables: dict[str, Any] = {}
-    state: dict[str, Any] = {"options": {k: getattr(regridder, k) for k in _OPTIONS}}
-    for side, site in (("source", regridder.source), ("target", regridder.target)):
-        state[side] = _site_state(side, site, variables)
+    state: dict[str, Any] = {"options": {k: parts[k] for k in _OPTIONS}}
+    for side in ("source", "target"):
+        state[side] = _site_state(side, parts[side], variables)
     for name in ("mask", "target_mask"):
-        if (values := getattr(regridder, name)) is not None:
+        if (values := parts[name]) is not None:
             _put(variables, f"given_{name}", values.astype(np.int8))
     for name in ("source_edges", "target_edges"):
-        if (edges := getattr(regridder, name)) is not None:
+        if (edges := parts[name]) is not None:
             _put(variables, f"{name}_latitude", edges.latitude)
             _put(variables, f"{name}_longitude", edges.longitude)
-    if regridder.sparse is not None:
-        state["sparse"] = _sparse_state(regridder.sparse, variables)
+    if parts["sparse"] is not None:
+        state["sparse"] = _sparse_state(parts["sparse"], variables)
     attrs = {_KIND: _VERSION, "state": json.dumps(state)}
     write_netcdf(xr.Dataset(variables, attrs=attrs), path)
 
 
-def read(path: Path) -> Regridder:
-    """Read what `write` wrote.
+def read(path: Path) -> dict[str, Any]:
+    """Read the attributes that `write` wrote.
 
     Raises
     ------
     CheckpointError
         If the file is missing, truncated, or something else.
     """
-    from xatmo.regrid.regridder import Regridder
-
     if not path.is_file():
         message = f"there is no regridder at {str(path)!r}; make one and save it: Regridder(source, target).save(path)"
         raise CheckpointError(message)
@@ -77,27 +73,24 @@ def read(path: Path) -> Regridder:
         message = f"{str(path)!r} was written by a newer xatmo (format {ds.attrs[_KIND]}); update xatmo"
         raise CheckpointError(message)
     try:
-        return _made(Regridder, ds)
+        return _attributes(ds)
     except (KeyError, ValueError, TypeError) as error:
         message = f"{str(path)!r} is an incomplete Regridder ({error}); save it again"
         raise CheckpointError(message) from error
 
 
-def _made(kind: type[Regridder], ds: xr.Dataset) -> Regridder:
+def _attributes(ds: xr.Dataset) -> dict[str, Any]:
     state = json.loads(ds.attrs["state"])
-    out = kind.__new__(kind)
-    for name in _OPTIONS:
-        setattr(out, name, state["options"][name])
-    out.source, out.target = (_site(side, state[side], ds) for side in ("source", "target"))
-    out.mask, out.target_mask = (
-        ds[f"given_{n}"].values.astype(bool) if f"given_{n}" in ds else None for n in ("mask", "target_mask")
-    )
-    out.source_edges, out.target_edges = (
-        Edges(ds[f"{n}_latitude"].values, ds[f"{n}_longitude"].values) if f"{n}_latitude" in ds else None
-        for n in ("source_edges", "target_edges")
-    )
-    out.sparse = _sparse(state["sparse"], ds) if "sparse" in state else None
-    return out
+    parts: dict[str, Any] = {name: state["options"][name] for name in _OPTIONS}
+    for side in ("source", "target"):
+        parts[side] = _site(side, state[side], ds)
+    for name in ("mask", "target_mask"):
+        parts[name] = ds[f"given_{name}"].values.astype(bool) if f"given_{name}" in ds else None
+    for name in ("source_edges", "target_edges"):
+        there = f"{name}_latitude" in ds
+        parts[name] = Edges(ds[f"{name}_latitude"].values, ds[f"{name}_longitude"].values) if there else None
+    parts["sparse"] = _sparse(state["sparse"], ds) if "sparse" in state else None
+    return parts
 
 
 # ---------------------------------------------------------------------- matrices

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from xatmo import _labels, cf
 from xatmo.errors import CoordinateError, OptionError
 from xatmo.grids import Grid
-from xatmo.regrid import fields
+from xatmo.regrid import _places, fields
 from xatmo.regrid.coarse import Coarsening, _flipped, _remembering, coarsening
 from xatmo.typing import Floats, T, XarrayObject
 
@@ -75,7 +75,7 @@ def onto_blocks(obj: T, fine: Grid | XarrayObject, factor: int, *, method: Block
     axes = cf.horizontal(obj)
     bare, _ = _labels.drop_cyclic(obj, axes)
     here = Grid.of(bare)
-    place = fields.grid_place(found.coarse if here.north_to_south else _flipped(found.coarse), axes)
+    place = _places.grid_place(found.coarse if here.north_to_south else _flipped(found.coarse), axes)
     wanted = place.coords
     at = points(bare, found.coarse)
     chosen = method

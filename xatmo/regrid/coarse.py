@@ -15,7 +15,7 @@ from xatmo import _labels, cf
 from xatmo.constants import EARTH_RADIUS
 from xatmo.errors import GridError, OptionError
 from xatmo.grids import Grid
-from xatmo.regrid import _tiles, engines, fields
+from xatmo.regrid import _places, _tiles, engines, fields
 from xatmo.regrid.weights import Weights, conservative
 from xatmo.typing import Floats, T, XarrayObject
 
@@ -187,7 +187,7 @@ def coarsen(
     here = Grid.of(bare)
     found = coarsening(here, _check_factor(factor))
     coarse = found.coarse if here.north_to_south else _flipped(found.coarse)
-    place = fields.grid_place(coarse, axes)
+    place = _places.grid_place(coarse, axes)
     if method == "mean":
         one = partial(_mean, axes=axes, place=place, source=here, found=found, min_valid=min_valid, threads=threads)
         out = _labels.map_fields(bare, one, dims=axes.dims, what="coarsen")
@@ -207,7 +207,7 @@ def coarsen(
 
 
 def _mean(
-    da: xr.DataArray, *, axes: cf.Horizontal, place: fields.Place, source: Grid, found: Coarsening, min_valid: float,
+    da: xr.DataArray, *, axes: cf.Horizontal, place: _places.Place, source: Grid, found: Coarsening, min_valid: float,
     threads: int | None,
 ) -> xr.DataArray:  # fmt: skip
     job = engines.Job(source, place.grid, axes.dims, axes.dims, "conservative", min_valid=min_valid, threads=threads)
@@ -221,7 +221,7 @@ def _mean(
         out = _tiles.apply(da, weights, axes.dims, engines.working_dtype(da.dtype), min_valid)
     else:
         _labels.require_whole(da, axes.dims, what=_why_whole(found))
-    return fields.finish(out, da, job, place)
+    return _places.finish(out, da, job, place)
 
 
 def _why_whole(found: Coarsening) -> str:

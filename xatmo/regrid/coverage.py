@@ -9,7 +9,7 @@ import xarray as xr
 
 from xatmo import _labels, cf
 from xatmo.grids import Grid
-from xatmo.regrid import fields, masks
+from xatmo.regrid import _places, fields, masks
 from xatmo.regrid.bounds import cell_edges
 from xatmo.regrid.weights import weights_between
 from xatmo.typing import T, XarrayObject
@@ -56,7 +56,7 @@ def coverage(obj: Any, target: Grid | XarrayObject, *, mask: Any = None) -> Any:
         obj = xr.DataArray(np.ones(obj.shape), coords=obj.coords(), dims=("latitude", "longitude"), name="coverage")
     axes = cf.horizontal(obj)
     bare, _ = _labels.drop_cyclic(obj, axes)
-    place = fields._place(target, axes)
+    place = _places.place_of(target, axes)
     weights = weights_between(
         Grid.of(bare), place.grid, "conservative", source_edges=cell_edges(obj, axes), target_edges=place.edges
     )

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import xarray as xr
 
 from xatmo import _labels, cf
-from xatmo.errors import DimensionError, OptionError
+from xatmo.errors import OptionError
 from xatmo.grids import Grid
-from xatmo.regrid import engines, masks
+from xatmo.regrid import _places, engines, masks
 from xatmo.regrid._geometry import needs_points
 from xatmo.regrid.bounds import cell_edges
+from xatmo.regrid.regridder import Regridder
 from xatmo.regrid.sparse_weights import check_part
-from xatmo.regrid.weights import CELL_METHODS, METHODS, Edges
+from xatmo.regrid.weights import CELL_METHODS, METHODS
 from xatmo.typing import RegridMethod, SpectralEngine, T, XarrayObject
 
 if TYPE_CHECKING:
     from xatmo.regrid.curvilinear import Mesh
-    from xatmo.regrid.regridder import Regridder
 
 
 def regrid(
@@ -135,13 +133,11 @@ def regrid(
     >>> coarse.shape, float(coarse.mean())
     ((45, 90), 5.0)
     """
-    from xatmo.regrid import regridder  # which calls this function for grids with two axes
-
     kind: Any = type(obj)
     if not issubclass(kind, xr.Dataset | xr.DataArray):
         message = f"a {kind.__name__} came; regrid takes a Dataset or DataArray, with latitude and longitude"
         raise OptionError(message)
-    if isinstance(target, regridder.Regridder):
+    if isinstance(target, Regridder):
         given = {"lmax": lmax, "engine": engine, "mask": mask, "target_mask": target_mask}
         other = [k for k, v in given.items() if v is not None]
         usual = {"method": (method, "spectral"), "min_valid": (min_valid, 0.5), "skipna": (skipna, True),
@@ -168,19 +164,19 @@ def regrid(
         return through
     if needs_points(obj, target):
         obj, mask = masks.masked_in_time(obj, mask)
-        return regridder.Regridder(
+        return Regridder(
             obj, target, method=method, engine=engine, min_valid=min_valid, threads=threads, skipna=skipna, mask=mask,
             target_mask=target_mask,
         )(obj)  # fmt: skip
     axes = cf.horizontal(obj)
-    place = _place(target, axes)
-    vectors = _vectors(obj)
+    place = _places.place_of(target, axes)
+    vectors = _places.vectors_of(obj)
     valid = masks.valid_points(mask, obj, axes, what="mask")
     wanted = masks.valid_points(target_mask, place.skeleton, place.axes, what="target_mask")
     edges = cell_edges(obj, axes) if method in CELL_METHODS else None
 
     def one(da: xr.DataArray) -> xr.DataArray:
-        sign = -1.0 if da.name in vectors or _is_component(da) else 1.0
+        sign = -1.0 if da.name in vectors or _places.is_component(da) else 1.0
         return _field(
             da, axes, place, engine=engine, valid=None if da.name == own and own is not None else valid, wanted=wanted,
             method=method, min_valid=min_valid, threads=threads, sign=sign, skipna=skipna, limiter=limiter,
@@ -212,113 +208,12 @@ def _check_options(method: str, *, lmax: int | None, min_valid: float, threads: 
         raise OptionError(message)
 
 
-# ---------------------------------------------------------------------- where to
-@dataclass(frozen=True)
-class Place:
-    """A target grid with the names and coordinates that the result gets."""
-
-    grid: Grid
-    axes: cf.Horizontal
-    coords: dict[Hashable, xr.DataArray]
-    cyclic: xr.DataArray | None  # the target's own longitudes, if the last repeats the first
-    edges: Edges | None = None  # of its cells, by CF bounds
-
-    @property
-    def skeleton(self) -> xr.Dataset:
-        """Coordinates alone."""
-        return xr.Dataset(coords=self.coords)
-
-
-def _place(target: Any, axes: cf.Horizontal) -> Place:
-    if isinstance(target, Grid):
-        return grid_place(target, axes)
-    if not isinstance(target, (xr.Dataset, xr.DataArray)):
-        message = f"target is a {type(target).__name__}; wanted a Grid, or a Dataset or DataArray with coordinates"
-        raise OptionError(message)
-    there = cf.horizontal(target)
-    whole = {name: _bare(target[name]) for name in (there.lat, there.lon)}
-    column, cyclic = _labels.drop_cyclic(whole[there.lon], there)
-    grid = Grid.from_latlon(whole[there.lat].values, column.values)
-    coords = {there.lat: whole[there.lat], there.lon: column}
-    return Place(grid, there, coords, whole[there.lon] if cyclic else None, cell_edges(target, there))
-
-
-def _bare(coord: xr.DataArray) -> xr.DataArray:
-    """Drop other coordinates, and the name of bounds that do not come along."""
-    attrs = {k: v for k, v in coord.attrs.items() if k != "bounds"}
-    return xr.DataArray(
-        coord.values, coords={coord.name: (coord.dims, coord.values, attrs)}, dims=coord.dims, attrs=attrs
-    )
-
-
-def grid_place(grid: Grid, axes: cf.Horizontal) -> Place:
-    """Put a grid under the names of an object's own axes."""
-    lat, lon = grid.coords(lat="lat", lon="lon").values()
-    coords: dict[Hashable, xr.DataArray] = {
-        axes.lat: xr.DataArray(lat.values, dims=(axes.lat_dim,), attrs=lat.attrs),
-        axes.lon: xr.DataArray(lon.values, dims=(axes.lon_dim,), attrs=lon.attrs),
-    }
-    return Place(grid, axes, coords, None)
-
-
-# ---------------------------------------------------------------------- one field
-_CELL_METHODS = {
-    "conservative": "mean", "conservative2": "mean", "most_common": "mode", "min": "minimum", "max": "maximum",
-}  # fmt: skip
-
-
 def _field(
-    da: xr.DataArray, axes: cf.Horizontal, place: Place, *, engine: str | None, valid: xr.DataArray | None,
+    da: xr.DataArray, axes: cf.Horizontal, place: _places.Place, *, engine: str | None, valid: xr.DataArray | None,
     wanted: xr.DataArray | None, **options: Any,
 ) -> xr.DataArray:  # fmt: skip
     bare, _ = _labels.drop_cyclic(da, axes)
     _labels.require_whole(bare, axes.dims, what=f"regrid(method={options['method']!r})")
     job = engines.Job(Grid.of(bare), place.grid, axes.dims, place.axes.dims, **options)
-    out = engines.run(masks.masked(bare, valid, what="mask"), check_names(da, job), engine)
-    return finish(masks.masked(out, wanted, what="target_mask"), da, job, place)
-
-
-def check_names(da: xr.DataArray, job: engines.Job) -> engines.Job:
-    """Raise if a new dimension already means something else in this field.
-
-    Raises
-    ------
-    DimensionError
-        Naming it.
-    """
-    taken = [d for d in job.target_dims if d in da.dims and d not in job.source_dims]
-    if taken:
-        message = (
-            f"the target calls a horizontal dimension {taken[0]!r}, which is another dimension of variable {da.name!r} "
-            f"{da.dims}; rename one of them"
-        )
-        raise DimensionError(message)
-    return job
-
-
-def finish(out: xr.DataArray, da: xr.DataArray, job: engines.Job, place: Place) -> xr.DataArray:
-    """Give a result its coordinates, attributes, encoding, order, and the target's cyclic column."""
-    stale = [n for n in out.coords if set(out[n].dims) & set(job.target_dims) or n in place.coords]
-    out = out.drop_vars(stale).assign_coords(place.coords)
-    order = [dict(zip(job.source_dims, job.target_dims, strict=True)).get(d, d) for d in da.dims]
-    out = out.transpose(*order)
-    attrs: dict[str, Any] = _labels.true_attrs(da, off_grid=True)
-    if job.method in _CELL_METHODS:
-        before, now = str(attrs.get("cell_methods", "")), f"area: {_CELL_METHODS[job.method]}"
-        attrs["cell_methods"] = before if now in before else f"{before} {now}".strip()
-    out.attrs = attrs
-    if place.cyclic is not None:
-        out = _labels.restore_cyclic(out, place.cyclic, place.axes)
-    return _labels.changed_values(out, da, reshaped=True)
-
-
-# ---------------------------------------------------------------------- vectors
-def _vectors(obj: XarrayObject) -> set[Hashable]:
-    pair = cf.wind_pair(obj, required=False) if isinstance(obj, xr.Dataset) else None
-    return set(pair or ())
-
-
-def _is_component(da: xr.DataArray) -> bool:
-    """Tell whether a field is an eastward or northward component, whose unit vector turns at the poles."""
-    words = str(da.attrs.get("standard_name", "")).split("_")
-    return "eastward" in words or "northward" in words
+    out = engines.run(masks.masked(bare, valid, what="mask"), _places.check_names(da, job), engine)
+    return _places.finish(masks.masked(out, wanted, what="target_mask"), da, job, place)

@@ -15,7 +15,7 @@ from xatmo import _labels, cf
 from xatmo.constants import EARTH_RADIUS
 from xatmo.errors import DimensionError, OptionError
 from xatmo.grids import Grid
-from xatmo.regrid import engines, fields, masks
+from xatmo.regrid import _places, _saved, engines, masks
 from xatmo.regrid._geometry import Site, reordered, selection, site_of
 from xatmo.regrid.bounds import cell_edges
 from xatmo.regrid.curvilinear import Mesh, mesh_weights
@@ -197,10 +197,10 @@ class Regridder:
     def _separably(self, obj: Any, own: Site) -> Any:
         axes, to = cast(cf.Horizontal, own.axes), self.target
         if self._names_follow:
-            place = fields.grid_place(to.grid, axes)
+            place = _places.grid_place(to.grid, axes)
         else:
-            place = fields.Place(to.grid, cast(cf.Horizontal, to.axes), to.coords, to.cyclic, self.target_edges)
-        vectors = fields._vectors(obj)
+            place = _places.Place(to.grid, cast(cf.Horizontal, to.axes), to.coords, to.cyclic, self.target_edges)
+        vectors = _places.vectors_of(obj)
         valid, wanted = (
             None if m is None else xr.DataArray(m, dims=d)
             for m, d in ((self.mask, axes.dims), (self.target_mask, place.axes.dims))
@@ -208,26 +208,26 @@ class Regridder:
 
         def one(da: xr.DataArray) -> xr.DataArray:
             _labels.require_whole(da, axes.dims, what=f"regrid(method={self.method!r})")
-            sign = -1.0 if da.name in vectors or fields._is_component(da) else 1.0
+            sign = -1.0 if da.name in vectors or _places.is_component(da) else 1.0
             job = engines.Job(
                 self.source.grid, place.grid, axes.dims, place.axes.dims, method=self.method, min_valid=self.min_valid,
                 threads=self.threads, sign=sign, skipna=self.skipna, limiter=self.limiter,
                 source_edges=self.source_edges, target_edges=self.target_edges,
             )  # fmt: skip
-            out = engines.run(masks.masked(da, valid, what="mask"), fields.check_names(da, job))
-            return fields.finish(masks.masked(out, wanted, what="target_mask"), da, job, place)
+            out = engines.run(masks.masked(da, valid, what="mask"), _places.check_names(da, job))
+            return _places.finish(masks.masked(out, wanted, what="target_mask"), da, job, place)
 
         out = _labels.map_fields(obj, one, dims=axes.dims, what=f"regrid(method={self.method!r})")
         return cf.add_history(out, self._call(place.grid))
 
     def _sparsely(self, obj: Any, own: Site) -> Any:
-        vectors = fields._vectors(obj)
+        vectors = _places.vectors_of(obj)
         target = self.target
         if self._names_follow and own.axes is not None and not own.axes.rings:
             target = site_of(self.target.grid, own.axes)
 
         def one(da: xr.DataArray) -> xr.DataArray:
-            sign = -1.0 if da.name in vectors or fields._is_component(da) else 1.0
+            sign = -1.0 if da.name in vectors or _places.is_component(da) else 1.0
             return self._field(da, own, target, sign)
 
         if isinstance(obj, xr.Dataset):  # what describes the old grid is no field on the new one
@@ -318,9 +318,7 @@ class Regridder:
 
         Separable weights are not in it: they follow from the two grids, to the bit and within milliseconds.
         """
-        from xatmo.regrid._saved import write
-
-        write(self, Path(path))
+        _saved.write(vars(self), Path(path))
 
     @classmethod
     def load(cls, path: str | Path) -> Regridder:
@@ -331,9 +329,9 @@ class Regridder:
         CheckpointError
             If the file is missing, truncated, or something else.
         """
-        from xatmo.regrid._saved import read
-
-        return read(Path(path))
+        out = cls.__new__(cls)
+        vars(out).update(_saved.read(Path(path)))
+        return out
 
     def to_esmf(self, path: str | Path, *, layout: Layout = "esmf", normalization: str = "fracarea") -> None:
         """Write the weights for ESMF and xESMF, or with ``layout="scrip"`` for CDO (``cdo remap,grid,file``).

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import functools
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import xarray as xr
 
 from xatmo import metrics
 from xatmo.errors import DimensionError, OptionError
-from xatmo.metrics import Bootstrap
+from xatmo.metrics import Bootstrap, resampling
 
 
 def autoregressive(n: int, *, memory: float, repeats: int, seed: int = 0) -> np.ndarray:
@@ -98,6 +99,47 @@ def test_positions_are_those_that_are_counted() -> None:
         counts = blocks.counts(times.size, times).values
         for row, at in zip(counts, blocks.positions(times.size, times), strict=True):
             np.testing.assert_array_equal(row, np.bincount(at, minlength=times.size))
+
+
+@pytest.mark.parametrize("kind", ["separate", "moving", "circular"])
+@pytest.mark.parametrize("block", [1, 7, "2D"])
+def test_sums_of_resamples_are_those_of_the_counted_points(kind: str, block: Any) -> None:
+    times = pd.date_range("2019-01-01", periods=60, freq="6h").delete(slice(20, 27))
+    mixed = times[np.random.default_rng(1).permutation(times.size)]
+    values = xr.DataArray(np.random.default_rng(0).normal(1e3, 1, size=(2, 3, times.size)), dims=("a", "b", "time"))
+    blocks = Bootstrap.of({"dim": "time", "block": block, "n": 11, "kind": kind})
+    wanted = values.values @ blocks.counts(times.size, mixed).values.T
+    found = blocks.add(values, mixed)
+    assert found.dims == ("a", "b", "resample")
+    np.testing.assert_allclose(found, wanted, rtol=1e-13)
+    np.testing.assert_array_equal(blocks.add(values.chunk(a=1, time=9), mixed), found)
+
+
+@pytest.mark.parametrize("settings", [{"kind": "separate"}, {"kind": "moving"}, {"compat": "ambs", "block": 3}])
+def test_draws_do_not_depend_on_how_many_are_made_at_a_time(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = Bootstrap.of({"dim": "time", "n": 31, "block": 2, **settings})
+    windows = blocks.windows(45)
+    (whole,) = blocks.draws(windows)
+    counts, positions = blocks.counts(45), list(blocks.positions(45))
+    monkeypatch.setattr(resampling, "_AT_ONCE", 7 * windows.drawn + 1)
+    some = list(blocks.draws(windows))
+    assert len(some) > 4
+    np.testing.assert_array_equal(np.concatenate(some), whole)
+    xr.testing.assert_identical(blocks.counts(45), counts)
+    for at, before in zip(blocks.positions(45), positions, strict=True):
+        np.testing.assert_array_equal(at, before)
+
+
+@pytest.mark.parametrize("kind", ["separate", "moving"])
+def test_memory_of_resamples_does_not_grow_with_points_times_resamples(kind: str) -> None:
+    values = xr.DataArray(np.random.default_rng(0).normal(size=60_000), dims="time")
+    blocks = Bootstrap.of({"dim": "time", "block": 6, "n": 400, "kind": kind})
+    blocks.add(values[:100])  # what is imported on the way
+    tracemalloc.start()
+    blocks.add(values)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 60e6  # how often each point is drawn would be 192 MB, the draws of 10,000 blocks 32 MB a copy
 
 
 @pytest.mark.parametrize("blocks", [4, 8])

@@ -19,6 +19,7 @@ import xarray as xr
 from xatmo import cf
 from xatmo.errors import DimensionError, OptionError
 from xatmo.metrics._aggregate import in_one_chunk
+from xatmo.typing import Floats
 
 Ints = np.ndarray[Any, np.dtype[np.intp]]
 Block = int | str | np.timedelta64 | pd.Timedelta
@@ -29,6 +30,7 @@ AMBS: Mapping[str, Any] = {"block": 168, "n": 1000, "seed": 42, "level": 0.9, "r
 FEW = 5
 """Blocks with fewer of which bounds are said to be rough."""
 _ENOUGH = 200_000  # starts of moving blocks in time: beyond, they are spread evenly
+_AT_ONCE = 2**19  # blocks that are drawn at a time, of all resamples together
 
 
 @dataclass(frozen=True)
@@ -205,26 +207,35 @@ class Bootstrap:
         first, last = first[last > first], last[last > first]  # blocks within a gap are none
         return Windows(first, last, order, max(self.least, round(size / float((last - first).mean()))))
 
-    def draws(self, windows: Windows) -> Ints:
-        """Which blocks each resample is made of, ``(resample, block)``."""
-        candidates, shape = windows.first.size, (self.n, windows.drawn)
+    def draws(self, windows: Windows) -> Iterator[Ints]:
+        """Which blocks resamples are made of, ``(resample, block)``, some resamples at a time.
+
+        The numbers are those of one call for all of them: both generators go on where they stopped.
+        """
+        number = windows.first.size
         if self.compat == "ambs":  # the older generator is part of what is reproduced
-            return np.asarray(np.random.RandomState(self.seed).randint(candidates, size=shape))
-        return np.asarray(np.random.default_rng(self.seed).integers(candidates, size=shape))
+            integers: Any = np.random.RandomState(self.seed).randint
+        else:
+            integers = np.random.default_rng(self.seed).integers
+        # Separate blocks are counted, so that how many there are to draw from counts too.
+        each = max(1, _AT_ONCE // max(1, windows.drawn, number if self.kind == "separate" else 1))
+        for begin in range(0, self.n, each):
+            yield np.asarray(integers(number, size=(min(each, self.n - begin), windows.drawn)), dtype=np.intp)
 
     def counts(self, size: int, labels: pd.Index | None = None) -> xr.DataArray:
         """How often each point is drawn, ``(resample, dim)``; 8 bytes for each of ``n`` times the points."""
         windows = self.windows(size, labels)
-        drawn = self.draws(windows)
-        # Each block adds one from its first point to its last: the running sum of what begins less what ends.
-        change = np.zeros((self.n, 2 * size + 1))
-        rows = np.arange(self.n)[:, None]
-        np.add.at(change, (rows, windows.first[drawn]), 1)
-        np.add.at(change, (rows, windows.last[drawn]), -1)
-        of_point = np.cumsum(change, axis=1)[:, :-1]
-        of_point = of_point[:, :size] + of_point[:, size:]
-        out = np.empty_like(of_point)
-        out[:, windows.order] = of_point
+        out = np.empty((self.n, size))
+        rest = out
+        for drawn in self.draws(windows):
+            rows = np.arange(len(drawn))[:, None]
+            # Each block adds one from its first point to its last: the running sum of what begins less what ends.
+            change = np.zeros((len(drawn), 2 * size + 1))
+            np.add.at(change, (rows, windows.first[drawn]), 1)
+            np.add.at(change, (rows, windows.last[drawn]), -1)
+            of_point = np.cumsum(change, axis=1)[:, :-1]
+            rest[: len(drawn), windows.order] = of_point[:, :size] + of_point[:, size:]
+            rest = rest[len(drawn) :]
         return xr.DataArray(out, dims=("resample", self.dim))
 
     def add(self, part: xr.DataArray, labels: pd.Index | None = None) -> xr.DataArray:
@@ -236,17 +247,16 @@ class Bootstrap:
             Sums by point of ``dim``; lazy ones stay so.
         labels : Index, optional
             As in `windows`.
+
+        Notes
+        -----
+        In memory are some copies of ``part``, the result, and the draws of some resamples: how many points, blocks and
+        resamples there are together does not matter.
         """
-        size = part.sizes[self.dim]
-        windows = self.windows(size, labels)
-        if self.kind == "separate":  # blocks follow one another
-            cuts, blocks = np.append(windows.first, windows.last[-1]), windows.first.size
-            flat = self.draws(windows) + blocks * np.arange(self.n)[:, None]
-            often = np.bincount(flat.ravel(), minlength=self.n * blocks).reshape(self.n, blocks).astype(np.float64)
-        else:
-            cuts, often = np.arange(size + 1), self.counts(size, labels).values[:, windows.order]
+        windows = self.windows(part.sizes[self.dim], labels)
+        kernel = _add_separate if self.kind == "separate" else _add_anywhere
         found: xr.DataArray = xr.apply_ufunc(
-            partial(_add_blocks, order=windows.order, cuts=cuts, often=often), in_one_chunk(part, self.dim),
+            partial(kernel, resampling=self, windows=windows), in_one_chunk(part, self.dim),
             input_core_dims=[[self.dim]], output_core_dims=[["resample"]], dask="parallelized",
             dask_gufunc_kwargs={"output_sizes": {"resample": self.n}}, output_dtypes=[np.float64],
         )  # fmt: skip
@@ -255,9 +265,10 @@ class Bootstrap:
     def positions(self, size: int, labels: pd.Index | None = None) -> Iterator[Ints]:
         """Positions of the points of each resample, block after block as they are drawn."""
         windows = self.windows(size, labels)
-        for blocks in self.draws(windows):
-            spans = [np.arange(windows.first[b], windows.last[b]) % size for b in blocks]
-            yield windows.order[np.concatenate(spans)]
+        for some in self.draws(windows):
+            for blocks in some:
+                spans = [np.arange(windows.first[b], windows.last[b]) % size for b in blocks]
+                yield windows.order[np.concatenate(spans)]
 
     def bounds(
         self, samples: xr.DataArray, blocks: int, *, within: tuple[float, float] = (-np.inf, np.inf)
@@ -414,10 +425,41 @@ def _as_student(p: Any, beyond: Any, *, blocks: int) -> Any:
     return np.minimum(2 * t.sf(away * np.sqrt((blocks - 1) / blocks), blocks - 1), 1.0)
 
 
-def _add_blocks(values: Any, *, order: Ints, cuts: Ints, often: Any) -> Any:
+def _add_separate(values: Any, *, resampling: Bootstrap, windows: Windows) -> Floats:
     """Sum points by block, and blocks as often as they are drawn; ``(..., point)`` to ``(..., resample)``."""
-    sums = np.add.reduceat(np.asarray(values, dtype=np.float64)[..., order][..., : cuts[-1]], cuts[:-1], axis=-1)
-    return sums @ often.T
+    cuts = np.append(windows.first, windows.last[-1])
+    sums = np.add.reduceat(np.asarray(values, np.float64)[..., windows.order][..., : cuts[-1]], cuts[:-1], axis=-1)
+    blocks = windows.first.size
+    out = []
+    for drawn in resampling.draws(windows):
+        flat = drawn + blocks * np.arange(len(drawn))[:, None]
+        often = np.bincount(flat.ravel(), minlength=len(drawn) * blocks).reshape(len(drawn), blocks)
+        out.append(sums @ often.T.astype(np.float64))
+    return np.concatenate(out, axis=-1)
+
+
+def _add_anywhere(values: Any, *, resampling: Bootstrap, windows: Windows) -> Floats:
+    """Sum points of blocks that overlap: of each, the running sum to its last point less that to its first.
+
+    Means are taken off first, so that running sums stay small, and end at zero where an axis closes upon itself.
+    """
+    from scipy.sparse import csr_array
+
+    size = windows.order.size
+    rows = np.asarray(values, np.float64)[..., windows.order].reshape(-1, size)
+    mean = rows.mean(axis=1)
+    running = np.zeros((size + 1, len(rows)))
+    np.cumsum((rows - mean[:, None]).T, axis=0, out=running[1:])
+    begins, ends = windows.first % size, np.where(windows.last > size, windows.last - size, windows.last)
+    lengths = windows.last - windows.first
+    out = []
+    for drawn in resampling.draws(windows):
+        number, blocks = drawn.shape
+        at = np.stack([ends[drawn], begins[drawn]], axis=-1)
+        signs = np.tile([1.0, -1.0], number * blocks)
+        chosen = csr_array((signs, at.ravel(), np.arange(0, at.size + 1, 2 * blocks)), shape=(number, size + 1))
+        out.append((chosen @ running).T + mean[:, None] * lengths[drawn].sum(axis=1))
+    return np.concatenate(out, axis=-1).reshape((*np.shape(values)[:-1], resampling.n))
 
 
 def _length(block: Any) -> int | np.int64:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -10,8 +11,16 @@ from typing import Any
 import dask
 import matplotlib
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 matplotlib.use("Agg")
+
+# The same examples in each run, however slow the machine is; --hypothesis-profile=default draws new ones.
+hypothesis_settings.register_profile(
+    "same", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+hypothesis_settings.load_profile("same")
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 
@@ -38,11 +47,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(scope="session")
-def _two_processes() -> Iterator[str]:
+def _two_processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of a cluster of two processes of one thread each, started once for all tests of this run."""
     from distributed import LocalCluster
 
-    with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster:
+    # Neither a busy processor nor a busy disk is an error of the tests.
+    patient = dict.fromkeys(("distributed.comm.timeouts.connect", "distributed.comm.timeouts.tcp"), "300s")
+    with dask.config.set(patient), warnings.catch_warnings(action="ignore", category=UserWarning):
+        started = LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0",
+            local_directory=str(tmp_path_factory.mktemp("cluster")),
+        )  # fmt: skip
+    with started as cluster:
         yield cluster.scheduler_address
 
 

@@ -6,7 +6,6 @@ import gc
 import itertools
 import pickle
 import threading
-import time
 import warnings
 import weakref
 from collections.abc import Callable
@@ -384,16 +383,16 @@ def test_lightning_resumes_in_the_middle_of_an_epoch(tmp_path: Path) -> None:
 def test_a_left_iterator_stops_its_threads() -> None:
     p = plan(SIZES, {"time": 1, "lat": 10, "lon": 12})
     stream = SampleStream(counting().chunk(time=1), p, batch_size=1, memory=2000)
+    before = set(threading.enumerate())
     batches = iter(stream)
     next(batches)
-    assert any(t.name.startswith("xatmo") for t in threading.enumerate())
+    started = {t for t in threading.enumerate() if t.name.startswith("xatmo")} - before
+    assert started
     del batches
     gc.collect()
-    for _ in range(100):
-        if not any(t.name.startswith("xatmo") for t in threading.enumerate()):
-            break
-        time.sleep(0.05)
-    assert not any(t.name.startswith("xatmo") for t in threading.enumerate())
+    for thread in started:
+        thread.join(60)
+    assert not [t for t in started if t.is_alive()]
 
 
 def test_drop_last_and_ranks_keep_step() -> None:
@@ -440,7 +439,7 @@ def test_decoded_chunks_alive_stay_within_the_memory(overlap: int, monkeypatch: 
     field = da.chunk(time=4, lat=10, lon=12)
     chunk = 4 * 10 * 12 * 4
     alive, most, reads = 0, 0, 0
-    lock = threading.Lock()
+    lock = threading.RLock()  # a block may go while this thread has it
     original = _sources.Source.read
 
     def watched(self: _sources.Source, box: Any, buffers: Any) -> Any:

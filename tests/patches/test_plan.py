@@ -119,11 +119,11 @@ def test_plans_compare_and_print() -> None:
 
 def test_two_million_windows_in_a_tenth_of_a_second() -> None:
     def once() -> float:
-        start = time.perf_counter()
+        start = time.process_time()
         p = plan({"time": 8760, "lat": 721, "lon": 1440}, {"time": 1, "lat": 64, "lon": 96}, periodic=["lon"])
         assert len(p) == 8760 * 12 * 15
         p.starts_array()
-        return time.perf_counter() - start
+        return time.process_time() - start
 
     assert min(once() for _ in range(5)) < 0.3  # a tenth on an idle machine; shared ones are slower
 

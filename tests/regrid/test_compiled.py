@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from xatmo import Grid
 from xatmo.optional import available
 from xatmo.regrid import _compiled, weights_between
-from xatmo.regrid._kernels import Applier, applier
+from xatmo.regrid._appliers import applier
+from xatmo.regrid._kernels import Applier
 
 METHODS = ("conservative", "conservative2", "bilinear", "bicubic")
 PYTHON = _compiled.Kernels(_compiled._values, _compiled._valid_values)

@@ -9,8 +9,6 @@ from xatmo import Grid
 from xatmo.regrid import weights_between
 from xatmo.regrid._kernels import Product
 
-RNG = np.random.default_rng(5)
-
 
 @pytest.mark.parametrize("method", ["conservative", "bilinear", "bicubic"])
 @pytest.mark.parametrize(
@@ -25,9 +23,10 @@ RNG = np.random.default_rng(5)
     ids=["quarter", "gaussian", "turned", "finer", "box"],
 )
 def test_blocks_give_the_product_of_the_whole_matrices(method: str, target: Grid) -> None:
+    rng = np.random.default_rng(5)
     weights = weights_between(Grid.regular(181, 360), target, method)
     lat, lon = weights.lat.matrix, weights.lon.matrix
-    fields = RNG.standard_normal((3, 181, 360))
+    fields = rng.standard_normal((3, 181, 360))
     out = np.full((3, *target.shape), np.nan)
     Product(lat, lon, np.dtype(np.float64))(fields, out)
     np.testing.assert_allclose(out, lat.toarray() @ fields @ lon.toarray().T, atol=1e-13)

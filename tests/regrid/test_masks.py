@@ -18,11 +18,11 @@ from xatmo.regrid import coverage, regrid
 from xatmo.regrid.weights import METHODS
 
 SOURCE, TARGET = Grid.regular(37, 72), Grid.regular(18, 36, poles=False)
-RNG = np.random.default_rng(8)
 
 
 def field(dtype: str = "float64") -> xr.DataArray:
-    values = RNG.standard_normal((2, *SOURCE.shape)) + 3
+    rng = np.random.default_rng(8)
+    values = rng.standard_normal((2, *SOURCE.shape)) + 3
     coords = {"time": [0, 1], **SOURCE.coords()}
     return xr.DataArray(values.astype(dtype), coords=coords, dims=("time", "latitude", "longitude"), name="t")
 
@@ -102,7 +102,8 @@ def test_lazy_masks(no_compute: Callable[[], AbstractContextManager[None]]) -> N
 
 @pytest.mark.parametrize("method", METHODS)
 def test_target_mask(method: str) -> None:
-    wanted = xr.DataArray(RNG.random(TARGET.shape) < 0.5, coords=TARGET.coords(), dims=("latitude", "longitude"))
+    rng = np.random.default_rng(8)
+    wanted = xr.DataArray(rng.random(TARGET.shape) < 0.5, coords=TARGET.coords(), dims=("latitude", "longitude"))
     da = field("float32")
     complete = regrid(da, TARGET, method=method)  # type: ignore[arg-type]
     for given_ in (wanted, wanted.values, wanted[::-1], wanted.transpose()):
@@ -207,11 +208,12 @@ def test_regional_sources_with_gaps(
 
 # ---------------------------------------------------------------------- CF bounds
 def with_bounds(lat_edges: np.ndarray, lon_edges: np.ndarray, **names: str) -> xr.Dataset:
+    rng = np.random.default_rng(8)
     lat, lon = lat_edges[:-1] + 0.3 * np.diff(lat_edges), lon_edges[:-1] + 0.6 * np.diff(lon_edges)
     pairs = [np.stack([e[:-1], e[1:]], 1) for e in (lat_edges, lon_edges)]
     return xr.Dataset(
         {
-            "t": (("lat", "lon"), RNG.standard_normal((lat.size, lon.size))),
+            "t": (("lat", "lon"), rng.standard_normal((lat.size, lon.size))),
             "lat_bnds": (("lat", "bnds"), pairs[0]),
             "lon_bnds": (("lon", "bnds"), pairs[1]),
         },
@@ -257,10 +259,11 @@ def test_bounds_that_do_not_fit_are_ignored() -> None:
 
 
 def test_bounds_around_the_globe_in_another_range_of_longitude() -> None:
+    rng = np.random.default_rng(8)
     lat, lon = np.linspace(-90, 90, 10), np.linspace(0, 360, 13)
     pairs = np.stack([lon[:-1], lon[1:]], 1)
     ds = xr.Dataset(
-        {"t": (("lat", "lon"), RNG.standard_normal((9, 12))), "b": (("lon", "two"), (pairs + 180) % 360 - 180)},
+        {"t": (("lat", "lon"), rng.standard_normal((9, 12))), "b": (("lon", "two"), (pairs + 180) % 360 - 180)},
         coords={
             "lat": ("lat", (lat[1:] + lat[:-1]) / 2, {"units": "degrees_north"}),
             "lon": ("lon", lon[:-1] + 10, {"units": "degrees_east", "bounds": "b"}),

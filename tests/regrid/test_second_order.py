@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from xatmo import Grid
 from xatmo.errors import OptionError
 from xatmo.regrid import regrid, weights_between
-from xatmo.regrid._kernels import Applier, applier
-from xatmo.regrid.second_order import SecondOrderApplier
+from xatmo.regrid._appliers import SecondOrderApplier, applier
+from xatmo.regrid._kernels import Applier
 
 BOX = Grid.from_latlon(np.linspace(62, 17, 24), np.linspace(-30, 41, 33))
 INSIDE = Grid.from_latlon(np.linspace(57, 21, 31), np.linspace(-25, 36, 40))

@@ -18,8 +18,6 @@ from xatmo.errors import DimensionError, OptionError
 from xatmo.regrid import regrid, statistics, weights_between
 from xatmo.regrid.statistics import METHODS, Statistic, result_dtype
 
-RNG = np.random.default_rng(3)
-
 
 def pieces(source: Grid, target: Grid) -> dict[tuple[int, int], list[tuple[int, int, float]]]:
     """Overlaps of all cells: (source row, source column, part of the target cell), by target cell."""
@@ -82,9 +80,10 @@ PAIRS = {
 @pytest.mark.parametrize("pair", PAIRS)
 @pytest.mark.parametrize("method", METHODS)
 def test_against_loops_over_cells(method: str, pair: str, skipna: bool) -> None:
+    rng = np.random.default_rng(3)
     source, target = PAIRS[pair]
-    field = RNG.integers(0, 4, source.shape).astype(np.float64)
-    field[RNG.random(source.shape) < 0.2] = np.nan
+    field = rng.integers(0, 4, source.shape).astype(np.float64)
+    field[rng.random(source.shape) < 0.2] = np.nan
     for min_valid in (0.0, 0.5, 1.0):
         out = regrid(labelled(field, source), target, method=method, min_valid=min_valid, skipna=skipna)  # type: ignore[arg-type]
         np.testing.assert_array_equal(out.values, brute(field, source, target, method, min_valid, skipna))
@@ -108,8 +107,9 @@ def test_random_globes(n: int, m: int, rows: int, columns: int, start: int, seed
 
 
 def test_many_classes_are_sorted_not_multiplied(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(3)
     source, target = Grid.regular(37, 72), Grid.regular(9, 16)
-    field = RNG.integers(0, 5, source.shape)
+    field = rng.integers(0, 5, source.shape)
     expected = regrid(labelled(field, source), target, method="most_common")
     monkeypatch.setattr(statistics, "_FEW_CLASSES", 0)
     for size in (2_000_000, 50):
@@ -130,8 +130,9 @@ def test_equal_areas_give_the_smallest() -> None:
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("dtype", ["int8", "int32", "uint16", "bool", "float16", "float32", "M8[ns]"])
 def test_types_stay(method: str, dtype: str) -> None:
+    rng = np.random.default_rng(3)
     source, target = PAIRS["coarser"]
-    field = labelled(RNG.integers(0, 2, (2, *source.shape)).astype(dtype), source)
+    field = labelled(rng.integers(0, 2, (2, *source.shape)).astype(dtype), source)
     out = regrid(field, target, method=method)  # type: ignore[arg-type]
     assert out.dtype == np.dtype(dtype)
     assert set(np.unique(out)) <= set(np.unique(field))
@@ -146,9 +147,10 @@ def test_types_stay(method: str, dtype: str) -> None:
 
 
 def test_text() -> None:
+    rng = np.random.default_rng(3)
     source, target = PAIRS["coarser"]
     names = np.array(["", "sea", "land", "ice"])
-    codes = RNG.integers(0, 4, source.shape)
+    codes = rng.integers(0, 4, source.shape)
     out = regrid(labelled(names[codes], source), target, method="most_common", min_valid=0)
     assert out.dtype == names.dtype
     order = np.argsort(names)  # text is ordered by the alphabet
@@ -170,8 +172,9 @@ def test_text() -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_lazy(method: str, no_compute: Callable[[], AbstractContextManager[None]]) -> None:
+    rng = np.random.default_rng(3)
     source, target = PAIRS["coarser"]
-    field = labelled(RNG.integers(0, 5, (3, *source.shape)), source).transpose("longitude", "time", "latitude")
+    field = labelled(rng.integers(0, 5, (3, *source.shape)), source).transpose("longitude", "time", "latitude")
     with no_compute():
         out = regrid(field.chunk(time=1), target, method=method)  # type: ignore[arg-type]
     assert out.dims == field.dims

@@ -196,7 +196,7 @@ def _aligned(mask: xr.DataArray, site: Site, what: str) -> tuple[xr.DataArray, t
     except (CoordinateError, GridError):
         if all(cf._candidates(mask, kind) for kind in ("latitude", "longitude")):
             raise
-        for dim in set(site.dims) & set(mask.indexes) & set(site.coords):
+        for dim in (d for d in site.dims if d in mask.indexes and d in site.coords):
             here, there = (o.coords[dim].values for o in (site, mask))
             if here.shape == there.shape and not np.allclose(here, there, rtol=1e-6, atol=1e-9):
                 message = f"{what} has other values of {dim!r} than the grid; wanted the same points"

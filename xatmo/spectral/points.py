@@ -111,7 +111,7 @@ class _Points:
 
     def require_same(self, da: xr.DataArray, name: Hashable) -> None:
         """Raise if a field shares a dimension with the points, but not its size and coordinate."""
-        for dim in set(self.lat.dims) & set(da.dims):
+        for dim in (d for d in self.lat.dims if d in da.dims):
             ours, theirs = self.coords.get(dim), da.coords.get(dim)
             same = self.lat.sizes[dim] == da.sizes[dim]
             if same and (ours is None or theirs is None or np.array_equal(ours.values, theirs.values)):

@@ -363,7 +363,7 @@ def _with_bounds(ds: xr.Dataset, given: XarrayObject) -> xr.Dataset:
     if not isinstance(given, xr.Dataset):
         return ds
     named = {str(c.attrs.get("bounds") or c.encoding.get("bounds")) for c in ds.coords.values()}
-    there = [n for n in named & set(map(str, given.variables)) if _valid_times.is_time(given[n])]
+    there = [n for n in given.variables if str(n) in named and _valid_times.is_time(given[n])]
     return ds.assign_coords({n: given[n].variable for n in there})
 
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from xatmo.regrid import _compiled
-from xatmo.regrid.weights import CELL_METHODS, Weights
+from xatmo.regrid.separable import CELL_METHODS, Weights
 
 Array = NDArray[Any]
 
@@ -183,7 +183,7 @@ class Product:
 
 
 class Applier:
-    """Weights made ready for fields of one dtype. Pickles as the weights alone; see `applier`."""
+    """Weights made ready for fields of one dtype. Pickles as the weights alone; see `prepared`."""
 
     _gaps_in_one_pass = True  # whether missing values only leave weights out
 
@@ -194,7 +194,7 @@ class Applier:
         self.skipna = skipna
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return applier, (self.weights, self.dtype, self.min_valid, self.sign, self.skipna)
+        return prepared, (type(self), self.weights, self.dtype, self.min_valid, self.sign, self.skipna)
 
     def __call__(self, fields: Array, *, threads: int = 1) -> Array:
         """Regrid ``(..., nlat, nlon)`` on ``threads`` threads, shared out by field."""
@@ -368,14 +368,6 @@ _READY_LOCK = threading.Lock()
 _MOST_READY = 16
 
 
-def _kind(weights: Weights) -> type[Applier]:
-    if weights.method != "conservative2":
-        return Applier
-    from xatmo.regrid.second_order import SecondOrderApplier  # a kind of Applier
-
-    return SecondOrderApplier
-
-
 def _share_out(work: Callable[[Any], None], parts: Sequence[Any], threads: int) -> None:
     if threads == 1 or len(parts) == 1:
         for part in parts:
@@ -385,12 +377,12 @@ def _share_out(work: Callable[[Any], None], parts: Sequence[Any], threads: int) 
             list(pool.map(work, parts))
 
 
-def applier(weights: Weights, dtype: Any, min_valid: float = 0.5, sign: float = 1.0, skipna: bool = True) -> Applier:
-    """Get the `Applier` of these weights; each process prepares it once, however many chunks come."""
-    key = (weights.fingerprint, np.dtype(dtype).str, min_valid, sign, skipna)
+def prepared(kind: type[Applier], weights: Weights, dtype: Any, min_valid: float, sign: float, skipna: bool) -> Applier:
+    """Get an applier of this kind; each process prepares it once, however many chunks come."""
+    key = (kind, weights.fingerprint, np.dtype(dtype).str, min_valid, sign, skipna)
     with _READY_LOCK:
         if key not in _READY:
-            _READY[key] = _kind(weights)(weights, np.dtype(dtype), min_valid=min_valid, sign=sign, skipna=skipna)
+            _READY[key] = kind(weights, np.dtype(dtype), min_valid=min_valid, sign=sign, skipna=skipna)
         _READY.move_to_end(key)
         while len(_READY) > _MOST_READY:
             _READY.popitem(last=False)

@@ -13,7 +13,7 @@ from xatmo.errors import DimensionError, OptionError
 from xatmo.grids import Grid
 from xatmo.regrid import engines
 from xatmo.regrid.bounds import cell_edges
-from xatmo.regrid.weights import Edges
+from xatmo.regrid.separable import Edges
 from xatmo.typing import XarrayObject
 
 _CELL_METHODS = {

@@ -16,9 +16,9 @@ from xatmo.errors import CheckpointError
 from xatmo.grids import Grid
 from xatmo.regrid._geometry import Site
 from xatmo.regrid.curvilinear import Mesh
+from xatmo.regrid.separable import Edges
 from xatmo.regrid.sparse_weights import SparseWeights
 from xatmo.regrid.weight_files import write_netcdf
-from xatmo.regrid.weights import Edges
 
 _KIND, _VERSION = "xatmo_regridder", 1
 _OPTIONS = ("method", "engine", "min_valid", "skipna", "limiter", "threads", "_names_follow")

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from xatmo.regrid.weights import Weights
+from xatmo.regrid.separable import Weights
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]

@@ -11,8 +11,8 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy import sparse
 
-from xatmo.regrid._kernels import applier
-from xatmo.regrid.weights import AxisWeights, Weights
+from xatmo.regrid._appliers import applier
+from xatmo.regrid.separable import AxisWeights, Weights
 
 Ranges = tuple[tuple[int, int], ...]
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from xatmo import _labels, cf
 from xatmo.grids import Grid
-from xatmo.regrid.weights import Edges
+from xatmo.regrid.separable import Edges
 from xatmo.typing import Floats
 
 # Neighbouring cells share an edge, and edges lie midway between points, if they do so to this part of a step.

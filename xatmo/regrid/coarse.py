@@ -16,7 +16,8 @@ from xatmo.constants import EARTH_RADIUS
 from xatmo.errors import GridError, OptionError
 from xatmo.grids import Grid
 from xatmo.regrid import _places, _tiles, engines, fields
-from xatmo.regrid.weights import Weights, conservative
+from xatmo.regrid.separable import Weights
+from xatmo.regrid.weights import conservative
 from xatmo.typing import Floats, T, XarrayObject
 
 CoarsenMethod = Literal["mean", "spectral", "bilinear"]

@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 from xatmo import optional
 from xatmo.errors import GridError, OptionError
 from xatmo.grids import Grid
-from xatmo.regrid._kernels import Applier, applier, take_nearest, thread_count
+from xatmo.regrid._appliers import applier
+from xatmo.regrid._kernels import Applier, take_nearest, thread_count
 from xatmo.regrid.curvilinear import Mesh, points_of
+from xatmo.regrid.separable import Edges, Weights
 from xatmo.regrid.sparse_weights import MEANS, SparseWeights, scaled_rows, threads_for
 from xatmo.regrid.statistics import METHODS as STATISTICS
 from xatmo.regrid.statistics import Statistic, result_dtype
-from xatmo.regrid.weights import Edges, Weights, weights_between
+from xatmo.regrid.weights import weights_between
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from xatmo.regrid import _places, engines, masks
 from xatmo.regrid._geometry import needs_points
 from xatmo.regrid.bounds import cell_edges
 from xatmo.regrid.regridder import Regridder
+from xatmo.regrid.separable import CELL_METHODS, METHODS
 from xatmo.regrid.sparse_weights import check_part
-from xatmo.regrid.weights import CELL_METHODS, METHODS
 from xatmo.typing import RegridMethod, SpectralEngine, T, XarrayObject
 
 if TYPE_CHECKING:

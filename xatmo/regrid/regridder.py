@@ -19,9 +19,10 @@ from xatmo.regrid import _places, _saved, engines, masks
 from xatmo.regrid._geometry import Site, reordered, selection, site_of
 from xatmo.regrid.bounds import cell_edges
 from xatmo.regrid.curvilinear import Mesh, mesh_weights
+from xatmo.regrid.separable import CELL_METHODS, Edges, Weights
 from xatmo.regrid.sparse_weights import MEANS, SparseWeights, check_part, threads_for
 from xatmo.regrid.weight_files import Layout, grid_from_points, read_weights, write_weights
-from xatmo.regrid.weights import CELL_METHODS, Edges, Weights, weights_between
+from xatmo.regrid.weights import weights_between
 from xatmo.typing import Floats, T, XarrayObject
 
 _SEPARABLE = ("conservative", "bilinear", "bicubic", "nearest")

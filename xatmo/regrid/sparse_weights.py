@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from xatmo.errors import ChunkError, DimensionError, OptionError
-from xatmo.regrid.weights import Weights
+from xatmo.regrid.separable import Weights
 from xatmo.typing import Floats
 
 Array = NDArray[Any]

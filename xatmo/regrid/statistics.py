@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from xatmo.errors import OptionError
-from xatmo.regrid.weights import AxisWeights, Weights
+from xatmo.regrid.separable import AxisWeights, Weights
 
 METHODS = ("most_common", "min", "max")
 

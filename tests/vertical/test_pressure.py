@@ -14,7 +14,8 @@ from scipy.interpolate import interp1d
 import xatmo
 from xatmo.constants import DRY_AIR_CONSTANT, GRAVITY, LAPSE_RATE
 from xatmo.errors import ChunkError, CoordinateError, DimensionError, OptionError, UnitsError, VariableError
-from xatmo.vertical import HybridLevels, to_pressure
+from xatmo.vertical import HybridLevels, hybrid_dimension, to_pressure
+from xatmo.vertical._kernels import first_needed
 
 
 @pytest.fixture(scope="module")
@@ -385,3 +386,54 @@ def test_refused(air: xr.Dataset, change, settings, kind, message: str) -> None:
     given = {"levels": 850, "coefficients": LEVELS, **settings}
     with pytest.raises(kind, match=message):
         to_pressure(change(ds), **given)
+
+
+# ---------------------------------------------------------------------- what a Dataset tells
+def test_coefficients_of_the_levels_themselves() -> None:
+    """As CMIP has them: ap and b, or a and p0, named by formula_terms; lev are no numbers."""
+    air = columns()
+    a, b = LEVELS.full()
+    terms = {"standard_name": "atmosphere_hybrid_sigma_pressure_coordinate", "formula_terms": "ap: ap b: b ps: ground"}
+    lev = ("lev", a / 1e5 + b, terms)
+    cmip = air[["t", "sp"]].drop_vars("hybrid").rename(hybrid="lev", sp="ground").assign_coords(lev=lev)
+    cmip = cmip.assign(ap=("lev", a, {"units": "Pa"}), b=("lev", b), sp=air.sp.copy(data=np.full(air.sp.shape, 5e4)))
+    exact = to_pressure(air[["t", "sp"]], [850, 500], coefficients=LEVELS).t
+    found = to_pressure(cmip, [850, 500])
+    np.testing.assert_array_equal(found.t, exact)
+    assert "ap" not in found
+    assert "sp" in found
+    # From the ground upward, and with the reference pressure apart.
+    cmip["lev"].attrs["formula_terms"] = "a: parts b: b p0: p0 ps: ground"
+    apart = cmip.drop_vars("ap").assign(parts=("lev", a / 1e5, {"units": "1"}), p0=((), 1000.0, {"units": "hPa"}))
+    turned = to_pressure(apart.isel(lev=slice(None, None, -1)), [850, 500])
+    np.testing.assert_allclose(turned.t, exact, rtol=1e-12)
+    # Without the lowest levels nothing is known of the ground.
+    with pytest.raises(CoordinateError, match="850 hPa lies outside the levels"):
+        to_pressure(cmip.isel(lev=slice(0, 6)).drop_vars("parts", errors="ignore"), 850)
+    missing = apart.assign(b=apart.b.where(apart.b > 0.1))
+    with pytest.raises(CoordinateError, match="'parts' and 'b' of 'lev' hold missing values"):
+        to_pressure(missing, 850)
+    with pytest.raises(CoordinateError, match="'lev' holds a level twice"):
+        to_pressure(apart.isel(lev=[0, 1, 1, 5]), 850)
+
+
+def test_which_dimension_the_levels_are() -> None:
+    values = ("level", [0.0, 0.0])
+    numbers = ("level", [1, 2], {"long_name": "model_level_number"})
+    assert hybrid_dimension(xr.Dataset({"t": values})) is None
+    assert hybrid_dimension(xr.Dataset({"t": values}, {"level": ("level", [500, 850], {"units": "hPa"})})) is None
+    assert hybrid_dimension(xr.Dataset({"t": values}, {"level": numbers})) == "level"
+    assert hybrid_dimension(xr.Dataset({"t": (*values, {"GRIB_typeOfLevel": "hybrid"})}).t) == "level"
+    with pytest.raises(DimensionError, match="'hybrid', 'model_level' are hybrid levels; wanted one: say dim="):
+        hybrid_dimension(xr.Dataset({"t": (("hybrid", "model_level"), [[0.0]])}))
+
+
+@pytest.mark.parametrize("target", [10, 300, 850, 1050])
+def test_levels_that_cannot_count_are_not_read(target: float) -> None:
+    """Levels above those that can lie around a pressure may hold anything."""
+    air = columns()
+    exact = to_pressure(air[["t", "sp"]], target, coefficients=LEVELS, outside="nan").t
+    first = first_needed(*LEVELS.full(), 100 * target)
+    broken = air[["t", "sp"]].assign(t=air.t.where(air.hybrid > first))
+    xr.testing.assert_equal(to_pressure(broken, target, coefficients=LEVELS, outside="nan").t, exact)
+    assert (first > 0) is (target > 100)

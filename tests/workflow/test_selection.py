@@ -224,6 +224,13 @@ def test_a_single_time_cannot_be_split() -> None:
 
 def test_levels_of_a_model_are_no_pressures() -> None:
     ds = xr.Dataset({"t": ("hybrid", [280.0, 281.0])}, {"hybrid": [100, 101]})
-    assert take_variables(ds, ["t@101"]).t101.item() == 281.0
-    with pytest.raises(CoordinateError, match=r"no level 850; there are 100, 101 of the model: bring them to"):
-        take_variables(ds, ["t@850"])
+    assert take_variables(ds, ["t@ml101"]).tml101.item() == 281.0
+    assert take_variables(ds.sel(hybrid=101), ["t@ml101"]).tml101.item() == 281.0
+    with pytest.raises(
+        CoordinateError, match=r"'t' lies on levels of the model, 'hybrid'; wanted the number of one, as"
+    ):
+        take_variables(ds.sel(hybrid=101), ["t@101"])
+    at = xr.Dataset({"t": ("level", [250.0, 280.0])}, {"level": ("level", [500, 850], {"units": "hPa"})})
+    assert take_variables(at, ["t@850hPa"]).t850.item() == 280.0
+    with pytest.raises(CoordinateError, match="'t@ml5' came, but 't' lies on pressures, 'level'; wanted t@850"):
+        take_variables(at, ["t@ml5"])

@@ -40,11 +40,14 @@ def open_fields(path: Path) -> xr.Dataset:
     options: dict[str, Any] = {"chunks": {}}
     if path.suffix in GRIB:
         optional.require("cfgrib", extra="grib", why=f"reading {path}")
-        options |= {"engine": "cfgrib", "backend_kwargs": {"indexpath": ""}}
+        # pv: coefficients of a model's levels, where there are such
+        options |= {"engine": "cfgrib", "backend_kwargs": {"indexpath": "", "read_keys": ["pv"]}}
     elif path.is_dir():
         options |= {"engine": "zarr", "consolidated": False}  # listing a local folder costs nothing
     try:
-        return xr.open_dataset(path, **options)
+        ds = xr.open_dataset(path, **options)
+        pieces = _pieces_of_unchunked(ds)
+        return xr.open_dataset(path, **{**options, "chunks": pieces}) if pieces else ds
     except XatmoError:
         raise
     except Exception as error:  # each engine raises its own kinds
@@ -55,6 +58,20 @@ def open_fields(path: Path) -> xr.Dataset:
         kind = "GRIB" if path.suffix in GRIB else "Zarr" if path.is_dir() else "netCDF"
         message = f"{path} cannot be read as {kind}: {reason[:300]}"
         raise OSError(message) from error
+
+
+def _pieces_of_unchunked(ds: xr.Dataset) -> dict[Hashable, int]:
+    """Find how to read a file that stores its fields in one piece each, where that is more than fits in memory with ease.
+
+    Dask takes what is stored in one piece as one chunk, of which every part costs the whole.
+    """
+    large = [da for da in ds.data_vars.values() if da.nbytes > 2 * _PIECE_BYTES]
+    if not large or any(da.ndim < 3 or max(da.data.numblocks) > 1 for da in large):
+        return {}
+    first = large[0].dims[0]
+    if any(da.dims[0] != first for da in large):
+        return {}
+    return {first: max(1, int(_PIECE_BYTES // max(da.nbytes // da.sizes[first] for da in large)))}
 
 
 def one_variable(ds: xr.Dataset, name: str | None, path: Path) -> xr.DataArray:

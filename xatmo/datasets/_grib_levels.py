@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
@@ -13,10 +13,8 @@ from xatmo.datasets._grib_fields import Inventory, Wanted, read
 from xatmo.errors import VariableError
 from xatmo.typing import Floats
 from xatmo.vertical import HybridLevels
-from xatmo.vertical._kernels import Rule, interpolate
+from xatmo.vertical._kernels import Rule, first_needed, interpolate
 from xatmo.vertical.pressure import LAPSE_EXPONENT
-
-_HIGHEST: Final = 1.1e5  # no surface pressure is above, in Pa
 
 
 @dataclass(frozen=True)
@@ -59,8 +57,7 @@ class Columns:
                 message = f"{path} has {short} on hybrid level {there[0]} alone; wanted two levels or more around"
                 raise VariableError(message)
             target = min(100 * (w.level or 0) for w in fields if w.short_name == short)
-            above = int((known.pressure(_HIGHEST, there) <= target).sum())
-            numbers[short] = there[min(max(above - 1, 0), len(there) - 2) :]
+            numbers[short] = there[first_needed(*known.full(there), target) :]
         return cls(tuple(fields), numbers, known, surface)
 
     def read(self, path: Path, surface_path: Path, time: Any, grid: str, rows: Any, columns: Any) -> Floats:
@@ -87,6 +84,8 @@ class Columns:
             rule = Rule(to_ground=numbers[-1] == self.known.n_levels)
             if one.short_name == "t":
                 rule = replace(rule, exponent=LAPSE_EXPONENT)
+            elif one.short_name in ("z", "gh"):  # no value of a level goes on below the ground
+                rule = replace(rule, exponent=None)
             target = np.array([100.0 * (one.level or 0)])
             what = f"{path}: {one.name}"
             out[i] = interpolate(np.moveaxis(stack, 0, -1), pressure, a, b, target, rule, what)[..., 0]

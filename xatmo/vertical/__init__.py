@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from xatmo.vertical._known import coefficient_names, hybrid_dimension
 from xatmo.vertical.levels import HybridLevels
-from xatmo.vertical.pressure import to_pressure
+from xatmo.vertical.pressure import Below, is_height, to_pressure
 
-__all__ = ["HybridLevels", "to_pressure"]
+__all__ = ["Below", "HybridLevels", "coefficient_names", "hybrid_dimension", "is_height", "to_pressure"]

@@ -9,7 +9,7 @@ import numpy as np
 from xatmo.errors import CoordinateError, UnitsError
 from xatmo.typing import Floats
 
-EARTHLY = (2e4, 1.5e5)
+EARTHLY = (2e4, 1.15e5)
 """Pa, between which the highest pressure at the ground lies wherever one looks."""
 
 
@@ -33,6 +33,20 @@ class Rule:
     exponent: float | None = 0.0
     to_ground: bool = True
     mask_outside: bool = False
+
+
+def first_needed(a: Floats, b: Floats, target: float) -> int:
+    """Find the first of the levels, from the top down, that can lie around a pressure or below, over any ground.
+
+    Parameters
+    ----------
+    a, b : array (level,)
+        In Pa, and 1.
+    target : float
+        In Pa.
+    """
+    above = int((a + b * EARTHLY[1] <= target).sum())
+    return min(max(above - 1, 0), a.size - 2)
 
 
 def interpolate(

@@ -15,8 +15,8 @@ from xatmo._labels import changed_values, map_fields, require_whole, true_attrs
 from xatmo.constants import DRY_AIR_CONSTANT, GRAVITY, LAPSE_RATE
 from xatmo.errors import CoordinateError, DimensionError, OptionError, VariableError
 from xatmo.typing import Floats, T
-from xatmo.vertical._kernels import Rule, interpolate
-from xatmo.vertical.levels import HybridLevels
+from xatmo.vertical._kernels import Rule, first_needed, interpolate
+from xatmo.vertical._known import coefficient_names, hybrid_dimension, known_levels, surface_term
 
 Below = Literal["extrapolate", "nearest", "nan"]
 
@@ -25,8 +25,6 @@ LAPSE_EXPONENT: Final = LAPSE_RATE * DRY_AIR_CONSTANT / GRAVITY
 
 DIM: Final = "pressure_level"
 _HIGHEST: Final = 1200.0  # hPa: what is asked for beyond was meant in Pa
-_STANDARD: Final = ("atmosphere_hybrid_sigma_pressure_coordinate", "hybrid_sigma_pressure")
-_NAMES: Final = ("hybrid", "hybridLevel", "model_level")
 _SURFACE: Final = ("sp", "surface_pressure", "lnsp", "logarithm_of_surface_pressure", "ps")
 _GROUND: Final = ("air_temperature", "t", "temperature")
 _HEIGHTS: Final = ("geopotential", "geopotential_height", "z", "gh")
@@ -70,7 +68,8 @@ def to_pressure(
     coefficients : HybridLevels, "L137", pair of arrays, or array, optional
         Of the half levels, see `HybridLevels.of`: ``"L137"`` for ERA5. Unless given, ``pv`` of GRIB
         (``xarray.open_dataset(..., engine="cfgrib", backend_kwargs={"read_keys": ["pv"]})``), or ``hyai`` and ``hybi``
-        in the Dataset.
+        in the Dataset, or coefficients of the levels themselves as CF's ``formula_terms`` name them (CMIP's ``ap`` and
+        ``b``).
     dim : str, optional
         The dimension of levels, where its metadata do not tell.
     method : {"log", "linear"}
@@ -109,6 +108,7 @@ def to_pressure(
 
     Examples
     --------
+    >>> from xatmo.vertical import HybridLevels
     >>> levels = HybridLevels.of("L137")
     >>> pressure = levels.pressure(np.array([101325.0, 80000.0]))  # two columns, one on a mountain
     >>> t = xr.DataArray(
@@ -130,22 +130,21 @@ def to_pressure(
         raise OptionError(message)
     targets = _targets(levels)
     where = _dimension(obj, dim)
-    known = HybridLevels.of(_coefficients(obj, where) if coefficients is None else coefficients)
-    numbers = _numbers(obj, where, known)
+    known = known_levels(obj, where, coefficients)
     surface = _surface(obj, surface_pressure, where)
-    # A level's pressure grows with its number: from the top down, whatever the order of the file.
-    order = np.argsort(numbers)
-    a, b = known.full(numbers[order])
-    rule = Rule(
-        logarithmic=method == "log", to_ground=bool(numbers.max() == known.n_levels), mask_outside=outside == "nan"
-    )
+    # From the top down, whatever the order of the file; and of the levels those alone that can count.
+    order = np.argsort(known.a + known.b * 1e5)
+    order = order[first_needed(known.a[order], known.b[order], 100 * float(targets.min())) :]
+    a, b = known.a[order], known.b[order]
+    rule = Rule(logarithmic=method == "log", to_ground=known.to_ground, mask_outside=outside == "nan")
 
-    def one(field: xr.DataArray) -> xr.DataArray:
+    def one(whole: xr.DataArray) -> xr.DataArray:
+        field = whole.isel({where: _slice(order)})
         require_whole(field, [where], what="to_pressure")
         mine = _surface_of(field, surface, where)
         power = _power(field, below)
         kernel = partial(
-            _columns, order=order, a=a, b=b, targets=100 * targets, rule=replace(rule, exponent=power),
+            _columns, a=a, b=b, targets=100 * targets, rule=replace(rule, exponent=power),
             what=f"to_pressure of {field.name!r}",
         )  # fmt: skip
         read = units.convert(field, "K") if power else field  # degrees Celsius are no multiple of anything
@@ -163,9 +162,14 @@ def to_pressure(
         out = changed_values(out.assign_coords(kept | {DIM: (DIM, targets, axis)}), field, reshaped=True)
         return out if np.ndim(levels) else out.isel({DIM: 0})
 
-    done = map_fields(_without_logarithm(obj, where), one, dims=[where], what="to_pressure", kinds="fiu")
+    done = map_fields(_fields_of(obj, where), one, dims=[where], what="to_pressure", kinds="fiu")
     call = cf.describe_call("to_pressure", levels=np.asarray(levels).tolist(), method=method, below=below)
     return cf.add_history(done, call)
+
+
+def is_height(field: xr.DataArray) -> bool:
+    """Whether a field is geopotential or its height, of which there is none below the ground."""
+    return _called(field, _HEIGHTS)
 
 
 def _targets(levels: Any) -> Floats:
@@ -179,9 +183,17 @@ def _targets(levels: Any) -> Floats:
     return targets
 
 
-def _columns(field: Floats, surface: Floats, order: Any, **settings: Any) -> Floats:
-    wide = field.astype(np.float64) if field.dtype.kind != "f" else field
-    return interpolate(wide[..., order], surface, **settings)
+def _columns(field: Floats, surface: Floats, **settings: Any) -> Floats:
+    return interpolate(field.astype(np.float64) if field.dtype.kind != "f" else field, surface, **settings)
+
+
+def _slice(order: Any) -> Any:
+    """Give levels that follow each other as a slice, which copies nothing."""
+    step = int(order[1] - order[0])
+    if abs(step) != 1 or not (np.diff(order) == step).all():
+        return order
+    end = int(order[-1]) + step
+    return slice(int(order[0]), end if end >= 0 else None, step)
 
 
 def _float_of(field: xr.DataArray) -> np.dtype[Any]:
@@ -197,69 +209,26 @@ def _power(field: xr.DataArray, below: Below) -> float | None:
     """Exponent of the ratio of pressures below the lowest level."""
     if below == "nan":
         return None
-    if _called(field, _HEIGHTS):
+    if is_height(field):
         message = f"below={below!r} for {field.name!r}, a height, which no level's value goes on for; wanted 'nan'"
         raise OptionError(message)
     return LAPSE_EXPONENT if below == "extrapolate" and _called(field, _GROUND) else 0.0
 
 
-# ---------------------------------------------------------------------- levels
 def _dimension(obj: xr.Dataset | xr.DataArray, dim: Hashable | None) -> Hashable:
     if dim is not None:
         if dim not in obj.dims:
             message = f"dim={dim!r}: dimensions are {tuple(map(str, obj.dims))}; wanted one of them"
             raise DimensionError(message)
         return dim
-    told = [d for d in obj.dims if d in obj.coords and obj[d].attrs.get("standard_name") in _STANDARD]
-    found = told or [d for d in obj.dims if d in _NAMES]
-    if len(found) != 1:
+    found = hybrid_dimension(obj)
+    if found is None:
         message = (
             f"dimensions {tuple(map(str, obj.dims))} came; wanted one of hybrid levels, known by its standard_name or "
-            f"by a name such as {_NAMES[0]!r}: say dim="
+            "by a name such as 'hybrid': say dim="
         )
         raise DimensionError(message)
-    return found[0]
-
-
-def _numbers(obj: xr.Dataset | xr.DataArray, dim: Hashable, known: HybridLevels) -> Floats:
-    if obj.sizes[dim] < 2:
-        message = f"{dim!r} has {obj.sizes[dim]} level; wanted two or more to interpolate between"
-        raise DimensionError(message)
-    if dim in obj.coords:
-        if obj[dim].dtype.kind not in "fiu":
-            message = f"{dim!r} has labels of type {obj[dim].dtype}; wanted the numbers of levels, from 1, the highest"
-            raise CoordinateError(message)
-        numbers = obj[dim].values.astype(np.float64)
-    elif obj.sizes[dim] == known.n_levels:
-        numbers = np.arange(1.0, known.n_levels + 1)
-    else:
-        message = (
-            f"{dim!r} has no coordinate, and {obj.sizes[dim]} levels where the coefficients have {known.n_levels}; "
-            "wanted the numbers of levels as its coordinate"
-        )
-        raise CoordinateError(message)
-    if np.unique(numbers).size < numbers.size:
-        message = f"{dim!r} holds a level twice; wanted each once"
-        raise CoordinateError(message)
-    known.full(numbers)
-    return numbers
-
-
-def _coefficients(obj: xr.Dataset | xr.DataArray, dim: Hashable) -> Any:
-    fields = obj.data_vars.values() if isinstance(obj, xr.Dataset) else [obj]
-    for field in fields:
-        if dim in field.dims and "GRIB_pv" in field.attrs:
-            return field.attrs["GRIB_pv"]
-    if isinstance(obj, xr.Dataset) and {"hyai", "hybi"} <= set(obj.variables):
-        a = obj["hyai"]
-        if "P0" in obj.variables and a.attrs.get("units", "1") == "1":  # as CESM writes them
-            a = (a * units.convert(obj["P0"], "Pa")).assign_attrs(units="Pa")
-        return units.convert(a, "Pa").values, obj["hybi"].values
-    message = (
-        f"no coefficients of {dim!r} came, neither GRIB_pv (cfgrib with read_keys=['pv']) nor hyai and hybi; give "
-        "coefficients=(a, b) of the half levels, or 'L137' for ERA5"
-    )
-    raise VariableError(message)
+    return found
 
 
 # ---------------------------------------------------------------------- surface pressure
@@ -273,7 +242,8 @@ def _surface(obj: xr.Dataset | xr.DataArray, given: Any, dim: Hashable) -> xr.Da
             raise OptionError(message)
         fields = obj.data_vars if isinstance(obj, xr.Dataset) else {}
         told = [n for n, v in fields.items() if v.attrs.get("standard_name") == "surface_air_pressure"]
-        names = [given] if given is not None else [*told, *(n for n in _SURFACE if n in fields)]
+        named = [n for n in (surface_term(obj, dim),) if n in fields]
+        names = [given] if given is not None else [*named, *told, *(n for n in _SURFACE if n in fields)]
         if not names or names[0] not in fields:
             asked = f"surface_pressure={given!r}" if given is not None else "no surface pressure"
             message = f"{asked} among {list(map(str, fields))}; wanted sp or lnsp: give surface_pressure="
@@ -300,11 +270,13 @@ def _is_logarithm(field: xr.DataArray) -> bool:
     return bool(names & {"lnsp", "logarithm_of_surface_pressure"})
 
 
-def _without_logarithm(obj: T, dim: Hashable) -> T:
-    """Leave the logarithm of surface pressure out where GRIB has it on a level, which it is not."""
+def _fields_of(obj: T, dim: Hashable) -> T:
+    """Leave out what is no field on the levels: coefficients, and the logarithm of surface pressure on one of them."""
     if isinstance(obj, xr.DataArray):
         return obj
-    return obj.drop_vars([n for n, v in obj.data_vars.items() if dim in v.dims and _is_logarithm(v)])
+    known = coefficient_names(obj, dim)
+    lies = {n: v for n, v in obj.data_vars.items() if dim in v.dims}
+    return obj.drop_vars([n for n, v in lies.items() if n in known or _is_logarithm(v)])
 
 
 def _surface_of(field: xr.DataArray, surface: xr.DataArray, dim: Hashable) -> xr.DataArray:

@@ -14,7 +14,8 @@ import xarray as xr
 
 from xatmo import cf, streaming
 from xatmo.errors import ConfigError, CoordinateError, OptionError
-from xatmo.workflow import selection
+from xatmo.workflow import model_levels, selection
+from xatmo.workflow.model_levels import Columns
 from xatmo.workflow.naming import RunName
 from xatmo.workflow.records import Record, fingerprint, plain, read
 from xatmo.workflow.selection import Numbers
@@ -56,6 +57,8 @@ def extract(
     hours: Numbers | None = None,
     dates: Sequence[Any] | None = None,
     static: Source | None = None,
+    surface_pressure: Source | None = None,
+    coefficients: Any = None,
     overwrite: bool = False,
     progress: bool = True,
     note: Callable[[str], Any] | None = None,
@@ -77,14 +80,19 @@ def extract(
         {latitude: [38.4, 54.9], longitude: [0, 27.3]}, or {sw_corner: [38.4, 0.0], nx: 92, ny: 56}, latitude first;
         longitude from -180 or from 0. Null takes all.
     variables : sequence or mapping, optional
-        Names, with a level as t@850, which is called t850; or a mapping {new name: name in the archive}. Null takes
-        all.
+        Names, with a pressure in hPa as t@850, which is called t850, or the number of a model's level as t@ml96; or a
+        mapping {new name: name in the archive}. What lies on levels of a model is brought to pressures. Null takes all.
     years, months, hours : int, list or range, optional
         As 2015, [2008, 2010] or 2008to2017, both ends included.
     dates : pair or list of pairs, optional
         First and last, as [2008-03, 2008-05-15]; a month stands for all of it.
     static : path, glob, list or mapping, optional
         Where fields without time lie that the archive itself does not hold, such as orography on the same grid.
+    surface_pressure : path, glob, list or mapping, optional
+        Where sp or lnsp lies, for variables on levels of a model, in case the input has none of its own.
+    coefficients : str or pair of lists, optional
+        Of the half levels of a model, where the input does not tell them: L137 for ERA5, or [[a, ...], [b, ...]] in Pa
+        and 1.
     overwrite : bool
         Replace an output of other settings, once the new one is complete.
     progress : bool
@@ -125,7 +133,12 @@ def extract(
     names = list(variables.values()) if isinstance(variables, Mapping) else variables
     whole, told = open_source(input, names)
     chosen = {"years": years, "months": months, "hours": hours, "dates": dates}
-    ds, missing = _chosen(whole, region, variables, chosen)
+    if surface_pressure is not None:
+        ground, told_ground = open_source(surface_pressure)
+        told = {**told, "surface_pressure": told_ground}
+    else:
+        ground = None
+    ds, missing = _chosen(whole, region, variables, chosen, ground, coefficients)
     if static is not None:
         more, told_static = open_source(static)
         told = {**told, "static": told_static}
@@ -137,7 +150,7 @@ def extract(
     if path.suffix != ".zarr":
         message = f"output {path} came; wanted a name that ends in .zarr, which can be written piece by piece"
         raise OptionError(message)
-    settings = {"region": region, "variables": variables, **chosen}
+    settings = {"region": region, "variables": variables, **chosen, **_given(coefficients=coefficients)}
     record = Record("extract", path.with_suffix(".json"), settings=settings, input=told)
     _tell_missing(missing, say)
     if record.compare(output=path, overwrite=overwrite):
@@ -192,6 +205,7 @@ def find_extracted(output: str | Path, settings: Mapping[str, Any]) -> Path:
     pattern = Path(str(output).replace("{name}", "Y*M*-*_*-*-*"))
     known = ("region", "variables", "years", "months", "hours", "dates")
     wanted = {k: plain(settings.get(k)) for k in known}
+    wanted |= {k: plain(v) for k, v in _given(coefficients=settings.get("coefficients")).items()}
     found = []
     for store in sorted(pattern.parent.glob(pattern.name)):
         record = read(store.with_suffix(".json")) if store.suffix == ".zarr" else None
@@ -207,10 +221,45 @@ def find_extracted(output: str | Path, settings: Mapping[str, Any]) -> Path:
 
 
 def _chosen(
-    whole: xr.Dataset, region: Mapping[str, Any] | None, variables: Any, chosen: Mapping[str, Any]
+    whole: xr.Dataset,
+    region: Mapping[str, Any] | None,
+    variables: Any,
+    chosen: Mapping[str, Any],
+    ground: xr.Dataset | None,
+    coefficients: Any,
 ) -> tuple[xr.Dataset, list[list[str]]]:
-    """Select, and find which times are missing."""
-    ds = selection.take_region(selection.take_variables(whole, variables), region)
+    """Select, bring to pressures what lies on levels of a model, and find which times are missing."""
+    fields = selection.at_pressures(whole, variables)
+    if not fields:
+        if ground is not None or coefficients is not None:
+            message = (
+                "surface_pressure or coefficients came, and no variable on levels of a model is asked for at a "
+                "pressure, as t@850; leave them out"
+            )
+            raise OptionError(message)
+        return _cut(selection.take_variables(whole, variables), region, chosen)
+    columns = Columns.of(whole, fields, elsewhere=ground is not None)
+    # The region and times first: what is brought to pressures is what is wanted, lazily, and no more.
+    cut, missing = _cut(columns.ds, region, chosen)
+    surface = None
+    if ground is not None:
+        field = model_levels.surface_pressure_of(ground).to_dataset(name="surface_pressure")
+        there = model_levels.at_times(selection.take_region(field, region), cut["time"])
+        surface = _on_the_grid(there, cut, "surface_pressure")["surface_pressure"]
+    found = columns.at_pressures(cut, surface, coefficients)
+    order = selection.new_names(variables)
+    others = {new: text for new, text in order.items() if new not in fields}
+    if others:
+        beside, _ = _cut(selection.take_variables(whole, others), region, chosen)
+        found = beside.merge(found, join="exact", combine_attrs="override", compat="override")
+    return found[list(order)], missing
+
+
+def _cut(
+    ds: xr.Dataset, region: Mapping[str, Any] | None, chosen: Mapping[str, Any]
+) -> tuple[xr.Dataset, list[list[str]]]:
+    """Take a region and times, and find which times are missing."""
+    ds = selection.take_region(ds, region)
     time = cf.time(ds)
     if ds[time].ndim != 1:
         message = f"the input has one time and no axis of it; wanted a dimension {time!r}"
@@ -254,7 +303,12 @@ def _static(more: xr.Dataset, ds: xr.Dataset, region: Mapping[str, Any] | None) 
     """Cut fields without time to the region, on the grid of the others."""
     fields = more.drop_vars([n for n, da in more.data_vars.items() if "time" in da.dims and da.sizes["time"] > 1])
     fields = fields.squeeze(drop=True)
-    fields = selection.take_region(fields, region)
+    fields = _on_the_grid(selection.take_region(fields, region), ds, "static fields")
+    return fields[[n for n in fields.data_vars if n not in ds.data_vars]]
+
+
+def _on_the_grid(fields: xr.Dataset, ds: xr.Dataset, what: str) -> xr.Dataset:
+    """Give fields the coordinates of others that lie on the same points, perhaps in another order of rows."""
     axes, own = cf.horizontal(ds), cf.horizontal(fields)
     fields = fields.rename({a: b for a, b in ((own.lat, axes.lat), (own.lon, axes.lon)) if a != b})
     if fields.sizes[axes.lat_dim] == ds.sizes[axes.lat_dim] and np.allclose(
@@ -266,10 +320,9 @@ def _static(more: xr.Dataset, ds: xr.Dataset, region: Mapping[str, Any] | None) 
         for d, c in ((axes.lat_dim, axes.lat), (axes.lon_dim, axes.lon))
     )
     if not same:
-        message = f"static fields lie on {dict(fields.sizes)} points, the others on {dict(ds.sizes)}; wanted one grid"
+        message = f"{what} lie on {dict(fields.sizes)} points, the others on {dict(ds.sizes)}; wanted one grid"
         raise CoordinateError(message)
-    fields = fields.assign_coords({c: ds[c] for c in (axes.lat, axes.lon)})
-    return fields[[n for n in fields.data_vars if n not in ds.data_vars]]
+    return fields.assign_coords({c: ds[c] for c in (axes.lat, axes.lon)})
 
 
 def _tell_missing(missing: list[list[str]], say: Callable[[str], Any]) -> None:
@@ -305,6 +358,11 @@ def _lazy(ds: xr.Dataset, frames: int) -> xr.Dataset:
 
 def _has_digest(path: Path, digest: str) -> bool:
     return path.exists() and xr.open_zarr(path).attrs.get("settings_digest") == digest
+
+
+def _given(**settings: Any) -> dict[str, Any]:
+    """Leave out what is not given: so the records of stores from before this could be given say the same."""
+    return {k: v for k, v in settings.items() if v is not None}
 
 
 def _silent(_: str) -> None:

@@ -13,6 +13,8 @@ import xarray as xr
 
 from xatmo import cf
 from xatmo.errors import CoordinateError, OptionError, VariableError
+from xatmo.workflow import model_levels
+from xatmo.workflow.model_levels import Asked
 
 Numbers = int | str | Sequence[int | str]
 """One number, a list of numbers, or a range such as ``"2008to2017"``; these may be mixed."""
@@ -32,8 +34,9 @@ def take_variables(ds: xr.Dataset, wanted: Sequence[str] | Mapping[str, str] | N
     ----------
     ds : Dataset
     wanted : sequence of str or mapping, optional
-        Names in the archive or in GRIB (``"2t"``), with a level as ``"t@850"``, which is named ``t850``; or a mapping
-        from new names to these. All as they are unless given.
+        Names in the archive or in GRIB (``"2t"``), with a level as ``"t@850"``, which is named ``t850``, or
+        ``"t@ml96"`` where levels are those of a model (see `at_pressures`, too); or a mapping from new names to these.
+        All as they are unless given.
 
     Raises
     ------
@@ -48,11 +51,9 @@ def take_variables(ds: xr.Dataset, wanted: Sequence[str] | Mapping[str, str] | N
     >>> take_variables(ds, ["t@850"]).t850.item()
     280.0
     """
-    wanted = names_in(wanted)
     if wanted is None:
         return ds
-    asked = dict(wanted) if isinstance(wanted, Mapping) else {text.replace("@", ""): text for text in wanted}
-    found = {str(new): _variable(ds, str(text)) for new, text in asked.items()}
+    found = {new: _variable(ds, text) for new, text in new_names(wanted).items()}
     return xr.Dataset({new: da.rename(new) for new, da in found.items()}, attrs=ds.attrs)
 
 
@@ -77,23 +78,81 @@ def names_in(wanted: Any) -> Sequence[str] | Mapping[str, str] | None:
     raise OptionError(message)
 
 
+def at_pressures(ds: xr.Dataset, wanted: Sequence[str] | Mapping[str, str] | None) -> dict[str, tuple[Hashable, float]]:
+    """Find what is asked for at a pressure and lies on levels of a model.
+
+    Parameters
+    ----------
+    ds : Dataset
+    wanted : sequence of str or mapping, optional
+        See `take_variables`.
+
+    Returns
+    -------
+    mapping
+        New name to the variable's and the pressure in hPa.
+
+    Raises
+    ------
+    OptionError
+        If a number may be either a pressure or a level.
+
+    Examples
+    --------
+    >>> ds = xr.Dataset({"t": ("hybrid", [280.0, 281.0])}, {"hybrid": [100, 101]})
+    >>> at_pressures(ds, ["t@850", "t@ml101"])
+    {'t850': ('t', 850.0)}
+    """
+    found: dict[str, tuple[Hashable, float]] = {}
+    for new, text in new_names(wanted).items():
+        name, at, _ = text.partition("@")
+        da = _named(ds, name)
+        dim = model_levels.dimension(da) if da is not None and at else None
+        if da is None or dim is None:
+            continue
+        asked = Asked.read(text)
+        if asked.is_number:
+            continue
+        if not asked.is_pressure and dim in da.coords and asked.level in da[dim].values:
+            message = (
+                f"variable {text!r} came, and {name!r} lies on levels of a model, of which one has this number; wanted "
+                f"{name}@ml{asked.level:g} for that level, or {name}@{asked.level:g}hPa for the pressure"
+            )
+            raise OptionError(message)
+        found[new] = (da.name, asked.level)
+    return found
+
+
+def new_names(wanted: Sequence[str] | Mapping[str, str] | None) -> dict[str, str]:
+    """Give what is asked for by its new name.
+
+    Examples
+    --------
+    >>> new_names(["t@850hPa", "2t"])
+    {'t850': 't@850hPa', '2t': '2t'}
+    """
+    wanted = names_in(wanted)
+    if isinstance(wanted, Mapping):
+        return {str(new): str(text) for new, text in wanted.items()}
+    return {model_levels.short(text): text for text in wanted or ()}
+
+
 def _variable(ds: xr.Dataset, text: str) -> xr.DataArray:
     name, _, level = text.partition("@")
     da = _named(ds, name)
     if da is None and level:
-        da, level = _named(ds, f"{name}{level}"), ""  # taken from its level already
+        da, level = _named(ds, model_levels.short(text)), ""  # taken from its level already
     if da is None:
         message = f"variable {text!r} is not in the input; it has {sorted(map(str, ds.data_vars))}"
         raise VariableError(message)
-    dim = next((d for d in da.dims if _is_level(da, d)), None)
+    dim = next((d for d in da.dims if _is_level(da, d)), model_levels.dimension(da))
     if level:
-        return _on_level(da, dim, level, text)
+        return _on_level(da, dim, text)
     if dim is not None:
         if da.sizes[dim] > 1:
             values = [f"{v / _scale(da, dim):g}" for v in da[dim].values[:12]]
-            message = (
-                f"variable {text!r} has {da.sizes[dim]} levels, {', '.join(values)}; name one, as {name}@{values[0]}"
-            )
+            example = f"{name}@850" if dim == model_levels.dimension(da) else f"{name}@{values[0]}"
+            message = f"variable {text!r} has {da.sizes[dim]} levels, {', '.join(values)}; name one, as {example}"
             raise CoordinateError(message)
         da = da.isel({dim: 0}, drop=True)
     return da.drop_vars([c for c in da.coords if not da[c].dims])
@@ -118,28 +177,27 @@ def _is_level(da: xr.DataArray, name: Hashable) -> bool:
     return name in _LEVELS or attrs.get("axis") == "Z" or "positive" in attrs
 
 
-def _on_level(da: xr.DataArray, dim: Hashable | None, level: str, text: str) -> xr.DataArray:
+def _on_level(da: xr.DataArray, dim: Hashable | None, text: str) -> xr.DataArray:
+    asked = Asked.read(text)
     name = dim if dim is not None else next((c for c in da.coords if _is_level(da, c)), None)
-    try:
-        value = float(level)
-    except ValueError as error:
-        message = f"variable {text!r} came; wanted a number after the @, as in t@850"
-        raise OptionError(message) from error
     if name is None:
         message = f"variable {text!r} came, but {da.name!r} has no levels; leave the @ and what follows out"
         raise CoordinateError(message)
+    of_model = model_levels.dimension(da if dim is not None else da.expand_dims(name)) == name
+    if asked.is_number is not of_model:
+        kind, wanted = ("levels of the model", "the number of one, as t@ml96") if of_model else ("pressures", "t@850")
+        message = f"variable {text!r} came, but {da.name!r} lies on {kind}, {name!r}; wanted {wanted}"
+        raise CoordinateError(message)
     values = np.atleast_1d(da[name].values).astype(np.float64)
     scale = _scale(da, name)
-    at = np.flatnonzero(np.isclose(values, value * scale))
+    at = np.flatnonzero(np.isclose(values, asked.level * scale))
     if at.size != 1:
         shown = ", ".join(f"{v / scale:g}" for v in values[:20])
-        message = f"variable {text!r}: there is no level {level}; there are {shown}"
-        if "hybrid" in str(da[name].attrs.get("standard_name", name)):
-            message += " of the model: bring them to pressures first, with .atmo.to_pressure"
+        message = f"variable {text!r}: there is no level {asked.level:g}; there are {shown}"
         raise CoordinateError(message)
     da = da if dim is None else da.isel({dim: int(at[0])})
     scalars = [c for c in da.coords if not da[c].dims]
-    return da.drop_vars(scalars).assign_attrs(level=value)
+    return da.drop_vars(scalars).assign_attrs(level=asked.level)
 
 
 def _scale(da: xr.DataArray, level: Hashable) -> float:

@@ -12,6 +12,7 @@ import xarray as xr
 from xatmo.catalog import open_catalog
 from xatmo.cli.files import open_fields
 from xatmo.errors import OptionError
+from xatmo.workflow.model_levels import short
 from xatmo.workflow.records import files_fingerprint, fingerprint
 
 Source = str | Path | Sequence[str | Path] | Mapping[str, Any]
@@ -55,7 +56,7 @@ def open_source(source: Source, variables: Sequence[str] | None = None) -> tuple
         if tree:
             from xatmo import datasets
 
-            names = None if variables is None else [name.replace("@", "") for name in variables]
+            names = None if variables is None else [short(name) for name in variables]
             ds = datasets.open_ambs_tree(folder, variables=names, missing="skip")
             return ds, {"ambs_tree": folder.name, "files": files_fingerprint(tree)}
         ds = open_fields(folder)
@@ -93,7 +94,7 @@ def _paths(source: str | Path | Sequence[str | Path]) -> list[Path]:
 
 def _together(paths: Sequence[Path]) -> xr.Dataset:
     """Open files that follow each other in time, or hold different variables of the same times."""
-    parts = [open_fields(path) for path in paths]
+    parts = [_with_an_axis_of_time(open_fields(path)) for path in paths]
     try:
         found = xr.combine_by_coords(
             [part.drop_vars([c for c in part.coords if not part[c].dims]) for part in parts],
@@ -107,3 +108,12 @@ def _together(paths: Sequence[Path]) -> xr.Dataset:
         )
         raise OptionError(message) from error
     return found if isinstance(found, xr.Dataset) else found.to_dataset()
+
+
+def _with_an_axis_of_time(ds: xr.Dataset) -> xr.Dataset:
+    """Give fields of a single time, as GRIB files of an hour hold, a dimension of length one."""
+    single = [n for n in ("valid_time", "time") if n in ds.coords and not ds[n].dims and ds[n].dtype.kind == "M"]
+    if "time" in ds.dims or not single:
+        return ds
+    stamp = ds[single[0]]
+    return ds.drop_vars([*single, "time"], errors="ignore").expand_dims(time=[stamp.values])

@@ -2,36 +2,44 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from xatmo._channels import Channel
-    from xatmo.model import Model
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 
-def card(model: Model, *, name: str) -> str:
-    """Write the model card as Markdown."""
-    config = model.config
+def card(state: Mapping[str, Any], *, name: str, n_parameters: int, embeds: bool = False) -> str:
+    """Write the model card as Markdown.
+
+    Parameters
+    ----------
+    state : mapping
+        What ``config.json`` of the model holds.
+    name : str
+        Of its directory.
+    n_parameters : int
+        Of its network.
+    embeds : bool
+        Whether the network has an encoder, whose features serve where it writes no fields.
+    """
+    config, factor = state["config"], state["factor"]
     task = config.get("task", "model")
     kinds = {config.get("network", {}).get("kind", "module"), config.get("network", {}).get("architecture")}
     needs = ", module=network" if "module" in kinds else ""
-    use = "fine = ds.atmo.superresolve(model)" if model.factor > 1 else "fine = ds.atmo.apply(model)"
+    use = "fine = ds.atmo.superresolve(model)" if factor > 1 else "fine = ds.atmo.apply(model)"
     if "video" in kinds:
         use = "forecasts = ds.atmo.forecast(model)"
-    if not model.outputs and hasattr(model.network, "encoder"):
+    if embeds and not state["outputs"]:
         use = "features = ds.atmo.embed(model)\ndifference = ds.atmo.distance(other, model)"
     parts = [
         f"# {name}",
-        f"{task} of xatmo, fingerprint `{model.fingerprint}`, "
-        f"{sum(p.numel() for p in model.network.parameters()):,} parameters.",
+        f"{task} of xatmo, fingerprint `{state['fingerprint']}`, {n_parameters:,} parameters.",
         f"```python\nimport xatmo\n\nmodel = xatmo.load({name!r}{needs})\n{use}\n```",
         "## Variables\n\n"
-        + _channels("Reads", model.inputs)
+        + _channels("Reads", state["inputs"])
         + "\n"
-        + (_channels("Reads, on the fine grid", model.fine) + "\n" if model.fine else "")
-        + _channels("Writes", model.outputs),
-        f"## Grid\n\nFactor {model.factor}. {_grid(model.grid)}"
-        + (f" Trained on patches of {_sizes(model.patch_size)} coarse cells." if model.patch_size else ""),
+        + (_channels("Reads, on the fine grid", state["fine"]) + "\n" if state.get("fine") else "")
+        + _channels("Writes", state["outputs"]),
+        f"## Grid\n\nFactor {factor}. {_grid(state['grid'])}"
+        + (f" Trained on patches of {_sizes(state['patch_size'])} coarse cells." if state["patch_size"] else ""),
     ]
     for title in ("network", "training", "scores"):
         if config.get(title):
@@ -39,10 +47,10 @@ def card(model: Model, *, name: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _channels(verb: str, channels: tuple[Channel, ...]) -> str:
+def _channels(verb: str, channels: Sequence[Mapping[str, Any]]) -> str:
     lines = [f"| {verb} | units | description |", "|---|---|---|"]
     for c in channels:
-        lines.append(f"| `{c.name}` | {c.units or '(none)'} | {c.attrs.get('long_name', '')} |")
+        lines.append(f"| `{c['name']}` | {c['units'] or '(none)'} | {c['attrs'].get('long_name', '')} |")
     return "\n".join(lines) + "\n"
 
 

@@ -41,7 +41,7 @@ def fine_static(model: Model, refined: Refined, axes: Sequence[Axis]) -> NDArray
     """
     if not model.fine:
         return None
-    values = _statics.on_points(model, refined.latitude, refined.longitude)
+    values = _statics.on_points(model.fine, model.fine_static, model.normalizer, refined.latitude, refined.longitude)
     rows, columns = (_points(axis) for axis in axes[-2:])
     return np.ascontiguousarray(values[:, rows[:, None], columns])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from xatmo.typing import Floats, XarrayObject
 
 if TYPE_CHECKING:
     from xatmo._channels import Channel
-    from xatmo.model import Model
+    from xatmo.normalize import Normalizer
 
 # Points of two grids are the same when they are this near, in steps of the grid.
 _SAME = 0.05
@@ -43,22 +43,37 @@ def beside(obj: xr.Dataset, stored: xr.Dataset, names: Sequence[Hashable]) -> xr
     return obj.assign(fields)
 
 
-def on_points(model: Model, latitude: Floats, longitude: Floats) -> np.ndarray[Any, np.dtype[np.float32]]:
+def on_points(
+    channels: Sequence[Channel],
+    stored: xr.Dataset | None,
+    normalizer: Normalizer | None,
+    latitude: Floats,
+    longitude: Floats,
+) -> np.ndarray[Any, np.dtype[np.float32]]:
     """Give normalized fine fields at the points of an output, ``(n_static, lat, lon)``.
+
+    Parameters
+    ----------
+    channels : sequence of Channel
+        What the network takes on the fine grid.
+    stored : Dataset, optional
+        Fields under their names, on the grid that the model keeps them for.
+    normalizer : Normalizer, optional
+        With statistics for their names.
+    latitude, longitude : array (lat,), (lon,)
 
     Raises
     ------
     VariableError
-        If the model has none, or they do not cover these points.
+        If there are none, or they do not cover these points.
     """
-    names = [c.name for c in model.fine]
-    if model.fine_static is None:
+    names = [c.name for c in channels]
+    if stored is None:
         message = (
             f"the network reads the fine static fields {names}, and the model has none; put them in place: "
             "model.with_static(fine_dataset)"
         )
         raise VariableError(message)
-    stored = model.fine_static
     axes = cf.horizontal(stored)
     rows, columns = _places(stored, latitude, longitude)
     if rows is None or columns is None:
@@ -69,7 +84,7 @@ def on_points(model: Model, latitude: Floats, longitude: Floats) -> np.ndarray[A
             "points. Give the fields on the output's points: model.with_static(fine_dataset)"
         )
         raise VariableError(message)
-    scalings = _channels.scalings(model.normalizer, model.fine, stored, ())
+    scalings = _channels.scalings(normalizer, channels, stored, ())
     made = []
     for name, scaling in zip(names, scalings, strict=True):
         values = stored[name].transpose(*axes.dims).values[np.ix_(rows, columns)].astype(np.float64)
@@ -77,8 +92,25 @@ def on_points(model: Model, latitude: Floats, longitude: Floats) -> np.ndarray[A
     return np.stack(made).astype(np.float32)
 
 
-def in_place(model: Model, obj: XarrayObject) -> tuple[xr.Dataset | None, xr.Dataset | None]:
+def in_place(
+    obj: XarrayObject, fine: Sequence[Channel], coarse: Sequence[Channel], *, factor: int, grid: Mapping[str, Any]
+) -> tuple[xr.Dataset | None, xr.Dataset | None]:
     """Make the coarse and the fine static fields of a model from fields of another region or grid.
+
+    Parameters
+    ----------
+    obj : Dataset or DataArray
+        The fields, on the fine grid; a model that reads coarse ones only takes these as they are, too.
+    fine, coarse : sequence of Channel
+        What the model reads on each grid.
+    factor : int
+        Fine cells per coarse cell.
+    grid : mapping
+        The training grids, ``coarse`` and ``fine``.
+
+    Returns
+    -------
+    coarse, fine : Dataset or None
 
     Raises
     ------
@@ -93,9 +125,7 @@ def in_place(model: Model, obj: XarrayObject) -> tuple[xr.Dataset | None, xr.Dat
     MissingValueError
         If a value is missing.
     """
-    stored = set() if model.static is None else set(map(str, model.static.data_vars))
-    coarse_channels = [c for c in model.inputs if c.name in stored]
-    channels: list[Channel] = [*model.fine, *(c for c in coarse_channels if c.name not in {f.name for f in model.fine})]
+    channels: list[Channel] = [*fine, *(c for c in coarse if c.name not in {f.name for f in fine})]
     if not channels:
         message = "with_static got fields, but this model reads no static fields; use it as it is"
         raise OptionError(message)
@@ -122,39 +152,38 @@ def in_place(model: Model, obj: XarrayObject) -> tuple[xr.Dataset | None, xr.Dat
         fields[channel.name] = values.astype(field.dtype if field.dtype.kind == "f" else "float32").assign_attrs(
             {**channel.attrs, **units}
         )
-    fine = xr.Dataset(fields)
-    fine = fine.drop_vars([n for n, c in fine.coords.items() if n not in (axes.lat, axes.lon)])
-    coarse = None
-    if coarse_channels:
-        coarse = _coarse(model, fine[[c.name for c in coarse_channels]], axes)
-    else:
-        _ratio_to(model, fine, axes, "fine")
-    return coarse, (fine[[c.name for c in model.fine]] if model.fine else None)
+    made = xr.Dataset(fields)
+    made = made.drop_vars([n for n, c in made.coords.items() if n not in (axes.lat, axes.lon)])
+    on_fine = made[[c.name for c in fine]] if fine else None
+    if not coarse:
+        _check_step(made, axes, grid, "fine")
+        return None, on_fine
+    parts = made[[c.name for c in coarse]]
+    if not fine and _near(parts, axes, grid, "coarse"):
+        return parts, None
+    _check_step(parts, axes, grid, "fine")
+    return _coarsened(parts, factor), on_fine
 
 
-def _coarse(model: Model, fields: xr.Dataset, axes: cf.Horizontal) -> xr.Dataset:
-    """Coarsen fine fields; a model that reads no fine ones takes coarse ones as they are."""
+def _coarsened(fields: xr.Dataset, factor: int) -> xr.Dataset:
     from xatmo import regrid
 
-    if not model.fine and _near(model, fields, axes, "coarse"):
-        return fields
-    _ratio_to(model, fields, axes, "fine")
-    coarse: xr.Dataset = regrid.coarsen(fields, model.factor) if model.factor > 1 else fields
+    coarse: xr.Dataset = regrid.coarsen(fields, factor) if factor > 1 else fields
     for name in coarse.data_vars:
         coarse[name].attrs.update(fields[name].attrs)
     return coarse
 
 
-def _near(model: Model, fields: xr.Dataset, axes: cf.Horizontal, which: str) -> bool:
-    described = model.grid.get(which)
+def _near(fields: xr.Dataset, axes: cf.Horizontal, grid: Mapping[str, Any], which: str) -> bool:
+    described = grid.get(which)
     if not described:
         return False
     return abs(_step(fields[axes.lat].values) / _step(Grid.from_dict(described).latitude) - 1) < _SAME
 
 
-def _ratio_to(model: Model, fields: xr.Dataset, axes: cf.Horizontal, which: str) -> None:
-    if model.grid.get(which) and not _near(model, fields, axes, which):
-        came, wanted = _step(fields[axes.lat].values), _step(Grid.from_dict(model.grid[which]).latitude)
+def _check_step(fields: xr.Dataset, axes: cf.Horizontal, grid: Mapping[str, Any], which: str) -> None:
+    if grid.get(which) and not _near(fields, axes, grid, which):
+        came, wanted = _step(fields[axes.lat].values), _step(Grid.from_dict(grid[which]).latitude)
         message = (
             f"with_static got fields {list(map(str, fields.data_vars))} with a latitude step of {came:.4g} degrees; "
             f"wanted the {wanted:.4g} degrees of the {which} grid that the model was trained on. Regrid them first"

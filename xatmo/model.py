@@ -19,6 +19,7 @@ import torch
 import xarray as xr
 from torch import nn
 
+from xatmo import _statics
 from xatmo._channels import Channel
 from xatmo._model_card import card
 from xatmo.errors import CheckpointError
@@ -184,8 +185,6 @@ class Model:
         missing = [c.name for c in self.inputs if c.name in self.static and c.name not in obj]
         if not missing:
             return obj
-        from xatmo import _statics
-
         return _statics.beside(obj, self.static, missing)
 
     def with_static(self, fine: XarrayObject) -> Model:
@@ -218,9 +217,9 @@ class Model:
         >>> model.with_static(land).fine_static["land"].shape
         (8, 16)
         """
-        from xatmo import _statics
-
-        static, fine_static = _statics.in_place(self, fine)
+        stored = set() if self.static is None else set(map(str, self.static.data_vars))
+        coarse = [c for c in self.inputs if c.name in stored]
+        static, fine_static = _statics.in_place(fine, self.fine, coarse, factor=self.factor, grid=self.grid)
         return replace(self, static=static, fine_static=fine_static)
 
     # ------------------------------------------------------------------ disk
@@ -260,9 +259,8 @@ class Model:
         try:
             head = {"format": FORMAT, "version": VERSION, "xatmo": __version__, "fingerprint": self.fingerprint}
             shared = self.output_normalizer is self.normalizer
-            (place / CONFIG).write_text(
-                json.dumps({**head, "shared_normalizer": shared, **self._described()}, indent=1)
-            )
+            state = {**head, "shared_normalizer": shared, **self._described()}
+            (place / CONFIG).write_text(json.dumps(state, indent=1))
             weights = {k: v.detach().cpu().contiguous().clone() for k, v in self.network.state_dict().items()}
             safetensors.torch.save_file(weights, place / WEIGHTS)
             if self.normalizer is not None:
@@ -275,7 +273,9 @@ class Model:
                 self.fine_static.to_netcdf(place / FINE_STATIC)
             if self.cycle is not None:
                 self.cycle.to_netcdf(place / CYCLE)
-            (place / README).write_text(card(self, name=path.name))
+            n_parameters = sum(p.numel() for p in self.network.parameters())
+            embeds = hasattr(self.network, "encoder")
+            (place / README).write_text(card(state, name=path.name, n_parameters=n_parameters, embeds=embeds))
             if self.history:
                 (place / HISTORY).write_text(json.dumps(self.history))
             place.chmod(0o755)

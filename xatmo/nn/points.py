@@ -7,7 +7,7 @@ spaced rows. Everything here is differentiable, with respect to coefficients and
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,45 +15,17 @@ from torch.utils.checkpoint import checkpoint
 
 from xatmo.errors import DimensionError, OptionError
 
-if TYPE_CHECKING:
-    from xatmo.nn.sphere import SphericalHarmonics
-
 _MEMORY = 64_000_000  # bytes of what is held for one block of points
 
 
-def scalar(
-    transform: SphericalHarmonics, coefficients: Tensor, colatitude: Any, longitude: Any, *, block: int | None = None
-) -> Tensor:
-    """See `xatmo.nn.sphere.SphericalHarmonics.at_points`."""
-    theta, phi = _points(colatitude, longitude, coefficients.device)
-    with torch.autocast(coefficients.device.type, enabled=False):
-        waves = _rows(transform).legendre_synthesis(coefficients)
-        return _evaluate(transform, waves, theta, phi, block, vector=False)
+def places(colatitude: Any, longitude: Any, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Give points as tensors of angles in float64, ``(npoints,)`` each.
 
-
-def vector(
-    transform: SphericalHarmonics,
-    rotational: Tensor,
-    divergent: Tensor,
-    colatitude: Any,
-    longitude: Any,
-    *,
-    block: int | None = None,
-) -> tuple[Tensor, Tensor]:
-    """See `xatmo.nn.sphere.SphericalHarmonics.at_points_vector`."""
-    theta, phi = _points(colatitude, longitude, rotational.device)
-    with torch.autocast(rotational.device.type, enabled=False):
-        waves = torch.stack(_rows(transform).legendre_synthesis_vector(rotational, divergent))
-        u, v = _evaluate(transform, waves, theta, phi, block, vector=True)
-        return u, v
-
-
-def _rows(transform: SphericalHarmonics) -> SphericalHarmonics:
-    """Give a transform of the same degree on equally spaced rows: itself where it is one, else one made once."""
-    return transform if transform.equal_rows(transform.lmax) else transform.companion()
-
-
-def _points(colatitude: Any, longitude: Any, device: torch.device) -> tuple[Tensor, Tensor]:
+    Raises
+    ------
+    DimensionError
+        If they are not one of each for every point.
+    """
     place = [torch.as_tensor(x, device=device) for x in (colatitude, longitude)]
     if place[0].ndim != 1 or place[0].shape != place[1].shape:
         came = f"colatitude {tuple(place[0].shape)} and longitude {tuple(place[1].shape)}"
@@ -62,27 +34,53 @@ def _points(colatitude: Any, longitude: Any, device: torch.device) -> tuple[Tens
     return place[0].double(), place[1].double()  # at high degrees, angles need more digits than values
 
 
-def _evaluate(
-    transform: SphericalHarmonics,
+def values(
     waves: Tensor,
+    matrices: tuple[Tensor, Tensor],
     colatitude: Tensor,
     longitude: Tensor,
-    block: int | None,
     *,
-    vector: bool,
+    poles: bool,
+    vector: bool = False,
+    block: int | None = None,
 ) -> Tensor:
-    """Sum waves (..., order, row) at points: (..., npoints)."""
+    """Sum waves at points.
+
+    Parameters
+    ----------
+    waves : tensor (..., order, row)
+        On equally spaced rows.
+    matrices : (tensor, tensor), (term, row) each
+        From values on these rows to cosine and to sine series.
+    colatitude, longitude : tensor (npoints,)
+        Radians, see `places`.
+    poles : bool
+        Whether the first and the last row lie on the poles, so that the sine series begins with the constant 0.
+    vector : bool
+        Whether the waves are those of components of vectors.
+    block : int, optional
+        Points at a time; by default as many as take some 64 MB.
+
+    Returns
+    -------
+    tensor (..., npoints)
+
+    Raises
+    ------
+    OptionError
+        If ``block`` is no number of points.
+    """
     if block is not None and block < 1:
         message = f"block={block} came; wanted the number of points at a time, 1 or more"
         raise OptionError(message)
-    lead, rows = waves.shape[:-2], _rows(transform)
+    lead = waves.shape[:-2]
     flat = torch.view_as_real(waves.reshape(-1, *waves.shape[-2:]))  # (batch, order, row, 2)
     series = [
         torch.einsum("kr,bmrc->kmcb", matrix.to(flat), flat[:, parity::2]).flatten(1, 2)
-        for parity, matrix in zip((1, 0) if vector else (0, 1), rows.series_matrices(), strict=True)
+        for parity, matrix in zip((1, 0) if vector else (0, 1), matrices, strict=True)
     ]  # two of (term, 2 orders, batch)
     parities = (1, 0) if vector else (0, 1)
-    first = 0 if rows.poles else 1  # of the sine series
+    first = 0 if poles else 1  # of the sine series
     batch, count = flat.shape[0], colatitude.numel()
     each = flat.element_size() * (2 * flat.shape[1] * (batch + 1) + 2 * series[0].shape[0])
     step = max(1, _MEMORY // each) if block is None else block

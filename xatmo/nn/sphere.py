@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from xatmo import _quadrature
 from xatmo.errors import DimensionError, OptionError
-from xatmo.nn import _legendre, _products
+from xatmo.nn import _legendre, _products, points
 from xatmo.nn._vectors import vector_factors
 
 
@@ -427,6 +427,10 @@ class SphericalHarmonics(nn.Module):
                 self._companion = SphericalHarmonics(rows, None, self.lmax, dtype=self.dtype)
         return self._companion.to(self.device)
 
+    def _on_equal_rows(self) -> SphericalHarmonics:
+        """Give a transform of the same degree on equally spaced rows: itself where it is one."""
+        return self if self.equal_rows(self.lmax) else self.companion()
+
     def series_matrices(self) -> tuple[Tensor, Tensor]:
         """Matrices, (term, row), from values on equally spaced rows to cosine and to sine series in colatitude."""
         if self._series is None:
@@ -468,9 +472,11 @@ class SphericalHarmonics(nn.Module):
         >>> torch.allclose(at, torch.cos(torch.tensor([0.5])).double())
         True
         """
-        from xatmo.nn import points
-
-        return points.scalar(self, coefficients, colatitude, longitude, block=block)
+        place = points.places(colatitude, longitude, coefficients.device)
+        rows = self._on_equal_rows()
+        with torch.autocast(coefficients.device.type, enabled=False):
+            waves = rows.legendre_synthesis(coefficients)
+            return points.values(waves, rows.series_matrices(), *place, poles=rows.poles, block=block)
 
     def at_points_vector(
         self, rotational: Tensor, divergent: Tensor, colatitude: Any, longitude: Any, *, block: int | None = None
@@ -479,9 +485,12 @@ class SphericalHarmonics(nn.Module):
 
         At a pole, east and north are those of the meridian of the given longitude.
         """
-        from xatmo.nn import points
-
-        return points.vector(self, rotational, divergent, colatitude, longitude, block=block)
+        place = points.places(colatitude, longitude, rotational.device)
+        rows = self._on_equal_rows()
+        with torch.autocast(rotational.device.type, enabled=False):
+            waves = torch.stack(rows.legendre_synthesis_vector(rotational, divergent))
+            u, v = points.values(waves, rows.series_matrices(), *place, poles=rows.poles, vector=True, block=block)
+            return u, v
 
     # ------------------------------------------------------------------ along longitude
     def _zonal_waves(self, field: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from xatmo.nn.assimilation import FourDVarConfig, FourDVarNetwork, Observations
 from xatmo.nn.assimilation.estimator import CoefficientHead, described, structure
 from xatmo.nn.assimilation.priors import SPDEPrior
 from xatmo.nn.assimilation.priors.covariance import N_REGIONS, regions
-from xatmo.nn.assimilation.priors.spde import Coefficients
+from xatmo.nn.assimilation.priors.equation import Coefficients
 
 ROWS, COLUMNS, FRAMES = 9, 10, 2
 

@@ -14,16 +14,13 @@ whatever the shares are. With one region it is the exact covariance of constant 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from scipy.cluster.vq import kmeans2
 
 from xatmo.assimilation.stencils._kernels import OFFSETS
-
-if TYPE_CHECKING:
-    from xatmo.nn.assimilation.priors.spde import Coefficients, SPDEPrior
+from xatmo.nn.assimilation.priors.equation import POSITIVE, Coefficients, Equation
 
 N_REGIONS = 4
 MARGIN = 12
@@ -36,8 +33,9 @@ class LocalCovariance:
 
     Parameters
     ----------
-    prior : SPDEPrior
-        With its first guess, where it estimates coefficients.
+    equation : Equation
+    coefficients : Coefficients
+        Their first guess, where they are estimated.
     shape : (time, lat, lon)
     device, dtype
         Of the tensors that it is applied to.
@@ -48,19 +46,28 @@ class LocalCovariance:
 
     Examples
     --------
-    >>> from xatmo.nn.assimilation.priors import SPDEPrior
-    >>> spread = LocalCovariance(SPDEPrior(slice(0, 1)), (3, 16, 16), torch.device("cpu"), torch.float32)
+    >>> still = Equation(1.0, 1.0, 1.0, power=2, upwind=True, inside=True, moves=False)
+    >>> one, none = torch.ones(1, 1, 1, 1, 1).double(), torch.zeros(1, 1, 1, 1, 1).double()
+    >>> given = Coefficients(one / 3, one, one, none, none, none, none)
+    >>> spread = LocalCovariance(still, given, (3, 16, 16), torch.device("cpu"), torch.float32)
     >>> bool(spread(torch.ones(1, 1, 3, 16, 16)).min() > 0)
     True
     """
 
-    def __init__(self, prior: SPDEPrior, shape: tuple[int, int, int], device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        equation: Equation,
+        coefficients: Coefficients,
+        shape: tuple[int, int, int],
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
         frames, rows, columns = shape
         self.margin = tuple(min(MARGIN, n - 1) for n in (rows, columns))
         self.grid = tuple(n + 2 * m for n, m in zip((rows, columns), self.margin, strict=True))
         with torch.no_grad():
-            means, shares = regions(prior.constants(torch.float64), (rows, columns))
-            root = _roots(prior, means, frames, self.grid)
+            means, shares = regions(coefficients, (rows, columns))
+            root = _roots(equation, means, frames, self.grid)
         down, across = self.margin
         wide = torch.nn.functional.pad(shares, (across, across, down, down), mode="reflect")
         self.shares = wide.to(device, dtype)
@@ -89,8 +96,7 @@ def regions(coefficients: Coefficients, shape: tuple[int, int]) -> tuple[Coeffic
         With sum 1.
     """
     names = coefficients._fields
-    positive = {"kappa", "tau", "gamma"}
-    logs = [c.log() if n in positive else c for n, c in zip(names, coefficients, strict=True)]
+    logs = [c.log() if n in POSITIVE else c for n, c in zip(names, coefficients, strict=True)]
     flat = torch.stack([v.mean((0, 1, 2)).expand(shape).flatten() for v in logs], dim=1)
     middle, spread = flat.mean(0), flat.std(0, unbiased=False)
     spread = torch.where(spread > 1e-9, spread, torch.ones_like(spread))
@@ -106,10 +112,10 @@ def regions(coefficients: Coefficients, shape: tuple[int, int]) -> tuple[Coeffic
     shares = torch.from_numpy(weight.T.copy()).reshape(len(centres), 1, *shape)
     found = torch.from_numpy(centres) * spread.cpu() + middle.cpu()
     columns = [found[:, i].reshape(-1, 1, 1, 1, 1) for i in range(len(names))]
-    return type(coefficients)(*(c.exp() if n in positive else c for n, c in zip(names, columns, strict=True))), shares
+    return type(coefficients)(*(c.exp() if n in POSITIVE else c for n, c in zip(names, columns, strict=True))), shares
 
 
-def _roots(prior: SPDEPrior, means: Coefficients, frames: int, grid: tuple[int, ...]) -> torch.Tensor:
+def _roots(equation: Equation, means: Coefficients, frames: int, grid: tuple[int, ...]) -> torch.Tensor:
     """Give the Hermitian roots of the stationary covariances ``(region, time, time, lat, wave)``."""
     like = torch.zeros(1, 1, 1, 3, 3, dtype=torch.float64)
     rows = 2 * math.pi * torch.fft.fftfreq(grid[0], dtype=torch.float64)
@@ -121,14 +127,14 @@ def _roots(prior: SPDEPrior, means: Coefficients, frames: int, grid: tuple[int, 
         """Of the cell in the middle, which has all neighbours ``(region, lat, wave)``."""
         return torch.einsum("ok,oyx->kyx", weights[:, :, 0, 0, 1, 1].to(waves.dtype), waves)
 
-    still = symbol(prior.weights(means, like, moving=False))
-    moving = symbol(prior.weights(means, like)) if prior.moves else still
-    first = still.real.clamp_min(1e-12) ** prior.power
-    rate = moving**prior.power if prior.inside else still**prior.power + (moving - still)
-    step = 1 + prior.dt * rate
-    noise = (abs(prior.dx * prior.dy) / prior.dt / means.tau.square()).reshape(-1, 1, 1)
+    still = symbol(equation.weights(means, like, moving=False))
+    moving = symbol(equation.weights(means, like)) if equation.moves else still
+    first = still.real.clamp_min(1e-12) ** equation.power
+    rate = moving**equation.power if equation.inside else still**equation.power + (moving - still)
+    step = 1 + equation.dt * rate
+    noise = (abs(equation.dx * equation.dy) / equation.dt / means.tau.square()).reshape(-1, 1, 1)
     precision = torch.zeros(*step.shape, frames, frames, dtype=step.dtype)
-    precision[..., 0, 0] = noise * (2 * prior.dt * first + (prior.dt * first).square())
+    precision[..., 0, 0] = noise * (2 * equation.dt * first + (equation.dt * first).square())
     for t in range(1, frames):
         precision[..., t - 1, t - 1] += noise
         precision[..., t, t] += noise * step.abs().square()

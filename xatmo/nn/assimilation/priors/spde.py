@@ -14,19 +14,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import nn
 
-from xatmo.assimilation.stencils._kernels import OFFSETS, apply_stencil, stencil
 from xatmo.errors import OptionError
 from xatmo.nn.assimilation.priors.base import Prior
 from xatmo.nn.assimilation.priors.covariance import LocalCovariance
+from xatmo.nn.assimilation.priors.equation import POSITIVE, SIGNED, Coefficients, Equation, apply
+from xatmo.nn.assimilation.priors.equation import of_diffusion as of_diffusion
 
-POSITIVE = ("kappa", "tau", "gamma")
-SIGNED = ("m_x", "m_y", "plus", "cross")
 DEFAULTS = {
     "kappa": 1 / 3, "tau": 1.0, "gamma": 1.0, "m_x": 0.0, "m_y": 0.0, "plus": 0.0, "cross": 0.0,
     "dx": 1.0, "dy": 1.0, "dt": 1.0, "parameter_weight": 1.0,
@@ -35,64 +33,8 @@ OPTIONS: dict[str, tuple[object, ...]] = {
     "alpha": (4, 8), "scheme": ("upwind", "centred"), "transport": ("inside", "outside"), "steady": (False, True),
 }  # fmt: skip
 """Their first values are the defaults."""
-N_WAVES = 10
 LARGEST = 3.0
 """What estimates may add, to a logarithm or to another coefficient: no wild step of a solver makes it overflow."""
-
-
-class Coefficients(NamedTuple):
-    r"""Of the equation; lengths in the units of dx, times of dt.
-
-    Each can be broadcast to ``(batch, 1, time, lat, lon)``. The tensor is :math:`H = \gamma \exp \begin{pmatrix} p & c
-    \\ c & -p \end{pmatrix}`: :math:`\gamma = \sqrt{\det H}`, and ``plus`` and ``cross`` are :math:`s \cos 2 \theta` and
-    :math:`s \sin 2 \theta` of a tensor with axes in the ratio :math:`e^{2 s}`, the longer one at an angle
-    :math:`\theta` with x. Any values are a positive definite tensor, and any such tensor has its values.
-    """
-
-    kappa: torch.Tensor
-    tau: torch.Tensor
-    gamma: torch.Tensor
-    m_x: torch.Tensor
-    m_y: torch.Tensor
-    plus: torch.Tensor
-    cross: torch.Tensor
-
-    def frames(self, part: slice) -> Coefficients:
-        """Give those of some frames; what is the same for all frames stays so."""
-        return Coefficients(*(c[:, :, part] if c.shape[2] > 1 else c for c in self))
-
-    @property
-    def diffusion(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """H11, H12, H22.
-
-        Examples
-        --------
-        >>> one = torch.ones(())
-        >>> h11, h12, h22 = Coefficients(one, one, 2 * one, one, one, 0.3 * one, 0.4 * one).diffusion
-        >>> round((h11 * h22 - h12**2).sqrt().item(), 5)
-        2.0
-        """
-        # Near a round tensor sinh(s) / s has no slope of its own.
-        size = (self.plus.square() + self.cross.square() + 1e-12).sqrt()
-        round_part, long_part = self.gamma * torch.cosh(size), self.gamma * torch.sinh(size) / size
-        return round_part + long_part * self.plus, long_part * self.cross, round_part - long_part * self.plus
-
-
-def of_diffusion(h11: torch.Tensor, h12: torch.Tensor, h22: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Give ``gamma``, ``plus`` and ``cross`` of a positive definite tensor.
-
-    Examples
-    --------
-    >>> found = of_diffusion(*(torch.tensor(h) for h in (3.0, 1.0, 2.0)))
-    >>> one = torch.ones(())
-    >>> [round(h.item(), 4) for h in Coefficients(one, one, m_x=one, m_y=one, **found).diffusion]
-    [3.0, 1.0, 2.0]
-    """
-    gamma = (h11 * h22 - h12.square()).sqrt()
-    plus, cross = (h11 - h22) / 2 / gamma, h12 / gamma
-    long = (plus.square() + cross.square()).sqrt()
-    ratio = torch.where(long > 1e-6, torch.asinh(long) / long.clamp_min(1e-6), torch.ones_like(long))
-    return {"gamma": gamma, "plus": ratio * plus, "cross": ratio * cross}
 
 
 def estimated_names(settings: Mapping[str, Any] | None) -> tuple[str, ...]:
@@ -175,13 +117,14 @@ class SPDEPrior(Prior):
             raise OptionError(message)
         super().__init__(fields.stop - fields.start)
         self.fields, self.estimated = fields, self_estimated
-        self.dx, self.dy, self.dt = known["dx"], known["dy"], known["dt"]
         self.parameter_weight = known["parameter_weight"]
-        self.power, self.steady = int(options["alpha"]) // 2, bool(options["steady"])
-        self.upwind, self.inside = options["scheme"] == "upwind", options["transport"] == "inside"
-        self.halo = self.power
+        self.steady = bool(options["steady"])
         moved = any(known[n] != 0 or n in self_estimated or n in (given or {}) for n in ("m_x", "m_y"))
-        self.moves = moved or learn
+        self.equation = Equation(
+            known["dx"], known["dy"], known["dt"], power=int(options["alpha"]) // 2,
+            upwind=options["scheme"] == "upwind", inside=options["transport"] == "inside", moves=moved or learn,
+        )  # fmt: skip
+        self.halo = self.equation.power
         for name in (*POSITIVE, *SIGNED):
             value = torch.as_tensor(float(known[name])).reshape(1, 1, 1, 1, 1)
             if given is not None and name in given:
@@ -207,7 +150,8 @@ class SPDEPrior(Prior):
         """
         key = (tuple(x.shape[2:]), x.device, x.dtype)
         if key not in self._spread:
-            self._spread[key] = LocalCovariance(self, (x.shape[2], x.shape[3], x.shape[4]), x.device, x.dtype)
+            shape = x.shape[2], x.shape[3], x.shape[4]
+            self._spread[key] = LocalCovariance(self.equation, self.constants(torch.float64), shape, x.device, x.dtype)
         parts = [x[:, : self.fields.start], self._spread[key](x[:, self.fields]), x[:, self.fields.stop :]]
         return torch.cat(parts, dim=1)
 
@@ -224,14 +168,15 @@ class SPDEPrior(Prior):
     # ------------------------------------------------------------------ the cost
     def forward(self, x: torch.Tensor, domain: torch.Tensor | None = None) -> torch.Tensor:
         """Give the residuals: two of the first frame, then those of the steps ``(batch, n, time + 1, lat, lon)``."""
-        given, field = self.coefficients(x), x[:, self.fields]
+        equation, given, field = self.equation, self.coefficients(x), x[:, self.fields]
         first, later = given.frames(slice(0, 1)), given.frames(slice(1, None))
         x0, rest = field[:, :, :1], field[:, :, 1:]
-        white = math.sqrt(abs(self.dx * self.dy) / self.dt)
-        still = self.weights(first, field, domain, moving=False)
-        half = apply(still, white * x0 / first.tau, self.power // 2)
-        parts = [math.sqrt(2 * self.dt) * half, self.dt * apply(still, half, self.power - self.power // 2)]
-        parts.append(white / later.tau * (rest + self.dt * self.rate(later, rest, domain) - field[:, :, :-1]))
+        white = math.sqrt(abs(equation.dx * equation.dy) / equation.dt)
+        still = equation.weights(first, field, domain, moving=False)
+        dt, power = equation.dt, equation.power
+        half = apply(still, white * x0 / first.tau, power // 2)
+        parts = [math.sqrt(2 * dt) * half, dt * apply(still, half, power - power // 2)]
+        parts.append(white / later.tau * (rest + dt * equation.rate(later, rest, domain) - field[:, :, :-1]))
         out = torch.cat([p.expand(*field.shape[:2], -1, *field.shape[3:]) for p in parts], dim=2)
         return out if domain is None else torch.where(domain, out, torch.zeros_like(out))
 
@@ -270,89 +215,19 @@ class SPDEPrior(Prior):
         :math:`a(\omega) = \sum_o w_o e^{i \omega \cdot o}` the symbol of the stencil of a cell, summed over cells; in
         the first frame :math:`|1 + \Delta t\, a^{\alpha/2}|^2 - 1`. Exact on a torus with constant coefficients.
         """
-        given = self.coefficients(x)
+        equation, given = self.equation, self.coefficients(x)
         shape = (len(x), 1, *x.shape[2:])
         first, later = given.frames(slice(0, 1)), given.frames(slice(1, None))
         water = torch.ones(1, 1, 1, *shape[3:], device=x.device, dtype=x.dtype)
         water = water if domain is None else water * domain
-        noise = math.log(abs(self.dx * self.dy) / self.dt)
-        rate = self._symbol_of_diffusion(self.weights(first, x, domain, moving=False)) ** self.power
-        excess = torch.log(2 * self.dt * rate + (self.dt * rate).square()).mean(-1)
+        noise = math.log(abs(equation.dx * equation.dy) / equation.dt)
+        rate = equation.symbol_of_diffusion(equation.weights(first, x, domain, moving=False)) ** equation.power
+        excess = torch.log(2 * equation.dt * rate + (equation.dt * rate).square()).mean(-1)
         total = ((excess + noise - 2 * first.tau.log()) * water).expand(-1, -1, 1, *shape[3:]).flatten(1).sum(1)
-        real, imaginary = self._symbol_of_rate(later, x, domain)
-        log = torch.log((1 + self.dt * real).square() + (self.dt * imaginary).square()).mean(-1)
+        real, imaginary = equation.symbol_of_rate(later, x, domain)
+        log = torch.log((1 + equation.dt * real).square() + (equation.dt * imaginary).square()).mean(-1)
         each = ((log + noise - 2 * later.tau.log()) * water).expand(-1, -1, shape[2] - 1, *shape[3:])
         return (total + each.flatten(1).sum(1)).expand(len(x))
-
-    # ------------------------------------------------------------------ the operator
-    def weights(
-        self, given: Coefficients, like: torch.Tensor, domain: torch.Tensor | None = None, *, moving: bool = True
-    ) -> torch.Tensor:
-        """Give the nine weights of A in each cell ``(9, batch, 1, time, lat, lon)``."""
-        rows, columns = like.shape[-2:]
-        east, north = like.new_ones(1, 1, 1, rows, columns), like.new_ones(1, 1, 1, rows, columns)
-        if domain is not None:
-            east, north = domain * domain.roll(-1, -1) * east, domain * domain.roll(-1, -2) * north
-        east = torch.cat([east[..., :-1], torch.zeros_like(east[..., :1])], dim=-1)
-        north = torch.cat([north[..., :-1, :], torch.zeros_like(north[..., :1, :])], dim=-2)
-        wide, tall = like.new_full((1, 1), self.dx), like.new_full((1, 1), abs(self.dy))
-        cells = SimpleNamespace(
-            width=wide, height=tall, face_width=wide, gap=tall, open_east=east, open_north=north
-        )  # fmt: skip
-        kappa, h11, h12, h22, *velocity = torch.broadcast_tensors(  # type: ignore[no-untyped-call]
-            given.kappa, *given.diffusion, *([given.m_x, given.m_y] if moving and self.moves else [])
-        )
-        if self.dy < 0:  # rows go south: so does the second axis of the stencils
-            h12, velocity = -h12, [v * (1 - 2 * i) for i, v in enumerate(velocity)]
-        made: torch.Tensor = stencil(
-            kappa, (h11, h12, h22), tuple(velocity) or None, cells, upwind=self.upwind, xp=torch
-        )
-        return made
-
-    def rate(self, given: Coefficients, x: torch.Tensor, domain: torch.Tensor | None = None) -> torch.Tensor:
-        r"""Apply :math:`A^{\alpha/2}`, or without m in it and :math:`m \cdot \nabla` beside it."""
-        weights = self.weights(given, x, domain)
-        if self.inside or not self.moves:
-            return apply(weights, x, self.power)
-        still = self.weights(given, x, domain, moving=False)
-        return apply(still, x, self.power) + apply(weights - still, x, 1)
-
-    def _symbol_of_rate(
-        self, given: Coefficients, x: torch.Tensor, domain: torch.Tensor | None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        still = self.weights(given, x, domain, moving=False)
-        a = self._symbol_of_diffusion(still)
-        if not self.moves:
-            return a**self.power, torch.zeros_like(a)
-        more, other = self._symbol(self.weights(given, x, domain) - still)
-        if not self.inside:
-            return a**self.power + more, other
-        a, b = a + more, other
-        for _ in range(int(math.log2(self.power))):
-            a, b = a.square() - b.square(), 2 * a * b
-        return a, b
-
-    def _symbol_of_diffusion(self, weights: torch.Tensor) -> torch.Tensor:
-        """Real, and positive: weights that vary in space are lopsided, but diffusion is symmetric all the same."""
-        return self._symbol(weights)[0].clamp_min(1e-6)
-
-    def _symbol(self, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Real and imaginary part of the symbol on half of the wave numbers ``(..., lat, lon, wave)``."""
-        angles = (torch.arange(N_WAVES, device=weights.device, dtype=weights.dtype) + 0.5) * (2 * math.pi / N_WAVES)
-        # The symbol of -omega is the conjugate.
-        k, m = torch.meshgrid(angles[: N_WAVES // 2], angles, indexing="ij")
-        row, column = (torch.tensor(o, device=weights.device, dtype=weights.dtype) for o in zip(*OFFSETS, strict=True))
-        phase = row[:, None] * m.flatten() + column[:, None] * k.flatten()
-        cell = weights.movedim(0, -1)
-        with torch.autocast(weights.device.type, enabled=False):  # sums of large numbers that nearly cancel
-            return cell @ phase.cos(), cell @ phase.sin()
-
-
-def apply(weights: torch.Tensor, x: torch.Tensor, power: int) -> torch.Tensor:
-    """Apply a stencil so many times to ``(batch, n, time, lat, lon)``."""
-    for _ in range(power):
-        x = apply_stencil(weights, x, xp=torch)
-    return x
 
 
 def _forget(prior: SPDEPrior, _: object) -> None:

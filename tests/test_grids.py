@@ -36,6 +36,12 @@ class TestGlobal:
         assert (grid.weights[np.abs(grid.latitude) < 89.9] > 0).all()
         assert (grid.weights >= 0).all()  # 0 on the pole of a Driscoll-Healy grid
 
+    def test_points_row_by_row(self, grid: Grid) -> None:
+        lat, lon = np.meshgrid(grid.latitude, grid.longitude, indexing="ij")
+        assert grid.npoints == lat.size
+        np.testing.assert_array_equal(grid.point_latitude, lat.ravel())
+        np.testing.assert_array_equal(grid.point_longitude, lon.ravel())
+
     def test_row_order_and_longitude_range_change_nothing_but_the_order(self, grid: Grid) -> None:
         flipped = Grid.from_latlon(grid.latitude[::-1], (grid.longitude + 180) % 360 - 180)
         assert flipped.kind == grid.kind

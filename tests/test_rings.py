@@ -119,6 +119,8 @@ class TestEveryGrid:
 def test_grid_names_are_the_same_class() -> None:
     assert isinstance(Grid.healpix(4), RingGrid)
     assert Grid.of(Grid.healpix(4)) == Grid.healpix(4)
+    assert type(Grid.from_points(O24.point_latitude, O24.point_longitude)) is RingGrid
+    assert type(Grid.from_dict(O24.to_dict())) is RingGrid
 
 
 def test_healpix_cells_are_equal_and_centred_on_their_rings() -> None:

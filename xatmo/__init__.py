@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from xatmo import accessor as _accessor  # registers .atmo
+from xatmo import rings as _rings  # makes grids of points on rings known to Grid
 from xatmo.grids import Grid
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ _LAZY = {
 }
 _LAZY_MODULES = ("assimilation", "datasets", "errors", "metrics", "plot", "report", "streaming", "vertical", "workflow")
 
-del _accessor
+del _accessor, _rings
 
 
 def __getattr__(name: str) -> Any:

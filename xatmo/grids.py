@@ -6,7 +6,7 @@ import operator
 import sys
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 import xarray as xr
@@ -21,7 +21,6 @@ from xatmo.typing import Floats, GridKind, XarrayObject
 
 if TYPE_CHECKING:
     from xatmo.cf import Horizontal
-    from xatmo.rings import RingGrid
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +28,8 @@ class Grid:
     """A horizontal grid whose nodes are the product of latitudes and longitudes.
 
     Make one with `Grid.regular`, `Grid.gaussian`, `Grid.driscoll_healy`, `Grid.from_latlon` or `Grid.of`. Points on
-    rings that hold different numbers of them (`Grid.healpix`, `Grid.reduced_gaussian`) are a `RingGrid`.
+    rings that hold different numbers of them (`Grid.healpix`, `Grid.reduced_gaussian`, `Grid.from_points`) are an
+    `xatmo.rings.RingGrid`.
 
     Attributes
     ----------
@@ -55,6 +55,14 @@ class Grid:
     kind: GridKind
     latitude: Floats
     longitude: Floats
+
+    # Classes of grids that are no product of two axes, by kind: they stand above this one, and make themselves known.
+    _classes: ClassVar[dict[str, type[Grid]]] = {}
+
+    def __init_subclass__(cls, *, kinds: tuple[str, ...] = (), **options: Any) -> None:
+        """Take the class for the constructors of these kinds."""
+        super().__init_subclass__(**options)
+        Grid._classes.update(dict.fromkeys(kinds, cls))
 
     # ------------------------------------------------------------------ constructors
     @classmethod
@@ -123,21 +131,31 @@ class Grid:
         return cls("driscoll_healy", _readonly(latitude), _readonly(np.arange(columns) * 360 / columns))
 
     @classmethod
-    def healpix(cls, nside: int, *, nest: bool = False) -> RingGrid:
-        """Make a HEALPix grid of ``12 * nside**2`` cells of equal area, on rings; see `RingGrid.healpix`."""
-        from xatmo.rings import RingGrid
+    def healpix(cls, nside: int, *, nest: bool = False) -> Grid:
+        """Make a HEALPix grid of ``12 * nside**2`` cells of equal area, on rings; see `xatmo.rings.RingGrid.healpix`.
 
-        return RingGrid.healpix(nside, nest=nest)
+        Examples
+        --------
+        >>> Grid.healpix(16)
+        <RingGrid healpix nside 16, 3072 points on 63 rings, lmax 32>
+        """
+        return cls._classes["healpix"].healpix(nside, nest=nest)
 
     @classmethod
-    def reduced_gaussian(cls, points: str | Any) -> RingGrid:
+    def reduced_gaussian(cls, points: str | Any) -> Grid:
         """Make a reduced Gaussian grid from ``"O640"``, ``"N160"`` or the sizes of its rings.
 
-        See `RingGrid.reduced_gaussian`.
+        See `xatmo.rings.RingGrid.reduced_gaussian`.
         """
-        from xatmo.rings import RingGrid
+        return cls._classes["reduced"].reduced_gaussian(points)
 
-        return RingGrid.reduced_gaussian(points)
+    @classmethod
+    def from_points(cls, latitude: Any, longitude: Any) -> Grid:
+        """Make a grid from the latitude and longitude of every point, ``(npoints,)`` each, which lie on rings.
+
+        See `xatmo.rings.RingGrid.from_points`.
+        """
+        return cls._classes["reduced"].from_points(latitude, longitude)
 
     @classmethod
     def from_latlon(cls, latitude: Any, longitude: Any) -> Grid:
@@ -192,9 +210,7 @@ class Grid:
         """
         lat, lon = (coordinate_values(obj.coords.variables[name]) for name in (axes.lat, axes.lon))
         if axes.lat_dim == axes.lon_dim:
-            from xatmo.rings import RingGrid
-
-            return RingGrid.from_points(lat, lon)
+            return cls.from_points(lat, lon)
         return cls.from_latlon(lat, lon)
 
     # ------------------------------------------------------------------ size and kind
@@ -212,6 +228,11 @@ class Grid:
     def shape(self) -> tuple[int, ...]:
         """``(nlat, nlon)``; ``(npoints,)`` of a `RingGrid`."""
         return self.nlat, self.nlon
+
+    @property
+    def npoints(self) -> int:
+        """Number of points."""
+        return self.nlat * self.nlon
 
     @property
     def north_to_south(self) -> bool:
@@ -256,6 +277,16 @@ class Grid:
         else:
             return _readonly(np.radians(90 - self.latitude))
         return colatitude if self.north_to_south else _readonly(colatitude[::-1])
+
+    @property
+    def point_latitude(self) -> Floats:
+        """Degrees north of every point, ``(npoints,)``, row by row."""
+        return _readonly(np.repeat(self.latitude, self.nlon))
+
+    @property
+    def point_longitude(self) -> Floats:
+        """Degrees east of every point, ``(npoints,)``, row by row."""
+        return _readonly(np.tile(self.longitude, self.nlat))
 
     @cached_property
     def latitude_bounds(self) -> Floats:
@@ -374,10 +405,8 @@ class Grid:
         True
         """
         kind = cast(GridKind, state["kind"])
-        if kind in ("healpix", "reduced"):
-            from xatmo.rings import RingGrid
-
-            return RingGrid.from_dict(state)
+        if kind in cls._classes:
+            return cls._classes[kind].from_dict(state)
         lat, lon = state["latitude"], state["longitude"]
         if isinstance(lat, dict):
             poles, missing = bool(lat["poles"]), lat.get("missing_pole")

@@ -32,7 +32,7 @@ _recognised: dict[tuple[bytes, ...], RingGrid] = {}
 _lock = threading.Lock()
 
 
-class RingGrid(Grid):
+class RingGrid(Grid, kinds=("healpix", "reduced")):
     """A global grid of points on rings: circles of latitude, each with equally spaced points of its own number.
 
     Make one with `Grid.healpix`, `Grid.reduced_gaussian`, `RingGrid.from_points`, or `Grid.of` on a field whose

@@ -269,9 +269,6 @@ def points_of(grid: Any) -> tuple[Floats, Floats]:
     """Latitude and longitude of every point of a Grid, RingGrid or Mesh, flattened."""
     if isinstance(grid, Mesh):
         return grid.latitude.ravel(), grid.longitude.ravel()
-    if _is_rectilinear(grid):
-        lat, lon = np.meshgrid(grid.latitude, grid.longitude, indexing="ij")
-        return lat.ravel(), lon.ravel()
     return np.asarray(grid.point_latitude), np.asarray(grid.point_longitude)
 
 

@@ -292,10 +292,8 @@ def grid_from_points(lat: Floats, lon: Floats) -> Any:
         return Mesh(lat, lon)
     if lat.ndim == 1:
         try:
-            from xatmo.rings import RingGrid
-
-            return RingGrid.from_points(lat, lon)
-        except (ImportError, GridError, CoordinateError):
+            return Grid.from_points(lat, lon)
+        except (GridError, CoordinateError):
             return Mesh(lat, lon)
     return Mesh(lat.ravel(), lon.ravel())
 

@@ -292,6 +292,7 @@ def test_a_forecast_begins_near_persistence() -> None:
         ("savp", {"kernels": "dense"}, r"kernels='dense' with grid=None; wanted 'pooled', or 'dense' with grid="),
         ("savp", {"prior": "uniform"}, "prior='uniform'; wanted one of"),
         ("savp", {"scratch": "tanh"}, "scratch='tanh'; wanted one of"),
+        ("savp", {"posterior_norm": "layer"}, "posterior_norm='layer'; wanted 'instance' or None"),
         ("savp", {"encoder": [[4, 1]], "decoder": [[4, 1], [4, 0]]}, "encoder of 1 levels and a decoder of 2"),
         ("savp", {"preset": "large"}, r"preset='large'; wanted one of \['published', 'small'\]"),
         ("savp", {"coarsen": 0}, "coarsen=0; wanted a whole number of at least 1"),

@@ -10,6 +10,7 @@ from torch import nn
 
 from xatmo.errors import DimensionError, OptionError
 from xatmo.nn.video.architectures.savp import transforms
+from xatmo.nn.video.architectures.savp.encoders import PairEncoder
 from xatmo.nn.video.architectures.savp.generator import Generator
 from xatmo.nn.video.architectures.savp.layers import InstanceNorm, Modulated, NormedConvLSTM
 from xatmo.nn.video.discriminators import VideoDiscriminator, feature_distance
@@ -114,6 +115,15 @@ def test_latent_variables_reach_through_the_normalization() -> None:
         atol=1e-4,
     )
     assert float(shift.detach().abs().max()) > 0.01
+
+
+@pytest.mark.parametrize(("norm", "least", "most"), [(None, 0.5, 1.0), ("instance", 0.0, 0.05)])
+def test_how_strong_maps_are_reaches_the_posterior(norm: str | None, least: float, most: float) -> None:
+    encoder = PairEncoder(2, 4, (16, 16, 16), norm)
+    encoder.start()
+    pairs = 10 * torch.randn(64, 2, 32, 32)
+    weak, strong = encoder(pairs).mean, encoder(2 * pairs).mean
+    assert least <= float(((strong - weak).norm() / weak.norm()).detach()) <= most
 
 
 def test_the_memory_keeps_what_came_before() -> None:

@@ -57,6 +57,10 @@ class SAVP(LatentArchitecture):
     encoder, decoder : sequence of (int, bool), optional
         Width of each level, and whether it has a memory, instead of those that ``channels`` and ``grid`` choose.
     posterior_widths : sequence of int
+    posterior_norm : {"instance", None}
+        Of the maps that posterior and learned prior read off frames. ``"instance"`` is as published; it hides how strong
+        a change is, so that the posterior may have nothing to tell, and draws do not differ. See
+        `xatmo.nn.video.architectures.savp.encoders.PairEncoder`.
     scratch : {"linear", "sigmoid"}
         Sigmoid where the fields lie between 0 and 1.
     reference : bool
@@ -99,6 +103,7 @@ class SAVP(LatentArchitecture):
         encoder: Sequence[Sequence[int]] | None = None,
         decoder: Sequence[Sequence[int]] | None = None,
         posterior_widths: Sequence[int] | None = None,
+        posterior_norm: str | None = None,
         scratch: str = "linear",
         reference: bool = True,
         prior: str = "standard",
@@ -124,6 +129,9 @@ class SAVP(LatentArchitecture):
         if prior not in ("standard", "learned"):
             message = f"prior={prior!r}; wanted one of ['standard', 'learned']"
             raise OptionError(message)
+        if posterior_norm not in ("instance", None):
+            message = f"posterior_norm={posterior_norm!r}; wanted 'instance' or None"
+            raise OptionError(message)
         self.coarsen = whole("coarsen", chosen["coarsen"], 1)
         if grid is not None:
             grid = tuple(-(-n // self.coarsen) for n in grid)
@@ -138,10 +146,13 @@ class SAVP(LatentArchitecture):
             grid=[self._cells(n) for n in grid] if grid is not None and kernels == "dense" else None,
         )  # fmt: skip
         widths = tuple(chosen["posterior_widths"])
-        self.posterior = PairEncoder(2 * config.n_state, n_latent, widths)
-        self.prior = PairEncoder(2 * config.n_state, n_latent, widths) if prior == "learned" else None
+        pairs = (2 * config.n_state, n_latent, widths, posterior_norm)
+        self.posterior = PairEncoder(*pairs)
+        self.prior = PairEncoder(*pairs) if prior == "learned" else None
         start(self)
-        self.generator.start()
+        for part in (self.generator, self.posterior, self.prior):
+            if part is not None:
+                part.start()
         self.n_step_latent, self.context_frames = n_latent, bool(chosen["context_frames"])
 
     @property

@@ -8,7 +8,6 @@ from torch import nn
 from xatmo.nn.video.architectures.savp.layers import InstanceNorm
 from xatmo.nn.video.latent import Gaussian
 
-
 _SLOPE = 0.2
 _START = 0.3  # of distributions, near the standard normal one at first
 

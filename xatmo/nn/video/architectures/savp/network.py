@@ -58,8 +58,8 @@ class SAVP(LatentArchitecture):
         Width of each level, and whether it has a memory, instead of those that ``channels`` and ``grid`` choose.
     posterior_widths : sequence of int
     posterior_norm : {"instance", None}
-        Of the maps that posterior and learned prior read off frames. ``"instance"`` is as published; it hides how strong
-        a change is, so that the posterior may have nothing to tell, and draws do not differ. See
+        Of the maps that posterior and learned prior read off frames. ``"instance"`` is as published; it hides how
+        strong a change is, so that the posterior may have nothing to tell, and draws do not differ: see
         `xatmo.nn.video.architectures.savp.encoders.PairEncoder`.
     scratch : {"linear", "sigmoid"}
         Sigmoid where the fields lie between 0 and 1.

@@ -61,10 +61,14 @@ def modules() -> frozenset[str]:
     return frozenset(name_of(path) for path in PACKAGE.rglob("*.py"))
 
 
+def is_for_types(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+
+
 def statements(tree: ast.AST, at_load: bool = True) -> Iterator[tuple[ast.Import | ast.ImportFrom, bool]]:
     """Every import with whether it runs at load; those for type checkers only are left out."""
     for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+        if is_for_types(node):
             continue
         if isinstance(node, ast.Import | ast.ImportFrom):
             yield node, at_load
@@ -73,11 +77,13 @@ def statements(tree: ast.AST, at_load: bool = True) -> Iterator[tuple[ast.Import
 
 
 @cache
-def imports() -> tuple[Import, ...]:
+def imports(*, for_types: bool = False) -> tuple[Import, ...]:
+    """What is imported when the program runs; with ``for_types`` what only type checkers import."""
     found = []
     for path in sorted(PACKAGE.rglob("*.py")):
-        importer = name_of(path)
-        for node, at_load in statements(ast.parse(path.read_text(encoding="utf-8"))):
+        importer, tree = name_of(path), ast.parse(path.read_text(encoding="utf-8"))
+        parts = [node for node in ast.walk(tree) if is_for_types(node)] if for_types else [tree]
+        for node, at_load in (statement for part in parts for statement in statements(part)):
             if isinstance(node, ast.Import):
                 names = [alias.name for alias in node.names]
             else:
@@ -196,10 +202,10 @@ def test_outer_rooms_use_public_names() -> None:
     )
 
 
-def test_scores_import_each_other_in_one_direction() -> None:
-    """No circles, imports inside of functions included."""
-    known = {name: set() for name in modules() if name.startswith("metrics.") and name != "metrics.altimetry"}
-    for one in imports():
+def test_imports_run_in_one_direction() -> None:
+    """No circles between files, imports inside of functions and for type checkers included."""
+    known: dict[str, set[str]] = {name: set() for name in modules()}
+    for one in (*imports(), *imports(for_types=True)):
         module = own(one.module)
         if one.importer in known and module in known:
             known[one.importer].add(module)
@@ -233,8 +239,8 @@ def test_import_loads_nothing_heavy() -> None:
     loaded = set(json.loads(in_fresh_python(code)))
     assert sorted(loaded & set(HEAVY)) == []
     assert sorted(name for name in loaded if name.startswith("xatmo.")) == [
-        "xatmo._axes", "xatmo._quadrature", "xatmo.accessor", "xatmo.constants", "xatmo.errors", "xatmo.grids",
-        "xatmo.typing",
+        "xatmo._axes", "xatmo._quadrature", "xatmo._ring_points", "xatmo.accessor", "xatmo.constants", "xatmo.errors",
+        "xatmo.grids", "xatmo.optional", "xatmo.rings", "xatmo.typing",
     ]  # fmt: skip
 
 

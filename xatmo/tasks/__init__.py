@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xatmo.tasks.base import Task
+from xatmo.tasks.base import Task, as_model
 from xatmo.tasks.forecast.forecaster import VideoForecaster
 from xatmo.tasks.fourdvar.fourdvarnet import FourDVarNet
 from xatmo.tasks.representation.atmodist import AtmoDist
@@ -64,37 +64,6 @@ def load(path: str | Path, *, module: torch.nn.Module | None = None) -> Task:
         message = f"{str(path)!r} holds a task {name!r}; this version knows {sorted(_TASKS)}"
         raise CheckpointError(message)
     return _TASKS[name].of_model(model)
-
-
-def as_model(model: Task | Model | torch.nn.Module | str | Path | object) -> Model:
-    """Resolve what callers may pass as a model: a task, a path to a saved one, a `Model`, or a bare network.
-
-    A bare network comes back without channels and without a normalizer.
-
-    Raises
-    ------
-    NotFittedError
-        If a task was not fitted.
-    CheckpointError
-        If a path cannot be loaded.
-    OptionError
-        If it is none of these.
-    """
-    import torch
-
-    from xatmo.errors import OptionError
-    from xatmo.model import Model
-
-    if isinstance(model, Task):
-        return model.model
-    if isinstance(model, Model):
-        return model
-    if isinstance(model, str | Path):
-        return Model.load(model)
-    if isinstance(model, torch.nn.Module):
-        return Model(model, {"task": type(model).__name__, "network": {"kind": "module"}}, (), ())
-    message = f"model is {type(model).__name__}; wanted a fitted task, the path of a saved one, or a torch.nn.Module"
-    raise OptionError(message)
 
 
 def __getattr__(name: str) -> object:

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from xatmo.errors import ConfigError, NotFittedError
+from xatmo.errors import ConfigError, NotFittedError, OptionError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -124,3 +124,33 @@ class Task(ABC):
         settings = ", ".join(f"{k}={v!r}" for k, v in self.config.items())
         state = f"fitted, {self._model.fingerprint}" if self._model is not None else "not fitted"
         return f"<{self.name} {settings} ({state})>"
+
+
+def as_model(model: Task | Model | torch.nn.Module | str | Path | object) -> Model:
+    """Resolve what callers may pass as a model: a task, a path to a saved one, a `Model`, or a bare network.
+
+    A bare network comes back without channels and without a normalizer.
+
+    Raises
+    ------
+    NotFittedError
+        If a task was not fitted.
+    CheckpointError
+        If a path cannot be loaded.
+    OptionError
+        If it is none of these.
+    """
+    import torch
+
+    from xatmo.model import Model
+
+    if isinstance(model, Task):
+        return model.model
+    if isinstance(model, Model):
+        return model
+    if isinstance(model, str | Path):
+        return Model.load(model)
+    if isinstance(model, torch.nn.Module):
+        return Model(model, {"task": type(model).__name__, "network": {"kind": "module"}}, (), ())
+    message = f"model is {type(model).__name__}; wanted a fitted task, the path of a saved one, or a torch.nn.Module"
+    raise OptionError(message)

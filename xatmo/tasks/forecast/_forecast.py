@@ -16,6 +16,7 @@ from xatmo._channels import Channel
 from xatmo._graph import View
 from xatmo._tiles import Frames
 from xatmo.errors import DimensionError, GridError, MissingValueError, OptionError
+from xatmo.tasks.base import Task, as_model
 from xatmo.tasks.forecast import _cycle, _data, _starts
 from xatmo.tasks.forecast._record import Record, later, record, require_dims
 from xatmo.tasks.fourdvar._data import require_step
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
     from xatmo.model import Model
     from xatmo.nn.video import PackedVideo, VideoConfig
-    from xatmo.tasks.base import Task
 
     ModelLike: TypeAlias = Task | Model | torch.nn.Module | str | Path
 
@@ -115,8 +115,6 @@ def forecast(
     >>> dict(out.sizes), bool(abs(out[0, 5] - t2m[6]).max() < 1e-3)
     ({'init_time': 96, 'lead_time': 6, 'latitude': 6, 'longitude': 8}, True)
     """
-    from xatmo.tasks import as_model
-
     made = as_model(model)
     config = _config(made)
     _check(obj, made, n_future, nan, output_chunks, members)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from xatmo.tasks._own_module import refuse_of_network, require_module
 from xatmo.tasks._run import RunOptions
-from xatmo.tasks.base import Task
+from xatmo.tasks.base import Task, as_model
 from xatmo.tasks.forecast import _data, _fit, _settings
 from xatmo.typing import XarrayObject
 
@@ -274,8 +274,6 @@ class VideoForecaster(Task):
         ConfigError
             If ``run_dir`` holds a run with other settings.
         """
-        from xatmo.tasks import as_model
-
         data = _data.Data(train, validation, target, predictors, static)
         options = RunOptions.among(locals())
         start = None if initial is None else as_model(initial)

@@ -12,6 +12,7 @@ import xarray as xr
 from xatmo import cf
 from xatmo.assimilation.labels import observations
 from xatmo.errors import OptionError
+from xatmo.tasks.base import Task, as_model
 from xatmo.tasks.fourdvar import _data
 from xatmo.tasks.fourdvar._answer import Like, labelled
 from xatmo.tasks.fourdvar._data import Given, Several
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     import torch
 
     from xatmo.model import Model
-    from xatmo.tasks.base import Task
 
     ModelLike: TypeAlias = Task | Model | torch.nn.Module | str | Path
 
@@ -96,8 +96,6 @@ def interpolate(
     GridError
         If the grid's steps differ by more than a tenth from those of training.
     """
-    from xatmo.tasks import as_model
-
     made = as_model(model)
     what = "the mapping"
     if not made.inputs:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from xatmo.errors import OptionError
 from xatmo.tasks._own_module import refuse_of_network, require_module
 from xatmo.tasks._run import RunOptions
-from xatmo.tasks.base import Task
+from xatmo.tasks.base import Task, as_model
 from xatmo.tasks.fourdvar import _fit, _settings
 from xatmo.tasks.fourdvar._data import Given, Several
 from xatmo.typing import XarrayObject
@@ -311,8 +311,6 @@ class FourDVarNet(Task):
         ConfigError
             If ``run_dir`` holds a run with other settings.
         """
-        from xatmo.tasks import as_model
-
         if background is None and self._config["background"] not in _settings.BACKGROUNDS:
             background = self._config["background"]
         data = _fit.Data(train, obs, mask, target, predictors, domain, background, lag, validation, static)

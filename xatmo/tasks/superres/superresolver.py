@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from xatmo.errors import OptionError
 from xatmo.tasks._own_module import refuse_of_network, require_module
 from xatmo.tasks._run import RunOptions
-from xatmo.tasks.base import Task
+from xatmo.tasks.base import Task, as_model
 from xatmo.tasks.superres import _superres_fit, _superres_settings
 from xatmo.typing import XarrayObject
 
@@ -445,8 +445,6 @@ class SuperResolver(Task):
         ConfigError
             If ``run_dir`` holds a run with other settings.
         """
-        from xatmo.tasks import as_model
-
         data = _superres_fit.Data(train, validation, target, predictors, static)
         options = RunOptions.among(locals())
         start = None if initial is None else as_model(initial)

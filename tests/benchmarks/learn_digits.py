@@ -11,6 +11,7 @@ read back from the folder::
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -37,13 +38,13 @@ def main() -> None:
     parser.add_argument("--digits", nargs="+", type=int, choices=(1, 2), default=(1, 2))
     parser.add_argument("--rows", nargs="+", choices=NETWORKS, default=NETWORKS)
     parser.add_argument("--steps", type=int, help="instead of those of each row")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", nargs="+", type=int, default=(0,))
     chosen = parser.parse_args()
-    options = benchmarks.Options(max_steps=chosen.steps, seed=chosen.seed, accelerator="cpu", progress=False)
     found: dict[str, Any] = {}
-    for n_digits in chosen.digits:
+    for seed, n_digits in itertools.product(chosen.seeds, chosen.digits):
+        options = benchmarks.Options(max_steps=chosen.steps, seed=seed, accelerator="cpu", progress=False)
         table, case = benchmarks.moving_digits(
-            chosen.folder / f"digits_{n_digits}_seed_{chosen.seed}", rows=["mean", "last", *chosen.rows],
+            chosen.folder / f"digits_{n_digits}_seed_{seed}", rows=["mean", "last", *chosen.rows],
             options=options, n_digits=n_digits,
         )  # fmt: skip
         print(benchmarks.video_form(table, case).to_string(index=False), flush=True)
@@ -51,7 +52,7 @@ def main() -> None:
         for name in chosen.rows:
             wanted, got = bar(name, n_digits, own.loc["mean", "mse"]), own.loc[name, "mse"]
             spent = own.loc[name, "core_seconds"]
-            found[f"{name}, {n_digits}"] = {
+            found[f"{name}, {n_digits}, seed {seed}"] = {
                 "mse": round(float(got), 2), "wanted": round(float(wanted), 2), "core_seconds": round(float(spent)),
                 "reached": bool(got <= wanted and spent <= CORE_SECONDS),
             }  # fmt: skip

@@ -100,7 +100,10 @@ RAIN: tuple[VideoRow, ...] = (
     ),
     VideoRow(
         "stacked_convlstm", "stacked ConvLSTM", "network",
-        {"architecture": "stacked_convlstm", "network_settings": {"n_levels": 2, "size": 3, "channels": 32}}, 200, 8,
+        {
+            "architecture": "stacked_convlstm",
+            "network_settings": {"n_levels": 2, "size": 3, "channels": 64, "width": 32, "n_layers": 1, "norm": None},
+        }, 120, 8,
     ),
     VideoRow(
         "simvp", "SimVP", "network",

@@ -31,7 +31,7 @@ def failing() -> tuple[xr.Dataset, list[int], list[int]]:
     def block(block_info: Any = None) -> np.ndarray:
         (k, _), _ = block_info[None]["array-location"]
         if k == 1:
-            assert first_runs.wait(10)
+            assert first_runs.wait(60)
             raise RuntimeError("power cut")
         begun.append(k)
         first_runs.set()

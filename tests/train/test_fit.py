@@ -187,7 +187,7 @@ def test_patience_stops_early() -> None:
 def test_the_time_budget_ends_the_run() -> None:
     result, _ = run(settings=replace(SETTINGS, max_steps=10**6, max_time="00:00:01"))
     assert 1 <= result.steps < 10**6
-    assert result.seconds < 10
+    assert result.seconds < 60
 
 
 def test_of_nested_settings_only_what_differs_is_told(tmp_path: Path) -> None:

@@ -213,6 +213,43 @@ def test_the_network_goes_against_updated_discriminators() -> None:
     assert order == [(1, False, {"judges"}), (0, True, {"network"})] * 2
 
 
+class Drifts(Waves):
+    """Waves that stay, on a level that goes up and down at random by 0.7 in each step."""
+
+    def batches(self, epoch: int, *, start: int = 0, rank: int = 0, world_size: int = 1) -> Iterator[VideoBatch]:
+        for k in range(start, self.n):
+            yield self.drawn(1000 * epoch + k)
+
+    def drawn(self, seed: int) -> VideoBatch:
+        random = torch.Generator().manual_seed(seed)
+        phase = 2 * math.pi * torch.rand(self.batch, 1, 1, 1, 1, generator=random)
+        y, x = torch.arange(16.0)[:, None], torch.arange(16.0)
+        level = 0.7 * torch.randn(self.batch, 1, 7, 1, 1, generator=random).cumsum(2)
+        return VideoBatch(torch.sin(0.5 * x + 0.3 * y + phase) + level)
+
+
+@pytest.mark.slow
+def test_members_learn_to_differ_where_the_future_is_open() -> None:
+    torch.manual_seed(0)
+    small = {
+        "preset": "small", "coarsen": 1, "encoder": [[8, 1]], "decoder": [[8, 0]], "posterior_widths": [8, 16, 16],
+        "n_latent": 4,
+    }  # fmt: skip
+    made = VideoNetwork(VideoConfig("savp", n_context=3, n_future=4, baseline="persistence", settings=small))
+    learned = LatentForecast(made, "mse", kl=1.0, kl_anneal=None, optimizer=OptimizerSettings(learning_rate=5e-3))
+    source = Drifts(150, batch=8)
+    run(learned, source, replace(SETTINGS, max_steps=150))
+    batch = Drifts(1, batch=64).drawn(-1)
+    with torch.no_grad():
+        found = made.eval().branches(batch.input(3), batch.frames[:, :, 3:], n_prior=10)
+    truth, members = batch.frames[:, :, -4:], found.prior[:, :, :, -4:]
+    error = (members.mean(0) - truth).square().mean().sqrt()
+    # The divergence of a level known to 0.1 and one that may be anything within 0.7 is about two nats.
+    assert float(found.kl.sum(-1).mean()) > 1
+    assert float((found.posterior[:, :, -4:] - truth).square().mean().sqrt()) < 0.6 * float(error)
+    assert float(members.var(0).mean().sqrt()) > 0.25 * float(error)
+
+
 @pytest.mark.slow
 def test_discriminators_learn_to_tell() -> None:
     made = objective(

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 
@@ -151,3 +153,62 @@ def test_scores_state_what_their_numbers_depend_on(pair):
         (score,) = metrics.verify(p, t, metrics=metric).data_vars.values()
         assert score.attrs.keys() == {"long_name", "units", *stated}, name
         assert {k: score.attrs[k] for k in stated} == stated, name
+
+
+def gappy_forecasts(n: int = 30) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray]:
+    """Forecasts, a truth along time and an hourly climatology, each with gaps of its own."""
+    rng = np.random.default_rng(3)
+    init = pd.date_range("2019-01-01", periods=n, freq="h")
+    lead = np.arange(1, 5).astype("m8[h]").astype("m8[ns]")
+    space = {
+        "latitude": ("latitude", np.linspace(40, 50, 6), {"units": "degrees_north"}),
+        "longitude": ("longitude", np.linspace(0, 10, 7), {"units": "degrees_east"}),
+    }
+
+    def field(shape: tuple[int, ...], coords: dict[str, Any]) -> xr.DataArray:
+        values = 280 + rng.normal(size=(*shape, 6, 7))
+        values[rng.random(values.shape) < 0.03] = np.nan
+        return xr.DataArray(values, coords | space, [*coords, *space], name="t2m", attrs={"units": "K"})
+
+    times = pd.date_range("2019-01-01", periods=n + 5, freq="h")
+    forecast = field((n, 4), {"init_time": init, "lead_time": lead})
+    return forecast, field((n + 5,), {"time": times}), field((24,), {"hour": np.arange(24)})
+
+
+@pytest.mark.parametrize("dim", [None, ["init_time", "latitude", "longitude"], ["latitude", "longitude"]])
+def test_scores_that_are_added_up_together_are_those_of_one_by_one(dim: Any, no_compute: Any) -> None:
+    forecast, truth, usual = gappy_forecasts()
+    wide = functools.partial(metrics.rmse, weights=None)
+    chosen: list[Any] = ["rmse", "mse", "acc", "correlation", "bias", "skill", "psnr"]
+    expected = {
+        name: getattr(metrics, name)(
+            forecast, truth, dim=dim, **({"climatology": usual} if name in ("acc", "skill") else {})
+        )
+        for name in chosen
+    }
+    with no_compute():
+        lazy = metrics.verify(
+            forecast.chunk(init_time=4), truth.chunk(time=9), metrics=chosen, dim=dim, climatology=usual
+        )
+    for found in (metrics.verify(forecast, truth, metrics=chosen, dim=dim, climatology=usual), lazy):
+        for name in chosen:
+            xr.testing.assert_allclose(found[name], expected[name], rtol=1e-12)
+            assert found[name].attrs == {k: v for k, v in expected[name].attrs.items() if k != "history"}
+    others = metrics.verify(forecast, truth, metrics=[wide, "mae"], dim=dim)  # weights of one's own, and of all
+    xr.testing.assert_allclose(others["rmse"], metrics.rmse(forecast, truth, dim=dim, weights=None))
+    xr.testing.assert_allclose(others["mae"], metrics.mae(forecast, truth, dim=dim))
+
+
+@pytest.mark.parametrize("bootstrap", [None, {"dim": "init_time", "block": "10h", "n": 20}])
+def test_more_scores_are_no_more_tasks_for_a_chunk(bootstrap: Any) -> None:
+    def tasks(n: int, names: list[str]) -> int:
+        forecast, truth, _ = gappy_forecasts(n)
+        lazy = forecast.chunk(init_time=1), truth.chunk(time=12)
+        over = ["init_time", "latitude", "longitude"]
+        scores = metrics.verify(*lazy, metrics=names, dim=over, bootstrap=bootstrap)
+        return len(dict(scores.__dask_graph__()))
+
+    some, many = ["rmse"], ["rmse", "mae", "bias", "correlation", "std_ratio"]
+    one, several = (tasks(120, names) - tasks(40, names) for names in (some, many))
+    assert several <= one + 20  # some more levels of the tree of sums
+    assert one <= 5 * 80  # forecast, truth, truth at valid times, sums

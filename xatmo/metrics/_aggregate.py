@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
+from itertools import accumulate, chain
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -20,6 +20,7 @@ from xatmo.metrics._pairs import axes_of, match, ring_grid
 from xatmo.typing import Floats
 
 Weights: TypeAlias = Literal["area"] | xr.DataArray | None
+_BRANCHES = 16  # sums of chunks that one task adds up: they are small
 
 
 def resolve_weights(field: xr.DataArray, dims: tuple[Hashable, ...], weights: Any, *, what: str) -> xr.DataArray:
@@ -128,7 +129,12 @@ class Sums:
     def over(self, dims: Iterable[Hashable]) -> Sums:
         """Add up along more dimensions."""
         gone = list(dims)
-        return self.map(lambda part: part.sum([d for d in gone if d in part.dims], skipna=False)) if gone else self
+
+        def one(part: xr.DataArray) -> xr.DataArray:
+            there = [d for d in gone if d in part.dims]
+            return part.sum(there, skipna=False) if there else part
+
+        return self.map(one)
 
 
 def in_one_chunk(part: xr.DataArray, dim: Hashable) -> xr.DataArray:
@@ -163,16 +169,11 @@ def joined(
     return tuple(sizes)
 
 
-def add_up(
-    fields: Sequence[xr.DataArray],
-    names: Sequence[str],
-    statistics: Callable[..., Iterable[Floats]],
-    dims: tuple[Hashable, ...],
-    weights: xr.DataArray,
-) -> Sums:
-    """Weighted sums over ``dims`` of statistics of some fields, in float64, block by block.
+@dataclass(frozen=True)
+class Summand:
+    """Statistics of some fields, to be added up.
 
-    Parameters
+    Attributes
     ----------
     fields : sequence of DataArray
         On the same labels; a dimension may be missing from some. Points at which any of them is NaN are left out,
@@ -181,25 +182,74 @@ def add_up(
         Of the statistics.
     statistics : callable
         Arrays of the fields' values, broadcast against each other, to one array for each name, perhaps one by one.
+    """
+
+    fields: Sequence[xr.DataArray]
+    names: Sequence[str]
+    statistics: Callable[..., Iterable[Floats]]
+
+
+def add_up(
+    fields: Sequence[xr.DataArray],
+    names: Sequence[str],
+    statistics: Callable[..., Iterable[Floats]],
+    dims: tuple[Hashable, ...],
+    weights: xr.DataArray,
+) -> Sums:
+    """Weighted sums over ``dims`` of statistics of some fields, in float64, block by block: see `Summand`.
+
+    Parameters
+    ----------
+    fields, names, statistics
+        As in `Summand`.
     dims : tuple of str
         To add up over.
     weights : DataArray
         Dimensions that the fields lack altogether are not used: then all points count alike.
     """
+    (sums,) = add_up_together([Summand(fields, names, statistics)], dims, weights)
+    return sums
+
+
+def add_up_together(
+    summands: Sequence[Summand], dims: tuple[Hashable, ...], weights: xr.DataArray, *, whole: Hashable | None = None
+) -> list[Sums]:
+    """Add up several things in one pass: one task for each chunk, and one tree of sums.
+
+    Parameters
+    ----------
+    summands : sequence of Summand
+        All with the same dimensions.
+    dims, weights
+        As in `add_up`.
+    whole : str, optional
+        Dimension of the sums that is needed in one chunk.
+    """
+    fields = list({id(field): field for one in summands for field in one.fields}.values())
+    places = {id(field): k for k, field in enumerate(fields)}
     axes = list(dict.fromkeys(d for field in fields for d in field.dims))
     by = weights if set(weights.dims) <= set(axes) else xr.DataArray(1.0)
     parts = [*fields, by]
+    # What several scores are made of is added up once.
+    jobs = {(one.statistics, tuple(places[id(f)] for f in one.fields)): len(one.names) + 1 for one in summands}
+    ends = dict(zip(jobs, accumulate(jobs.values()), strict=True))
     layout = tuple(tuple(axes.index(d) for d in part.dims) for part in parts)
     over = tuple(k for k, d in enumerate(axes) if d in dims)
-    kernel = partial(_block_sums, statistics=statistics, layout=layout, over=over, number=len(axes))
+    kernel = partial(_block_sums, jobs=tuple(jobs), layout=layout, over=over, number=len(axes))
     if any(part.chunks is not None for part in parts):
-        sums = _lazy_sums(kernel, parts, layout, over, len(axes), len(names) + 1)
+        values = _lazy_sums(kernel, parts, layout, over, len(axes), sum(jobs.values()))
     else:
-        sums = kernel(*[part.to_numpy() for part in parts]).sum(axis=over)
+        values = kernel(*[part.to_numpy() for part in parts]).sum(axis=over)
     kept = [d for d in axes if d not in dims]
-    coords = _kept_coordinates(fields, kept)
-    columns = [xr.DataArray(sums[..., k], coords, kept) for k in range(len(names) + 1)]
-    return Sums(dict(zip(names, columns[:-1], strict=True)), columns[-1])
+    if whole in kept:
+        values = in_one_chunk(xr.DataArray(values, dims=(*kept, "_column")), whole).data
+    found = []
+    for one in summands:
+        job = (one.statistics, tuple(places[id(f)] for f in one.fields))
+        coords = _kept_coordinates(one.fields, kept)
+        columns = [xr.DataArray(_column(values, k), coords, kept) for k in range(ends[job] - jobs[job], ends[job])]
+        found.append(Sums(dict(zip(one.names, columns[:-1], strict=True)), columns[-1]))
+    return found
 
 
 def _kept_coordinates(fields: Sequence[xr.DataArray], kept: list[Hashable]) -> dict[Hashable, xr.DataArray]:
@@ -211,12 +261,12 @@ def _kept_coordinates(fields: Sequence[xr.DataArray], kept: list[Hashable]) -> d
 
 def _block_sums(
     *blocks: Any,
-    statistics: Callable[..., Iterable[Floats]],
+    jobs: tuple[tuple[Callable[..., Iterable[Floats]], tuple[int, ...]], ...],
     layout: tuple[tuple[int, ...], ...],
     over: tuple[int, ...],
     number: int,
 ) -> Floats:
-    """Add up over one block; reduced axes keep length 1, and the statistics and the weight come last."""
+    """Add up over one block; reduced axes keep length 1, and the statistics and weights of all jobs come last."""
     arrays = []
     for block, axes in zip(blocks, layout, strict=True):
         order = np.argsort(axes, kind="stable")
@@ -226,22 +276,23 @@ def _block_sums(
         arrays.append(np.transpose(block, order).reshape(shape))
     *fields, weight = arrays
     shape_of_all = np.broadcast_shapes(*[a.shape for a in arrays])
-    known = None
-    for a in fields:
-        missing = np.isnan(a) if a.dtype.kind == "f" else np.zeros((1,) * number, dtype=bool)
-        if missing.any():
-            known = ~missing if known is None else known & ~missing
-    values = statistics(*[a.astype(np.float64, copy=False) for a in fields])
+    missing = [np.isnan(a) if a.dtype.kind == "f" else np.zeros((1,) * number, dtype=bool) for a in fields]
+    gaps = [m if m.any() else None for m in missing]
+    fields = [a.astype(np.float64, copy=False) for a in fields]
     # One pass over the numbers, without an array of products.
     letters = "".join(chr(97 + k) for k in range(number))
     kept = "".join(c for k, c in enumerate(letters) if k not in over)
     rule = f"{letters},{letters}->{kept}"
     out = []
-    for value in chain(values, (np.ones((1,) * number),)):
-        if known is not None:
-            value = np.where(known, value, 0.0)
-        full = [np.broadcast_to(x, shape_of_all) for x in (value, weight)]
-        out.append(np.einsum(rule, *full))
+    for statistics, at in jobs:
+        unknown = None
+        for gap in (gaps[k] for k in at):
+            if gap is not None:
+                unknown = gap if unknown is None else unknown | gap
+        for value in chain(statistics(*[fields[k] for k in at]), (np.ones((1,) * number),)):
+            some = value if unknown is None else np.where(unknown, 0.0, value)
+            full = [np.broadcast_to(x, shape_of_all) for x in (some, weight)]
+            out.append(np.einsum(rule, *full))
     shape = [1 if k in over else n for k, n in enumerate(shape_of_all)]
     return np.stack(out, axis=-1).reshape((*shape, len(out)))
 
@@ -276,7 +327,23 @@ def _lazy_sums(
         meta=np.empty((0,) * (len(left) + 1)),
     )
     apart = tuple(n for n, k in enumerate(left) if k in over)
-    return sums.sum(axis=apart) if apart else sums
+    return sums.sum(axis=apart, split_every=_BRANCHES) if apart else sums
+
+
+def _column(values: Any, k: int) -> Any:
+    """Take one of the last axis, in a way that Dask joins with what is done to it next."""
+    if isinstance(values, np.ndarray):
+        return values[..., k]
+    import dask.array
+
+    blockwise: Any = dask.array.blockwise
+    axes = tuple(range(values.ndim))
+    meta = np.empty((0,) * (values.ndim - 1))
+    return blockwise(_last, axes[:-1], values, axes, k=k, concatenate=True, dtype=np.float64, meta=meta)
+
+
+def _last(block: Floats, k: int) -> Floats:
+    return np.asarray(block[..., k])
 
 
 def _without(*blocks: Any, kernel: Callable[..., Floats], axes: tuple[int, ...]) -> Floats:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -12,7 +12,7 @@ import xarray as xr
 from xatmo import cf
 from xatmo._labels import restore_cyclic, restore_order
 from xatmo.errors import OptionError, UnitsError
-from xatmo.metrics._aggregate import Sums, Weights, add_up, resolve_weights
+from xatmo.metrics._aggregate import Summand, Sums, Weights, add_up, add_up_together, resolve_weights
 from xatmo.metrics._pairs import Dims, axes_of, climatology_for, fields, match, reduced_dims
 from xatmo.typing import Floats, T, XarrayObject
 from xatmo.units import conversion
@@ -122,6 +122,30 @@ class Prepared:
         return out.assign_attrs(stated(metric, self.pair.options))
 
 
+def sums_together(ready: Sequence[tuple[Metric, Prepared]], *, keep: Hashable | None = None) -> list[Prepared]:
+    """Give pairs with their sums, added up together where scores are made of the fields themselves.
+
+    Parameters
+    ----------
+    ready : sequence of (Metric, Prepared)
+        Of one pair of fields, with the same dimensions to average over and the same weights.
+    keep : str, optional
+        Dimension by which sums are kept, all in one chunk.
+    """
+    out = [found for _, found in ready]
+    alike: dict[frozenset[Hashable], list[int]] = {}
+    for k, (metric, found) in enumerate(ready):
+        if metric.fields is Pair.fields and not metric.samples:
+            alike.setdefault(frozenset(d for f in found.pair.fields() for d in f.dims), []).append(k)
+    for some in alike.values():
+        summands = [Summand(ready[k][1].pair.fields(), ready[k][0].means, ready[k][0].statistics) for k in some]
+        first = ready[some[0]][1]
+        dims = tuple(d for d in first.pair.dims if d != keep)
+        for k, sums in zip(some, add_up_together(summands, dims, first.weights, whole=keep), strict=True):
+            out[k] = replace(out[k], known=sums)
+    return out
+
+
 def prepare(
     metric: Metric,
     prediction: xr.DataArray,
@@ -132,21 +156,25 @@ def prepare(
     climatology: XarrayObject | None = None,
     options: Mapping[str, Any] | None = None,
     what: str,
+    known: Prepared | None = None,
 ) -> Prepared:
-    """Align, convert and weigh one pair; lazy."""
+    """Align, convert and weigh one pair; lazy. ``known`` was prepared for another score of the same points."""
     if metric.climatology == "required" and climatology is None:
         message = f"{what} compares with a climatology; pass climatology=, a mean over other years on the same grid"
         raise OptionError(message)
-    like = prediction
-    dtype = np.result_type(prediction.dtype, target.dtype)
-    dtype = dtype if dtype.kind == "f" else np.dtype(np.float64)
-    aligned, matched, cyclic = match(prediction, target, what=what)
+    if known is None:
+        dtype = np.result_type(prediction.dtype, target.dtype)
+        dtype = dtype if dtype.kind == "f" else np.dtype(np.float64)
+        aligned, matched, cyclic = match(prediction, target, what=what)
+        dims = reduced_dims(aligned, matched, dim, what=what)
+        by = resolve_weights(aligned, dims, weights, what=what)
+        known = Prepared(Pair(aligned, matched, None, dims, {}, by, weights), by, prediction, cyclic, dtype)
     base = None
     if climatology is not None and metric.climatology != "none":
-        base = climatology_for(climatology, aligned, matched, what=what)
-    dims = reduced_dims(aligned, matched, dim, what=what)
-    by = resolve_weights(aligned, dims, weights, what=what)
-    return Prepared(Pair(aligned, matched, base, dims, options or {}, by, weights), by, like, cyclic, dtype)
+        base = known.pair.climatology
+        if base is None:
+            base = climatology_for(climatology, known.pair.prediction, known.pair.target, what=what)
+    return replace(known, pair=replace(known.pair, climatology=base, options=options or {}))
 
 
 def evaluate(

@@ -11,7 +11,7 @@ import xarray as xr
 
 from xatmo import _valid_times, cf
 from xatmo._labels import chunks_of
-from xatmo.climatology import _taken
+from xatmo.climatology import _pick, _taken
 from xatmo.errors import CoordinateError, DimensionError, OptionError
 from xatmo.typing import T, XarrayObject
 
@@ -160,26 +160,49 @@ def _laid(values: Any, at: Any, pieces: Mapping[int, Any]) -> Any:
         if (at < 0).any() or pieces:
             return _taken(values, at, 1, pieces)
         return values[at]
-    import dask.array
-
     if values.numblocks[0] == 1:
         return _taken(values, at, 1, pieces or {0: _sizes(at.shape, values.shape[0])})
-    asarray: Any = dask.array.asarray
-    concatenate: Any = dask.array.concatenate
     # A start's leads are read from the few chunks that hold them; the whole record is never one chunk.
     sizes = pieces.get(0) or _sizes(at.shape, int(values.chunks[0][0]))
-    blocks, begin = [], 0
+    return _gathered(values, at, (sizes, *(pieces.get(k) or (at.shape[k],) for k in range(1, at.ndim))))
+
+
+def _gathered(values: Any, at: Any, chunks: tuple[tuple[int, ...], ...]) -> Any:
+    """Take ``values[at]`` with one task for each chunk of the result: it reads the chunks in which its fields lie."""
+    import dask.array
+    from dask._task_spec import List, Task, TaskRef
+    from dask.base import tokenize
+    from dask.highlevelgraph import HighLevelGraph
+
     dtype = values.dtype if values.dtype.kind == "f" else np.dtype(np.float64)
-    for size in sizes:
-        part = at[begin : begin + size]
-        begin += size
-        unique, inverse = np.unique(part, return_inverse=True)
-        some = unique[unique >= 0]
-        table = values[some].rechunk({0: -1}) if some.size else asarray(np.zeros((1, *values.shape[1:]), dtype))
-        where = inverse.reshape(part.shape) - (unique.size - some.size)
-        tail = {k: c for k, c in pieces.items() if k}
-        blocks.append(_taken(table, where, 1, {0: (size,), **tail}))
-    return concatenate(blocks, axis=0)
+    name = f"xatmo-valid-times-{tokenize(values.name, at, chunks)}"
+    starts = np.cumsum([0, *values.chunks[0]])
+    edges = [np.cumsum([0, *sizes]) for sizes in chunks]
+    layer: dict[Any, Any] = {}
+    for place in np.ndindex(*map(len, chunks)):
+        part = at[tuple(slice(e[k], e[k + 1]) for e, k in zip(edges, place, strict=True))]
+        wanted, inverse = np.unique(part, return_inverse=True)
+        lacks = int(wanted[0] < 0)
+        wanted = wanted[lacks:]
+        where = inverse.reshape(part.shape) - lacks
+        blocks = np.searchsorted(starts, wanted, side="right") - 1
+        sources = [int(k) for k in np.unique(blocks)] or [0]
+        cuts = [wanted[blocks == k] - starts[k] for k in sources]
+        for rest in np.ndindex(*values.numblocks[1:]):
+            key = (name, *place, *rest)
+            read = List(*(TaskRef((values.name, k, *rest)) for k in sources))
+            layer[key] = Task(key, _gather, read, cuts, where, dtype)
+    graph = HighLevelGraph.from_collections(name, layer, dependencies=[values])
+    made: Any = dask.array.Array
+    rest_of = (*chunks, *values.chunks[1:])
+    return made(graph, name, rest_of, meta=np.empty((0,) * len(rest_of), dtype))
+
+
+def _gather(blocks: list[Any], cuts: list[Any], where: Any, dtype: np.dtype[Any]) -> Any:
+    table = np.concatenate([block[cut] for block, cut in zip(blocks, cuts, strict=True)]).astype(dtype, copy=False)
+    if not len(table):
+        return np.full((*where.shape, *table.shape[1:]), np.nan, dtype)
+    return _pick(where, table, groups=1)
 
 
 def _sizes(shape: tuple[int, ...], chunk: int) -> tuple[int, ...]:

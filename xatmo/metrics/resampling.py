@@ -395,12 +395,12 @@ def widening(blocks: int, level: float) -> float:
     >>> [round(widening(n, 0.9), 3) for n in (4, 8, 52)]
     [1.652, 1.231, 1.028]
     """
-    from scipy.stats import norm, t
+    from scipy.special import ndtri, stdtrit  # scipy.stats takes seconds to import
 
     if blocks < 2:
         return 1.0
     side = (1 + level) / 2
-    return float(np.sqrt(blocks / (blocks - 1)) * t.ppf(side, blocks - 1) / norm.ppf(side))
+    return float(np.sqrt(blocks / (blocks - 1)) * stdtrit(blocks - 1, side) / ndtri(side))
 
 
 # ---------------------------------------------------------------------- pieces
@@ -417,12 +417,12 @@ def _as_student(p: Any, beyond: Any, *, blocks: int) -> Any:
     >>> [round(float(_as_student(0.01, beyond, blocks=5)), 5) for beyond in (0.0, 20.0)]
     [0.08258, 6e-05]
     """
-    from scipy.stats import norm, t
+    from scipy.special import ndtri, stdtr
 
     if blocks < 2:
         return p
-    away = np.maximum(norm.isf(np.asarray(p) / 2), beyond)
-    return np.minimum(2 * t.sf(away * np.sqrt((blocks - 1) / blocks), blocks - 1), 1.0)
+    away = np.maximum(-ndtri(np.asarray(p) / 2), beyond)
+    return np.minimum(2 * stdtr(blocks - 1, -away * np.sqrt((blocks - 1) / blocks)), 1.0)
 
 
 def _add_separate(values: Any, *, resampling: Bootstrap, windows: Windows) -> Floats:

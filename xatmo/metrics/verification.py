@@ -11,7 +11,7 @@ import xarray as xr
 from xatmo import cf
 from xatmo.errors import OptionError
 from xatmo.metrics._aggregate import Sums, Weights
-from xatmo.metrics._metric import prepare
+from xatmo.metrics._metric import Metric, Prepared, prepare, sums_together
 from xatmo.metrics._pairs import Dims, fields, reduced_dims
 from xatmo.metrics._registry import FUNCTIONS, METRICS, MetricLike, Score, resolve
 from xatmo.metrics._resampled import Resampled, lookup, not_averaged, of_fields, of_sums
@@ -103,20 +103,22 @@ def verify(
         return verify_as(compat, prediction, target, chosen, dim, climatology, bootstrap)
     if regions is not None:
 
-        def one(by: xr.DataArray) -> xr.Dataset:
+        def inside(by: xr.DataArray) -> xr.Dataset:
             some: dict[str, Any] = {"metrics": chosen, "dim": dim, "climatology": climatology, "bootstrap": bootstrap}
             return verify(prediction, target, weights=by, **some)
 
-        return by_region(one, prediction, regions, weights)
+        return by_region(inside, prediction, regions, weights)
     pairs = list(fields(prediction, target, what="verify"))
     scores: dict[Hashable, xr.DataArray] = {}
     told: dict[str, None] = {}
-    for variable, first, second in pairs:
-        for entry in chosen:
-            resampling, why = _resampling(bootstrap, entry, first, second, dim)
-            name, found = resampled(
-                entry, first, second, dim=dim, weights=weights, climatology=climatology, resampling=resampling
-            )
+    for variable, first, target_of in pairs:
+        # Laid at the valid times once for all scores.
+        second = at_valid_times(target_of, first) if is_forecast_of(first, target_of) else target_of
+        how = [_resampling(bootstrap, entry, first, second, dim) for entry in chosen]
+        settings: dict[str, Any] = {"dim": dim, "weights": weights, "climatology": climatology}
+        prepared = _in_one_pass(chosen, first, second, [resampling for resampling, _ in how], **settings)
+        for entry, (resampling, why), ready in zip(chosen, how, prepared, strict=True):
+            name, found = resampled(entry, first, second, resampling=resampling, ready=ready, **settings)
             scores |= found.with_bounds(name if len(pairs) == 1 else f"{variable}_{name}", resampling)
             told[why if resampling is None else words(resampling, found.blocks)] = None
     out = xr.Dataset({name: score.rename(name) for name, score in scores.items()})
@@ -139,10 +141,50 @@ def _resampling(
     along, why = automatic_blocks(first, dim=options.get("dim", dim))
     if along is None:
         return None, why
-    if along["dim"] not in second.dims and not is_forecast_of(first, second):
+    if along["dim"] not in second.dims:
         return None, f"no intervals: the target has no {along['dim']}"
     summed = metric is not None and not metric.samples
     return Bootstrap.of(along if summed else {**along, "n": _COSTLY}), ""
+
+
+def _in_one_pass(
+    entries: Sequence[MetricLike], first: xr.DataArray, second: xr.DataArray,
+    resamplings: Sequence[Bootstrap | None], **settings: Any,
+) -> list[Prepared | None]:  # fmt: skip
+    """Prepare scores of a pair: those of the same points are matched once, and added up in one task for each chunk."""
+    alike: dict[Any, Prepared] = {}
+    passes: dict[Any, list[tuple[int, Metric]]] = {}
+    out: list[Prepared | None] = []
+    for entry, resampling in zip(entries, resamplings, strict=True):
+        name, metric, own = _own(entry, **settings)
+        if metric is None:
+            out.append(None)
+            continue
+        points = (repr(own["dim"]), id(own["weights"]), id(own["climatology"]))
+        ready = prepare(metric, first, second, what=name, known=alike.get(points), **own)
+        if points not in alike or ready.pair.climatology is not None:
+            alike[points] = ready
+        keep = None if resampling is None else resampling.dim
+        if keep is None or keep in ready.pair.dims:
+            passes.setdefault((*points, keep), []).append((len(out), metric))
+        out.append(ready)
+    for (*_, keep), scores in passes.items():
+        added = sums_together([(metric, cast(Prepared, out[k])) for k, metric in scores], keep=keep)
+        for (k, _), ready in zip(scores, added, strict=True):
+            out[k] = ready
+    return out
+
+
+def _own(
+    entry: MetricLike, *, dim: Dims, weights: Weights, climatology: XarrayObject | None
+) -> tuple[str, Metric | None, dict[str, Any]]:
+    """Name of a score, what it is made of, and with which keywords: its own go before those of all."""
+    name, metric, options = resolve(entry)
+    if metric is not None and metric.name == "wasserstein" and not options.pop("paired", True):
+        message = "wasserstein(paired=False) joins no labels; call it by itself, not in verify"
+        raise OptionError(message)
+    common = {"dim": dim, "weights": weights, "climatology": climatology}
+    return name, metric, {n: options.pop(n, given) for n, given in common.items()} | {"options": options}
 
 
 def resampled(
@@ -155,9 +197,20 @@ def resampled(
     climatology: XarrayObject | None,
     resampling: Bootstrap | None,
     known: Sums | None = None,
+    ready: Prepared | None = None,
 ) -> tuple[str, Resampled]:
-    """Name of one score, its value, and its values of resamples; from sums that are known where there are some."""
-    name, metric, options = resolve(entry)
+    """Name of one score, its value, and its values of resamples; from what is known of it where something is.
+
+    Parameters
+    ----------
+    entry, first, second, dim, weights, climatology, resampling
+        As of `verify`, of one score of one pair of fields.
+    known : Sums, optional
+        Sums of a pair that is prepared here, in which anomalies already are.
+    ready : Prepared, optional
+        The pair, prepared for this score.
+    """
+    name, metric, own = _own(entry, dim=dim, weights=weights, climatology=climatology)
     if metric is None:
         if is_forecast_of(first, second):  # functions of the caller's know of labels alone
             second = at_valid_times(second, first)
@@ -168,13 +221,10 @@ def resampled(
         return name, of_fields(
             cast(Score, entry), best, first, second, dim=dim, over=over, resampling=resampling, what=name
         )
-    if metric.name == "wasserstein" and not options.pop("paired", True):
-        message = "wasserstein(paired=False) joins no labels; call it by itself, not in verify"
-        raise OptionError(message)
-    settings = {"dim": dim, "weights": weights} | {k: options.pop(k) for k in ("dim", "weights") if k in options}
-    base = options.pop("climatology", climatology)
-    whole = metric if known is None else replace(metric, climatology="none")
-    ready = prepare(whole, first, second, climatology=base, options=options, what=name, **settings)
+    base = own["climatology"]
+    if ready is None:
+        whole = metric if known is None else replace(metric, climatology="none")
+        ready = prepare(whole, first, second, what=name, **own)
     if known is not None:
         # Anomalies are in the sums: what matters is that there was a climatology.
         told = base is not None and metric.climatology != "none"
@@ -187,6 +237,6 @@ def resampled(
         return name, of_sums(metric, ready, resampling)
     best = ready.finish(metric, ready.sums(metric).means())
     more = {} if metric.climatology == "none" or base is None else {"climatology": base}
-    function = lookup(FUNCTIONS, metric.name, {**options, **more}, weights=settings["weights"])
+    function = lookup(FUNCTIONS, metric.name, {**own["options"], **more}, weights=own["weights"])
     dims = ready.pair.dims
     return name, of_fields(function, best, first, second, dim=dims, over=dims, resampling=resampling, what=name)

@@ -351,6 +351,27 @@ def test_no_more_than_some_initial_times_are_in_memory(no_compute: Callable[[], 
     assert sums.values.nbytes < 2**24
 
 
+def test_small_chunks_are_read_some_at_a_time(tmp_path: Path) -> None:
+    """Tasks do not grow with the initial times of a store that has a chunk for each of them."""
+    from xatmo.cli.files import open_fields
+    from xatmo.report import _forecasts
+
+    runs, truth = three()
+    ds = runs["good"].drop_vars("valid_time").to_dataset()
+    ds.chunk(init_time=1).to_zarr(tmp_path / "good.zarr", consolidated=False)
+    assert open_fields(tmp_path / "good.zarr")["t2m"].data.numblocks[0] == ds.sizes["init_time"]
+    opened = _runs.resolve("good", tmp_path / "good.zarr", coarse=None).prediction
+    assert opened is not None
+    assert opened["t2m"].data.numblocks[0] == 1
+    xr.testing.assert_identical(opened["t2m"].compute(), ds["t2m"])
+    aligned = _forecasts.align({"good": runs["good"].chunk(init_time=1)}, truth)
+    assert aligned.forecasts["good"].data.numblocks[0] == 1
+    large = runs["good"].isel(latitude=[0] * 500, longitude=[0] * 400).chunk(init_time=1)  # 2.4 MB each
+    assert _forecasts._joined(large)[:2] == (1, 1)
+    few = large.isel(latitude=slice(200))
+    assert _forecasts._joined(few) == (4,) * (few.sizes["init_time"] // 4) + (1,)
+
+
 def test_sequences_of_images_are_compared_without_latitude() -> None:
     rng = np.random.default_rng(0)
     dims = ("sequence", "lead_time", "y", "x")

@@ -220,7 +220,7 @@ def _run(path: Path, wanted: Wanted, coarse: xr.Dataset | None) -> Any:
 def _opened(path: Path | None, variable: str | None) -> xr.Dataset | None:
     if path is None:
         return None
-    ds = files.open_fields(path)
+    ds = files.open_fields(path, joined=True)
     if variable is not None:
         ds = files.one_variable(ds, variable, path).to_dataset(name=variable)
     return files.in_pieces(ds)

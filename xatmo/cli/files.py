@@ -20,11 +20,15 @@ from xatmo.writing import writer
 NETCDF: Final = (".nc", ".nc4", ".cdf", ".h5", ".hdf5")
 GRIB: Final = (".grib", ".grib1", ".grib2", ".grb", ".grb2")
 _PIECE_BYTES: Final = 64e6
+_JOINED_BYTES: Final = 4e6
 
 
 # ---------------------------------------------------------------------- reading
-def open_fields(path: Path) -> xr.Dataset:
+def open_fields(path: Path, *, joined: bool = False) -> xr.Dataset:
     """Open a netCDF file, a Zarr store or a GRIB file, lazily on Dask.
+
+    ``joined``: one task reads several small stored chunks, for what passes over all of a long record. A store of a
+    chunk for each of 8760 times would else be as many tasks in each pass.
 
     Raises
     ------
@@ -46,7 +50,7 @@ def open_fields(path: Path) -> xr.Dataset:
         options |= {"engine": "zarr", "consolidated": False}  # listing a local folder costs nothing
     try:
         ds = xr.open_dataset(path, **options)
-        pieces = _pieces_of_unchunked(ds)
+        pieces = _pieces_of_unchunked(ds) or (_pieces_of_small_chunks(ds) if joined else {})
         return xr.open_dataset(path, **{**options, "chunks": pieces}) if pieces else ds
     except XatmoError:
         raise
@@ -61,7 +65,7 @@ def open_fields(path: Path) -> xr.Dataset:
 
 
 def _pieces_of_unchunked(ds: xr.Dataset) -> dict[Hashable, int]:
-    """Find how to read a file that stores its fields in one piece each, where that is more than fits in memory with ease.
+    """Find how to read a file that stores each field in one piece, of more than fits in memory with ease.
 
     Dask takes what is stored in one piece as one chunk, of which every part costs the whole.
     """
@@ -72,6 +76,19 @@ def _pieces_of_unchunked(ds: xr.Dataset) -> dict[Hashable, int]:
     if any(da.dims[0] != first for da in large):
         return {}
     return {first: max(1, int(_PIECE_BYTES // max(da.nbytes // da.sizes[first] for da in large)))}
+
+
+def _pieces_of_small_chunks(ds: xr.Dataset) -> dict[Hashable, int]:
+    """Find how many labels of the first dimension to read at a time, where chunks of few are stored: whole chunks."""
+    found: dict[Hashable, int] = {}
+    for da in ds.data_vars.values():
+        if da.chunks is None or da.ndim < 3 or len(da.chunks[0]) < 2:
+            continue
+        dim, stored = da.dims[0], da.chunks[0][0]
+        one = da.dtype.itemsize * stored * math.prod(da.shape[1:])
+        many = stored * min(max(1, int(_JOINED_BYTES // one)), len(da.chunks[0]))
+        found[dim] = min(many, found.get(dim, many))
+    return found
 
 
 def one_variable(ds: xr.Dataset, name: str | None, path: Path) -> xr.DataArray:
@@ -96,8 +113,8 @@ def one_variable(ds: xr.Dataset, name: str | None, path: Path) -> xr.DataArray:
 
 
 def in_pieces(ds: xr.Dataset) -> xr.Dataset:
-    """Chunk the dimensions other than latitude and longitude, so that one field at a time fits in memory with ease."""
-    horizontal = cf.horizontal(ds).dims
+    """Chunk the dimensions other than those of a map, so that one field at a time fits in memory with ease."""
+    horizontal = cf.across(ds)
     fields = [ds[n] for n in cf.variables_with(ds, horizontal, what="applying a model")]
     plane = max(da.dtype.itemsize * math.prod(da.sizes[d] for d in horizontal) for da in fields)
     left = max(1, int(_PIECE_BYTES // plane))

@@ -19,6 +19,7 @@ from xatmo.units import convert
 INIT, LEAD, MEMBER = "init_time", "lead_time", "member"
 SEQUENCE = "sequence"  # independent ones, as of moving digits
 _PIECE = 32 * 2**20  # bytes of a field in memory that is cut for Dask, so that what is made of it stays small
+_JOINED = _PIECE // 8  # bytes up to which neighbouring chunks of Dask are put together
 _SAME = 1e-3  # of the spacing, by which labels of the same grid may differ
 
 
@@ -139,9 +140,21 @@ def _in_units(da: xr.DataArray, units: str | None, name: str) -> xr.DataArray:
 
 
 def _in_pieces(da: xr.DataArray) -> xr.DataArray:
-    if da.chunks is not None or da.nbytes < 2 * _PIECE:
-        return da
-    return da.chunk({INIT: max(1, int(da.sizes[INIT] * _PIECE // da.nbytes))})
+    if da.chunks is None:
+        return da if da.nbytes < 2 * _PIECE else da.chunk({INIT: max(1, int(da.sizes[INIT] * _PIECE // da.nbytes))})
+    return da.chunk({INIT: _joined(da)})
+
+
+def _joined(da: xr.DataArray) -> tuple[int, ...]:
+    """Chunks of few initial times put together: each costs some tasks in each of the passes, whatever it holds."""
+    each = max(1, da.nbytes // da.sizes[INIT])
+    sizes: list[int] = []
+    for size in da.chunksizes[INIT]:
+        if sizes and (sizes[-1] + size) * each <= _JOINED:
+            sizes[-1] += size
+        else:
+            sizes.append(size)
+    return tuple(sizes)
 
 
 def _inside(forecast: xr.DataArray, truth: xr.DataArray) -> np.ndarray[Any, np.dtype[np.bool_]]:

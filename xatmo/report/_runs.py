@@ -103,7 +103,7 @@ def _resolve(
                 return _folder(name, path)
             from xatmo.cli.files import open_fields
 
-            return Run(name, open_fields(path), about=f"prediction, {path}")
+            return Run(name, open_fields(path, joined=True), about=f"prediction, {path}")
     from xatmo.tasks import as_model
 
     model = as_model(given)
@@ -176,7 +176,9 @@ def _with_forecasts(name: str, path: Path) -> Run:
     elif (path / HISTORY).is_file():
         trained = replace(_folder(name, path), settings={})  # those of the run itself
     about = f"run, {path}" + (f"; {trained.about}" if trained.about else "")
-    return Run(name, open_fields(path / FORECASTS), trained.history, {**settings, **trained.settings}, about)
+    return Run(
+        name, open_fields(path / FORECASTS, joined=True), trained.history, {**settings, **trained.settings}, about
+    )
 
 
 def _settings_of(model: Model, count: int) -> dict[str, Any]:

@@ -107,7 +107,10 @@ RAIN: tuple[VideoRow, ...] = (
     ),
     VideoRow(
         "simvp", "SimVP", "network",
-        {"architecture": "simvp", "baseline": None, "network_settings": {"n_levels": 2, "hidden": 128}}, 500, 8,
+        {
+            "architecture": "simvp", "baseline": None,
+            "network_settings": {"n_levels": 2, "hidden": 128, "channels": 64, "norm": None},
+        }, 200, 8,
     ),
     VideoRow(
         "savp", "SAVP, mean of members", "network",

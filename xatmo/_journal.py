@@ -1,9 +1,12 @@
 """The folder in which a result grows out of sight: what it is made from, which parts are in place, and its last step.
 
-Beside a result ``name`` lies, until it is complete, the folder ``.name.partial`` with the result so far (``store``) and
+Beside a result ``name`` lies, until it is complete, the folder ``.name.partial`` with the result so far and
 ``journal.jsonl``: a first line that says what is being made, then one line for each finished part. A line is written
 after its data are in place, so that a process may be killed at any moment: what the journal names is there, the rest is
 made again. The finished result takes its name by one renaming, and what stood there before is removed after that.
+
+What is begun anew has a folder ``store-...`` of its own, which the first line names: what workers of a cluster still
+write after a computation has failed lands in a folder that nobody asks for.
 """
 
 from __future__ import annotations
@@ -11,12 +14,12 @@ from __future__ import annotations
 import errno
 import json
 import os
+import secrets
 import shutil
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from xatmo.errors import ConfigError
 
@@ -24,6 +27,9 @@ try:
     import fcntl
 except ImportError:  # not on Windows, where two writers are the user's own affair
     fcntl = None  # type: ignore[assignment]
+
+
+_STORE: Final = "store"  # under which the first line names the folder
 
 
 class Journal:
@@ -38,7 +44,7 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.folder = path.with_name(f".{path.name}.partial")
-        self.store = self.folder / "store"
+        self.store = self.folder / "store"  # of what was begun before each beginning had its own
         self.done: set[str] = set()
         self._file = self.folder / "journal.jsonl"
         self._replaced = self.folder / "replaced"
@@ -58,12 +64,13 @@ class Journal:
             return None
         self.done = {part for entry in entries[1:] for part in entry["done"]}
         header: dict[str, Any] = entries[0]
+        self.store = self.folder / header.pop(_STORE, "store")
         return header
 
     def begin(self, header: dict[str, Any]) -> None:
         """Say what is being made; its empty store has to be there already."""
         part = self._file.with_suffix(".part")
-        part.write_text(json.dumps(header) + "\n", encoding="utf-8")
+        part.write_text(json.dumps({**header, _STORE: self.store.name}) + "\n", encoding="utf-8")
         os.replace(part, self._file)
         self.done = set()
 
@@ -77,11 +84,13 @@ class Journal:
 
     # ------------------------------------------------------------------ first and last step
     def clear(self) -> None:
-        """Remove what was begun."""
+        """Remove what was begun, and name the store of what begins now."""
         if self._replaced.exists() and not self.path.exists():  # killed between the two renamings of `finish`
             os.rename(self._replaced, self.path)
-        for item in (self._file, self.store):  # without its journal, a store is nothing
-            _remove(item)
+        self._file.unlink(missing_ok=True)  # without its journal, a store is nothing
+        for store in (*self.folder.glob("store"), *self.folder.glob("store-*")):
+            _remove(store)
+        self.store = self.folder / f"store-{secrets.token_hex(4)}"
 
     def finish(self) -> None:
         """Give the store its name; what had that name before is removed after that."""
@@ -89,7 +98,7 @@ class Journal:
             _remove(self._replaced)
             os.rename(self.path, self._replaced)
         os.rename(self.store, self.path)
-        _remove(self.folder)
+        self.tidy()
 
     @property
     def only_to_be_tidied(self) -> bool:
@@ -98,6 +107,8 @@ class Journal:
 
     def tidy(self) -> None:
         """Remove the traces."""
+        _remove(self._replaced)
+        self._file.unlink(missing_ok=True)
         _remove(self.folder)
 
     @contextmanager
@@ -126,17 +137,16 @@ class Journal:
 
 
 def _remove(path: Path) -> None:
-    """Remove a file or a folder, into which workers of a computation that failed may still be writing a chunk."""
+    """Remove a file or a folder.
+
+    Of a folder something may stay into which a computation that failed is still writing: it goes with what is removed
+    the next time.
+    """
     if not path.is_dir() or path.is_symlink():
         path.unlink(missing_ok=True)
         return
-    for wait in (0.1, 0.3, 1.0, 3.0):
-        try:
-            shutil.rmtree(path)
-        except OSError as error:
-            if error.errno != errno.ENOTEMPTY:
-                raise
-            time.sleep(wait)
-        else:
-            return
-    shutil.rmtree(path)
+    try:
+        shutil.rmtree(path)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
+            raise

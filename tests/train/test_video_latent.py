@@ -233,7 +233,7 @@ def test_members_learn_to_differ_where_the_future_is_open() -> None:
     torch.manual_seed(0)
     small = {
         "preset": "small", "coarsen": 1, "encoder": [[8, 1]], "decoder": [[8, 0]], "posterior_widths": [8, 16, 16],
-        "n_latent": 4,
+        "n_latent": 4, "posterior_norm": None,
     }  # fmt: skip
     made = VideoNetwork(VideoConfig("savp", n_context=3, n_future=4, baseline="persistence", settings=small))
     learned = LatentForecast(made, "mse", kl=1.0, kl_anneal=None, optimizer=OptimizerSettings(learning_rate=5e-3))

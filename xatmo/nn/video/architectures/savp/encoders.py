@@ -16,8 +16,8 @@ class PairEncoder(nn.Module):
     """A normal distribution of latent variables from two frames: strided convolutions, and the mean over the cells.
 
     The mean of a map that was normalized over its cells tells nothing of how strong it was: what differs between the
-    frames everywhere, or by a factor, does not come through a normalization. So there is none, and the first weights
-    let each layer pass on as much as came.
+    frames everywhere, or by a factor, does not come through a normalization. Without it the first weights let each
+    layer pass on as much as came.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ class PairEncoder(nn.Module):
     widths : sequence of int
         Of the convolutions, each of which halves the resolution.
     norm : {"instance", None}
-        After all convolutions but the first. ``"instance"``: as published.
+        After all convolutions but the first.
 
     Examples
     --------
@@ -37,7 +37,7 @@ class PairEncoder(nn.Module):
     """
 
     def __init__(
-        self, n_in: int, n_latent: int, widths: tuple[int, ...] = (64, 128, 256), norm: str | None = None
+        self, n_in: int, n_latent: int, widths: tuple[int, ...] = (64, 128, 256), norm: str | None = "instance"
     ) -> None:
         super().__init__()
         layers: list[nn.Module] = []

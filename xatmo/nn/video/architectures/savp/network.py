@@ -58,9 +58,10 @@ class SAVP(LatentArchitecture):
         Width of each level, and whether it has a memory, instead of those that ``channels`` and ``grid`` choose.
     posterior_widths : sequence of int
     posterior_norm : {"instance", None}
-        Of the maps that posterior and learned prior read off frames. ``"instance"`` is as published; it hides how
-        strong a change is, so that the posterior may have nothing to tell, and draws do not differ: see
-        `xatmo.nn.video.architectures.savp.encoders.PairEncoder`.
+        Of the maps that posterior and learned prior read off frames. ``"instance"``, as published, hides how strong a
+        change is: where that is what the future leaves open, the posterior has nothing to tell, and draws do not
+        differ unless a score of members makes them. None shows it, and wants a weight of the divergence (``kl``) near
+        1 beside a reconstruction of 100: draws of the prior have to be what those of the posterior were.
     scratch : {"linear", "sigmoid"}
         Sigmoid where the fields lie between 0 and 1.
     reference : bool
@@ -103,7 +104,7 @@ class SAVP(LatentArchitecture):
         encoder: Sequence[Sequence[int]] | None = None,
         decoder: Sequence[Sequence[int]] | None = None,
         posterior_widths: Sequence[int] | None = None,
-        posterior_norm: str | None = None,
+        posterior_norm: str | None = "instance",
         scratch: str = "linear",
         reference: bool = True,
         prior: str = "standard",

@@ -12,7 +12,7 @@ import xarray as xr
 from xatmo import cf
 from xatmo.errors import ChunkError, MissingValueError
 from xatmo.grids import repeats_first_column, unwrap_longitude
-from xatmo.typing import T, XarrayObject
+from xatmo.typing import T
 
 # Encodings that describe stored values; false once values change. Chunks and the list of coordinates are false once the
 # shape changes.
@@ -26,6 +26,9 @@ _GEOMETRY = re.compile(
     r"cell_measures|GRIB_(gridType|gridDefinitionDescription|numberOfPoints|pl|N|Nx|Ny|Ni|Nj|[ij](Direction|Scans|Points)\w*"
     r"|(latitude|longitude)Of\w+)"
 )
+
+
+chunks_of = cf.chunks_of
 
 
 def map_fields(
@@ -60,19 +63,6 @@ def _same_axes(before: xr.Dataset, after: xr.DataArray, dims: tuple[Hashable, ..
     return all(d in after.dims and after.sizes[d] == before.sizes[d] for d in dims) and all(
         d not in before.coords or (d in after.coords and after[d].equals(before[d])) for d in dims
     )
-
-
-def chunks_of(obj: XarrayObject) -> dict[Hashable, tuple[int, ...]]:
-    """Chunks by dimension, of a Dataset those of the first variable that has any.
-
-    Unlike xarray's ``chunksizes``, does not mind coordinates, or other variables, in other chunks.
-    """
-    if isinstance(obj, xr.DataArray):
-        return dict(obj.variable.chunksizes)
-    found: dict[Hashable, tuple[int, ...]] = {}
-    for da in obj.data_vars.values():
-        found |= {d: c for d, c in da.variable.chunksizes.items() if d not in found}
-    return found
 
 
 def require_whole(da: xr.DataArray, dims: Iterable[Hashable], *, what: str) -> None:

@@ -11,8 +11,8 @@ from typing import Any, Final
 import numpy as np
 import xarray as xr
 
-from xatmo._labels import chunks_of
 from xatmo._regions import Part, fitting_chunk
+from xatmo.cf import chunks_of
 from xatmo.errors import CoordinateError, DimensionError, OptionError
 
 _KEPT_ENCODING: Final = ("units", "calendar", "_FillValue")

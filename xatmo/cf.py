@@ -333,6 +333,25 @@ def _is_packed(obj: XarrayObject) -> bool:
     return any(v.dims[-1:] == ("values",) for v in variables)
 
 
+def chunks_of(obj: XarrayObject) -> dict[Hashable, tuple[int, ...]]:
+    """Give chunks by dimension, of a Dataset those of the first variable that has any.
+
+    Unlike xarray's ``chunksizes``, does not mind coordinates, or other variables, in other chunks.
+
+    Examples
+    --------
+    >>> ds = xr.Dataset({"a": ("x", [1, 2, 3])}).chunk(x=2)
+    >>> chunks_of(ds.assign(b=ds.a.chunk(x=3)))
+    {'x': (2, 1)}
+    """
+    if isinstance(obj, xr.DataArray):
+        return dict(obj.variable.chunksizes)
+    found: dict[Hashable, tuple[int, ...]] = {}
+    for da in obj.data_vars.values():
+        found |= {d: c for d, c in da.variable.chunksizes.items() if d not in found}
+    return found
+
+
 def time(obj: XarrayObject) -> Hashable:
     """Name of the one-dimensional time coordinate.
 

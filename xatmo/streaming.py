@@ -17,7 +17,6 @@ import xarray as xr
 
 from xatmo import _store, cf
 from xatmo._journal import Journal
-from xatmo._labels import chunks_of
 from xatmo._regions import Part, borders, parts
 from xatmo._store import Function
 from xatmo.errors import ConfigError, CoordinateError, DimensionError, OptionError, VariableError
@@ -122,7 +121,7 @@ def write_zarr(
         message = f"in_flight={in_flight!r} came; wanted how many regions to compute together, 1 or more"
         raise OptionError(message)
     if by is None:
-        by = {d: max(c) for d, c in chunks_of(ds).items()}
+        by = {d: max(c) for d, c in cf.chunks_of(ds).items()}
     edges = borders(ds, by)
     template, streamed, source = _store.template_of(ds, edges, function)
     sizes = _store.stored_chunks(template, streamed, edges, source, dict(chunks or {}))

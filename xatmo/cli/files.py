@@ -122,7 +122,7 @@ def in_pieces(ds: xr.Dataset) -> xr.Dataset:
     for dim in [d for d in reversed(fields[0].dims) if d not in horizontal]:
         chunks[dim] = min(left, ds.sizes[dim])
         left = max(1, left // ds.sizes[dim])
-    stored = {d: c[0] for d, c in _chunks(ds).items()}
+    stored = {d: c[0] for d, c in cf.chunks_of(ds).items()}
     # Chunks smaller than that, as stored, stay: joining them would read more for each piece.
     return ds.chunk({d: min(c, stored.get(d, c)) for d, c in chunks.items()})
 
@@ -229,14 +229,6 @@ def _write_netcdf(ds: xr.Dataset, path: Path) -> None:
         os.replace(name, path)
     finally:
         Path(name).unlink(missing_ok=True)
-
-
-def _chunks(ds: xr.Dataset) -> dict[Hashable, tuple[int, ...]]:
-    """Chunks by dimension, of the first variable that has any; others, and coordinates, may have their own."""
-    found: dict[Hashable, tuple[int, ...]] = {}
-    for da in ds.data_vars.values():
-        found |= {d: c for d, c in da.variable.chunksizes.items() if d not in found}
-    return found
 
 
 @contextmanager

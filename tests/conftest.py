@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -15,6 +16,10 @@ from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
 matplotlib.use("Agg")
+
+if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+    # Two processes that compile for different types at once would each give the first file of code to its own.
+    os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(__file__).parent / "__pycache__" / f"numba-{worker}"))
 
 # The same examples in each run, however slow the machine is; --hypothesis-profile=default draws new ones.
 hypothesis_settings.register_profile(

@@ -235,6 +235,45 @@ def test_points_on_rings_are_compared() -> None:
     assert found.scores["value"].tolist() == [pytest.approx(1)]
 
 
+def test_images_and_radar_are_compared_without_latitude(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    image = xr.DataArray(rng.random((4, 24, 24)), dims=("time", "y", "x"), name="rain")
+    runs = {"rough": image + 0.1 * rng.normal(size=image.shape), "wet": image + 0.5}
+    found = compare(runs, image, html=tmp_path / "page.html")
+    at = found.scores.set_index(["run", "score"])["value"]
+    assert at["wet", "rmse"] == pytest.approx(0.5)
+    values = (runs["rough"] - image).values
+    assert at["rough", "rmse"] == pytest.approx(np.sqrt((values**2).mean()), rel=1e-12)  # all cells count alike
+    assert at["rough", "ssim"] == pytest.approx(
+        xatmo.metrics.ssim(runs["rough"], image, image_dims=("y", "x")).item(), rel=1e-9
+    )
+    assert "effective_resolution" not in set(found.scores["score"])
+    assert any("the spacing of 'y' and 'x' is not known" in note for note in found.notes)
+    assert "<h3>Maps</h3>" in found.html
+    assert "<h3>Spectra</h3>" not in found.html
+    assert ">. Run minus" not in found.html
+
+    km = {d: (d, np.arange(24.0), {"units": "km"}) for d in ("y", "x")}
+    radar = image.assign_coords(km).chunk(time=2, x=12)
+    spaced = compare({n: da.assign_coords(km) for n, da in runs.items()}, radar, coarse=radar, metrics=["rmse"])
+    assert "<h3>Spectra</h3>" in spaced.html
+    assert any(note.startswith("bicubic: without latitude") for note in spaced.notes)
+    assert not any("spacing" in note for note in spaced.notes)
+
+
+def test_images_are_compared_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from xatmo.cli import main
+
+    image = xr.DataArray(np.random.default_rng(0).random((4, 9, 9)), dims=("frame", "y", "x"), name="digits")
+    image.to_netcdf(tmp_path / "truth.nc")
+    (image + 0.25).to_netcdf(tmp_path / "light.nc")
+    words = [tmp_path / "light.nc", "--target", tmp_path / "truth.nc", "--html", tmp_path / "page.html"]
+    with pytest.raises(SystemExit) as stopped:
+        main(["compare", *map(str, words), "--metrics", "rmse", "--no-figures"])
+    assert stopped.value.code == 0
+    assert "0.25" in capsys.readouterr().out
+
+
 def test_two_variables_have_a_section_each() -> None:
     ds = xr.Dataset({"a": truth(2, 8).rename("a"), "b": truth(2, 8).rename("b") * 2, "n": 3.0})
     found = compare({"same": ds}, ds, metrics=["rmse"], figures=False)

@@ -284,18 +284,24 @@ def test_settings_of_a_run_and_of_its_model_stand_beside_each_other(folders: Pat
     assert alone.history is not None
 
 
-def test_why_the_climatology_has_no_acc(capsys: Any) -> None:
-    from xatmo.cli import tables
-
+def test_why_there_is_no_acc() -> None:
+    """Each cause by its name, and no cause where there is a correlation."""
     runs, truth = three()
     usual = metrics.climatology(truth, by=("hour",))
     runs["usual"] = metrics.climatology_at(usual, runs["good"]).transpose(*runs["good"].dims).assign_attrs(truth.attrs)
-    found = compare(runs, truth, metrics=["rmse"], climatology=usual, figures=False)
-    tables.compared(found.scores)
-    out = capsys.readouterr().out
-    assert "acc -: a forecast of the climatology itself has no anomalies to correlate" in out
-    tables.compared(found.scores[found.scores["run"] != "usual"])
-    assert "acc -" not in capsys.readouterr().out
+    options: dict[str, Any] = {"metrics": ["rmse"], "bootstrap": None, "figures": False}
+
+    def told(climatology: Any, target: Any = truth) -> list[str]:
+        return [note for note in compare(runs, target, climatology=climatology, **options).notes if "acc" in note]
+
+    without = "a forecast of the climatology itself has no anomalies to correlate"
+    assert told(usual) == [f"t2m: acc of usual: {without}"]
+    unknown = "no point is known to the runs, the truth and the climatology together"
+    assert told(usual * np.nan) == [f"t2m: acc of {name}: {unknown}" for name in runs]
+    still = truth.copy(data=np.full(truth.shape, 280, "f4"))
+    at_rest = "the truth is the climatology itself, so that it has no anomalies to correlate"
+    assert told(metrics.climatology(still, by=("hour",)), still) == [f"t2m: acc of {name}: {at_rest}" for name in runs]
+    assert told(usual.to_dataset(name="other")) == ["t2m: acc: the climatology has no 't2m'"]
 
 
 def test_what_cannot_be_compared_says_so() -> None:

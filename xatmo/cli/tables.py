@@ -132,8 +132,6 @@ def compared(scores: pd.DataFrame) -> None:
             text = f"{score} ({units})" if units not in ("", "1") else str(score)
             found = {row["run"]: _compared_cell(row) for _, row in rows.iterrows()}
             table.add_row(escape(text), *[found.get(name, "") for name in runs])
-            if score == "acc" and bool(rows["value"].isna().any()):
-                remarks["acc -: a forecast of the climatology itself has no anomalies to correlate"] = None
         console.print(table)
     if "p_adjusted" in scores and bool((scores["p_adjusted"] <= _SURE).any()):
         against = scores.attrs.get("reference") or "the reference"

@@ -112,7 +112,9 @@ def of_variable(measured: Mapping[str, Measured], truth: Measured, coarse: xr.Da
         album.add("Maps", when, lambda: plot.maps(panels, robust=True))
         misses = {n: _minus(p["map"], first) for n, p in runs.items() if "map" in p}
         if misses:
-            album.add("Differences", f"{when}. Run minus truth.", lambda: plot.maps(misses, robust=True))
+            album.add(
+                "Differences", f"{when}. Run minus truth.".removeprefix(". "), lambda: plot.maps(misses, robust=True)
+            )
     lines = {"truth": truth.parts, **runs}
     spectra = {n: p["spectrum"] for n, p in lines.items() if "spectrum" in p}
     if spectra:

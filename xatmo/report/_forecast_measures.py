@@ -12,18 +12,19 @@ import pandas as pd
 import xarray as xr
 
 from xatmo import cf, metrics
-from xatmo.errors import CoordinateError, GridError, OptionError, XatmoError
+from xatmo.errors import CoordinateError, OptionError, XatmoError
+from xatmo.report import _measures
 from xatmo.report._forecasts import INIT, LEAD, MEMBER, Aligned
 
 METRICS = ("rmse", "mae", "bias", "correlation", "gradient_ratio")
 _RESAMPLES = 1000
+_NO_ANOMALY = 1e-12  # of the climatology's mean square: what is left of anomalies by rounding
 _SPECTRA = 96  # initial times, evenly spread, whose spectra are averaged
 _VALUES = "values of the only one"
 _BINS = 20  # of conditional quantiles
 _TRUTH = "values of the truth"  # among names of runs
 _HOURS = 3  # fewer make no day
 _CASES = ("best", "median", "worst")
-_OF_IMAGES = {"gradient_ratio", "ssim", "ms_ssim", "fss"}
 
 
 @dataclass
@@ -88,6 +89,7 @@ def measure(
         for name in (n for n in entries if n in known.entries):
             done[f"scores {name}"] = _bounded(known.compare(name, dim=[INIT, LEAD, *space], **options))
             done[f"by_lead {name}"] = _bounded(known.compare(name, dim=[INIT, *space], **options))
+        made.notes += _why_no_acc(known)
         if not only_scores:
             made.cases = _cases(aligned, models, known.compare("mse", dim=[LEAD, *space])["score"])
     if not any(key.startswith("scores ") for key in done):
@@ -109,24 +111,15 @@ def entries_of(aligned: Aligned, names: Sequence[Any], climatology: Any = None) 
     entries = {entry if isinstance(entry, str) else _name_of(entry): entry for entry in names}
     if climatology is not None:
         entries.setdefault("acc", "acc")
-    if _plain(aligned) and len(aligned.horizontal) == 2:  # images: rows and columns have to be named
-        for name in _OF_IMAGES & set(entries):
-            named = partial(getattr(metrics, name) if entries[name] == name else entries[name])
-            entries[name] = partial(named, **{"image_dims": aligned.horizontal, **named.keywords})
+    if (
+        _measures.plane_of(aligned.truth) is not None and len(aligned.horizontal) == 2
+    ):  # images: rows and columns have to be named
+        entries = {name: _measures.of_images(entry, aligned.horizontal) for name, entry in entries.items()}
     single = len(aligned.ensembles) < len(aligned.forecasts)
     if aligned.ensembles and (entries.setdefault("crps", "crps") == "crps") and single:
         # One forecast is an ensemble of one: its CRPS is its absolute error. Of so few none is fair.
         entries["crps"] = partial(metrics.crps, estimator="ensemble")
     return entries
-
-
-def _plain(aligned: Aligned) -> bool:
-    """Tell whether fields have no latitude and longitude along their dimensions."""
-    try:
-        cf.horizontal(aligned.truth, rings=True)
-    except (CoordinateError, GridError):
-        return True
-    return False
 
 
 def _sums(aligned: Aligned, entries: Mapping[str, Any], climatology: Any) -> metrics.ScoreSums:
@@ -135,6 +128,30 @@ def _sums(aligned: Aligned, entries: Mapping[str, Any], climatology: Any) -> met
     return metrics.score_sums(
         aligned.forecasts, aligned.truth, metrics=list(adding.values()), keep=(INIT, LEAD), climatology=climatology
     )
+
+
+def _why_no_acc(known: metrics.ScoreSums) -> list[str]:
+    """Tell why runs have no anomaly correlation over all: nothing known, or no anomalies of the truth or the run."""
+    notes = []
+    for (name, run), columns in known.columns.items():
+        if known.entries[name] != "acc":
+            continue
+        sums = known.values.isel({known.values.dims[-1]: list(columns)})
+        total = sums.sum(sums.dims[:-1]).values
+        _, _, of_run, of_truth, _, of_climatology, weight = total
+        least = _NO_ANOMALY * of_climatology
+        if weight == 0:
+            why = "no point is known to the runs, the truth and the climatology together"
+        elif np.isnan(total).any():
+            why = "values are missing, or too large to be added up"
+        elif of_truth <= least:
+            why = "the truth is the climatology itself, so that it has no anomalies to correlate"
+        elif of_run <= least:
+            why = "a forecast of the climatology itself has no anomalies to correlate"
+        else:
+            continue
+        notes.append(f"{name} of {run}: {why}")
+    return notes
 
 
 def _samples(
@@ -258,7 +275,7 @@ def _spectra(fields: Mapping[str, xr.DataArray]) -> dict[str, dict[str, xr.DataA
             every = np.unique(np.linspace(0, da.sizes[INIT] - 1, min(_SPECTRA, da.sizes[INIT])).round().astype(int))
             some = da.isel({LEAD: k, INIT: every}).reset_coords(drop=True)
             if some.chunks is not None:
-                some = some.chunk(dict.fromkeys(cf.horizontal(some, rings=True).dims, -1))
+                some = some.chunk(dict.fromkeys(cf.across(some), -1))
             power = spectral.energy_spectrum(some)
             found[f"{hours(leads[k]):g} h"][name] = power.mean(INIT, keep_attrs=True)
     return found

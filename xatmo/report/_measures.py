@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import pandas as pd
 import xarray as xr
 
 from xatmo import cf, metrics
-from xatmo.errors import CoordinateError, XatmoError
+from xatmo.errors import CoordinateError, GridError, MissingValueError, XatmoError
 
 METRICS = ("rmse", "mae", "bias", "correlation", "std_ratio", "ssim", "effective_resolution")
 OF_MEMBERS = ("crps", "spread_skill")
@@ -21,6 +22,8 @@ BEST: Mapping[str, str | float] = {
     **dict.fromkeys(("correlation", "acc", "skill", "psnr", "ssim", "crps_skill"), "high"),
     "bias": 0.0, "std_ratio": 1.0, "spread_skill": 1.0, "gradient_ratio": 1.0,
 }  # fmt: skip
+_OF_IMAGES = {"gradient_ratio", "ssim", "ms_ssim", "fss"}
+_OF_SPACING = "effective_resolution"
 _RESAMPLES = 500
 
 
@@ -38,7 +41,7 @@ def time_of(da: xr.DataArray) -> Hashable | None:
     try:
         dim: Hashable = da[cf.time(da)].dims[0]
     except (CoordinateError, IndexError):
-        return None
+        return "time" if "time" in da.dims else None  # frames without a clock
     return dim
 
 
@@ -61,7 +64,62 @@ def whole(da: xr.DataArray) -> xr.DataArray:
     """Lazy fields with latitude and longitude in one chunk each, which spectra need."""
     if da.chunks is None:
         return da
-    return da.chunk(dict.fromkeys(cf.horizontal(da, rings=True).dims, -1))
+    return da.chunk(dict.fromkeys(cf.across(da), -1))
+
+
+def plane_of(da: xr.DataArray) -> tuple[Hashable, Hashable] | None:
+    """Rows and columns of fields without axes of latitude and longitude (images, radar); None of others.
+
+    Examples
+    --------
+    >>> plane_of(xr.DataArray([[[0.0] * 3] * 2], dims=("time", "y", "x")))
+    ('y', 'x')
+    """
+    try:
+        cf.horizontal(da, rings=True)
+    except (CoordinateError, GridError):
+        return cf.rows_and_columns(da)
+    return None
+
+
+def of_images(entry: Any, dims: Sequence[Hashable]) -> Any:
+    """Name rows and columns to a score that looks at neighbours; give others as they are."""
+    known = entry.func if isinstance(entry, partial) else entry
+    name = known if isinstance(known, str) else getattr(known, "__name__", "")
+    if name not in _OF_IMAGES or (callable(known) and known is not getattr(metrics, name)):
+        return entry
+    named = partial(getattr(metrics, name) if isinstance(entry, str) else entry)
+    return partial(named, **{"image_dims": list(dims), **named.keywords})
+
+
+def on_plane(target: xr.DataArray, names: Sequence[Any]) -> tuple[list[Any], bool, list[str]]:
+    """Scores that fields without latitude can have, whether their spectra can be had, and what to tell of them."""
+    dims = plane_of(target)
+    if dims is None:
+        return list(names), True, []
+    notes = [
+        "there are no axes of latitude and longitude: all cells count alike, and errors by time and places are left out"
+    ]
+    spaced = _has_spacing(target.isel({d: 0 for d in target.dims if d not in dims}))
+    if not spaced:
+        y, x = map(str, dims)
+        notes.append(
+            f"spectra and effective resolution are left out: the spacing of {y!r} and {x!r} is not known; give y and x "
+            "coordinates in units of length, such as m"
+        )
+    return [of_images(n, dims) for n in names if spaced or n != _OF_SPACING], spaced, notes
+
+
+def _has_spacing(field: xr.DataArray) -> bool:
+    from xatmo import spectral
+
+    try:
+        spectral.energy_spectrum(field)
+    except MissingValueError:
+        return True
+    except XatmoError:
+        return False
+    return True
 
 
 def choose(da: xr.DataArray, time: Any) -> xr.DataArray:
@@ -72,7 +130,7 @@ def choose(da: xr.DataArray, time: Any) -> xr.DataArray:
     CoordinateError
         If there is no such time.
     """
-    axes = cf.horizontal(da, rings=True)
+    across = cf.across(da)
     dim = time_of(da)
     if dim is not None and dim in da.dims:
         try:
@@ -85,7 +143,7 @@ def choose(da: xr.DataArray, time: Any) -> xr.DataArray:
             ends = f" from {da[dim].values[0]} to {da[dim].values[-1]}" if dim in da.coords and da.sizes[dim] else ""
             message = f"time={time!r} is not there; wanted one of {da.sizes[dim]} positions or labels{ends}"
             raise CoordinateError(message) from error
-    return da.isel({d: 0 for d in da.dims if d not in axes.dims})
+    return da.isel({d: 0 for d in da.dims if d not in across})
 
 
 def mean_spectrum(da: xr.DataArray) -> xr.DataArray:
@@ -106,6 +164,7 @@ def measure(
     time: Any,
     places: Any,
     only_scores: bool = False,
+    spectra: bool = True,
 ) -> Measured:
     """Compute all of one run in one pass over its data; ``None``: of the target itself.
 
@@ -119,20 +178,24 @@ def measure(
     made = Measured()
     dim = time_of(target)
     if prediction is not None:
-        scored = metrics.verify(mean, target, metrics=list(names), bootstrap=bootstrap)
+        options: dict[str, Any] = {"bootstrap": bootstrap}
+        options |= {} if plane_of(target) is None else {"weights": None}
+        scored = metrics.verify(mean, target, metrics=list(names), **options)
         known = [n for n in OF_MEMBERS if n in metrics.METRICS]
         if members and known:
-            scored = scored.merge(metrics.verify(field_, target, metrics=known, bootstrap=bootstrap))
+            scored = scored.merge(metrics.verify(field_, target, metrics=known, **options))
         made.scores = scored
         if only_scores:
             return _computed(made)
         if dim is not None and target.sizes[dim] > 1:
             wanted["moments"] = lambda: metrics.moments(mean, target, dim=dim, order=2)
-            wanted["temporal"] = lambda: metrics.temporal_error(mean, target, window=_window(target, dim))
+            if plane_of(target) is None:  # lengths of gradients by time are those on a sphere
+                wanted["temporal"] = lambda: metrics.temporal_error(mean, target, window=_window(target, dim))
         if members:
             wanted["ranks"] = lambda: metrics.rank_histogram(field_, target)
-            wanted["spread"] = lambda: metrics.spread_skill(field_, target, dim=_horizontal(target))
-    wanted["spectrum"] = lambda: mean_spectrum(field_)
+            wanted["spread"] = lambda: metrics.spread_skill(field_, target, dim=list(cf.across(target)))
+    if spectra:
+        wanted["spectrum"] = lambda: mean_spectrum(field_)
     wanted["map"] = lambda: choose(field_, time)
     if places is not None:
         wanted["places"] = lambda: places(field_.isel({member: 0}) if members else field_)
@@ -180,10 +243,6 @@ def _computed_scores(lazy: xr.Dataset) -> tuple[xr.Dataset, list[str]]:
     if not done:
         raise first
     return xr.merge(done, combine_attrs="override"), notes
-
-
-def _horizontal(da: xr.DataArray) -> list[Hashable]:
-    return list(cf.horizontal(da, rings=True).dims)
 
 
 def _window(target: xr.DataArray, dim: Hashable) -> str | None:

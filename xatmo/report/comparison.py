@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -116,7 +116,8 @@ def compare(
     html : str or Path, optional
         Where to write the page.
     variables : sequence of str, optional
-        Of the target; by default all with latitude and longitude that every prediction has.
+        Of the target; by default all with latitude and longitude, or else with rows and columns (images, radar on a
+        projection), that every prediction has. Cells of the latter count alike.
     metrics : sequence, optional
         As in `xatmo.metrics.verify`. Ensembles (dimension ``member``) are scored by their mean, and with ``crps`` and
         ``spread_skill`` as they are.
@@ -211,8 +212,12 @@ def compare(
         if training:
             message = f"training names {sorted(training)}, which are no runs; the runs are {sorted(runs)}"
             raise OptionError(message)
+    planar: list[str] = []
     if truth is not None and coarse is not None and baseline is not None and baseline not in runs:
-        taking_part.append(_baseline(coarse, truth, baseline))
+        if any(_measures.plane_of(da) is None for da in truth.data_vars.values()):
+            taking_part.append(_baseline(coarse, truth, baseline))
+        else:
+            planar.append(f"{baseline}: without latitude and longitude nothing is interpolated from the coarse fields")
     scored = [run for run in taking_part if run.prediction is not None]
     sections: list[_page.Section] = []
     rows: list[dict[str, Any]] = []
@@ -234,6 +239,7 @@ def compare(
             notes += [f"{variable}: {note}" for note in section.notes]
     elif truth is not None and scored:
         shown, left_out = _variables(scored, truth, variables)
+        left_out += planar
         places = None if cities is False or not figures else _selection(cities)
         for variable in shown:
             section = _section(
@@ -303,9 +309,11 @@ def _section(
     doing: Step,
 ) -> _page.Section:
     chosen = _measures.choose(target, time)  # refuses before the work
+    names, spectra, told = _measures.on_plane(target, names)
+    places = None if _measures.plane_of(target) is not None else places
     resampled, why = _measures.resampling(target, bootstrap)
     common: dict[str, Any] = {"names": names, "bootstrap": resampled, "time": time, "places": places}
-    common["only_scores"] = not figures
+    common |= {"only_scores": not figures, "spectra": spectra}
     truth = _measures.Measured()
     if figures:
         with doing(f"{variable}: the truth"):
@@ -326,7 +334,7 @@ def _section(
             album = _figures.of_variable(measured, truth, shown, _when(truth.parts.get("map")))
     rows = [row for name, m in measured.items() for row in _measures.rows_of(m.scores, name, variable)]
     notes = [f"{name}, {note}" for name, m in {"truth": truth, **measured}.items() for note in m.notes] + album.notes
-    notes += [why] if why else []
+    notes += [*told, *([why] if why else [])]
     words = next((str(m.scores.attrs.get("intervals", "")) for m in measured.values()), "")
     return _page.Section(
         variable, str(target.attrs.get("long_name", variable)), rows, album.figures, notes, resampled,
@@ -352,12 +360,14 @@ def _forecast_section(
         raise OptionError(message)
     aligned = _forecasts.align({r.name: r.prediction[variable] for r in runs if r.prediction is not None}, target)
     resampled, why = _forecast_measures.resampling(aligned, bootstrap)
-    base = climatology[variable] if isinstance(climatology, xr.Dataset) else climatology
+    base = climatology.get(variable) if isinstance(climatology, xr.Dataset) else climatology
     with doing(f"{variable}: {len(runs)} runs, {aligned.truth.sizes['init_time']} initial times"):
         made = _forecast_measures.measure(
             aligned, names=names, bootstrap=resampled, reference=against, climatology=base, only_scores=not figures
         )
     made.notes += [why] if why else []
+    if climatology is not None and base is None:
+        made.notes.append(f"acc: the climatology has no {variable!r}")
     album = _figures.Album()
     if figures:
         with doing(f"{variable}: drawing"):
@@ -379,8 +389,7 @@ def _variables(
 ) -> tuple[list[str], list[str]]:
     """Give the variables that are compared, and notes on those that only some runs have."""
     if flat:
-        horizontal = cf.horizontal(truth, rings=True).dims
-        have = [str(n) for n in cf.variables_with(truth, horizontal, what="compare")]
+        have = [str(n) for n in cf.variables_with(truth, cf.across(truth), what="compare")]
     else:  # forecasts need no latitude: images have none
         have = [str(n) for n, da in truth.data_vars.items() if da.dtype.kind in "fiu" and da.ndim]
     shared = [n for n in have if all(run.prediction is not None and n in run.prediction for run in runs)]
@@ -442,9 +451,15 @@ def _when(field_: xr.DataArray | None) -> str:
 
     if field_ is None:
         return ""
-    axes = cf.horizontal(field_, rings=True)
-    parts = [label(n, c) for n, c in field_.coords.items() if c.ndim == 0 and n not in (axes.lat, axes.lon)]
+    parts = [label(n, c) for n, c in field_.coords.items() if c.ndim == 0 and n not in _places_of(field_)]
     return ", ".join(parts)
+
+
+def _places_of(field_: xr.DataArray) -> tuple[Hashable, ...]:
+    if _measures.plane_of(field_) is not None:
+        return tuple(n for n, c in field_.coords.items() if "grid_mapping_name" in c.attrs)
+    axes = cf.horizontal(field_, rings=True)
+    return axes.lat, axes.lon
 
 
 @contextmanager

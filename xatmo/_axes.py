@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xatmo import _quadrature
 from xatmo.errors import CoordinateError
@@ -107,3 +108,46 @@ def kind_of(lat: Floats, lon: Floats) -> GridKind:
 def edges_between(axis: Floats) -> Floats:
     middle = (axis[:-1] + axis[1:]) / 2
     return np.concatenate([[axis[0] - (axis[1] - axis[0]) / 2], middle, [axis[-1] + (axis[-1] - axis[-2]) / 2]])
+
+
+def step_of(axis: Any) -> float:
+    """Give the usual step between neighbours, positive; 0 for a single point.
+
+    Examples
+    --------
+    >>> step_of([60.0, 57.5, 55.0])
+    2.5
+    """
+    steps = np.abs(np.diff(np.asarray(axis, dtype=np.float64)))
+    return float(np.median(steps)) if steps.size else 0.0
+
+
+def nearest(have: Any, want: Any, tolerance: float, *, period: float | None = None) -> NDArray[np.intp] | None:
+    """Give the index of the nearest of ``have``, in any order, for each of ``want``; None if one is too far.
+
+    Parameters
+    ----------
+    have, want : array (n,), (m,)
+    tolerance : float
+        How far one may be.
+    period : float, optional
+        360 where longitudes that far apart are the same.
+
+    Examples
+    --------
+    >>> nearest([0.0, 90, 180, 270], [-90.01, 0], 0.1, period=360.0)
+    array([3, 0])
+    """
+    nodes, wanted = np.asarray(have, dtype=np.float64), np.asarray(want, dtype=np.float64)
+    if period is not None:
+        nodes, wanted = nodes % period, wanted % period
+    order = np.argsort(nodes, kind="stable")
+    ranked = nodes[order]
+    if period is not None:  # the last comes before the first, and the first after the last
+        order = np.concatenate([order[-1:], order, order[:1]])
+        ranked = np.concatenate([ranked[-1:] - period, ranked, ranked[:1] + period])
+    after = np.minimum(np.searchsorted(ranked, wanted), ranked.size - 1)
+    before = np.maximum(after - 1, 0)
+    found = np.where(np.abs(wanted - ranked[before]) <= np.abs(ranked[after] - wanted), before, after)
+    far = np.abs(ranked[found] - wanted).max()
+    return order[found] if far <= tolerance else None

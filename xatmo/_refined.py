@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from xatmo import cf
+from xatmo._axes import step_of
 from xatmo.errors import GridError
 from xatmo.grids import Grid
 from xatmo.typing import Floats, XarrayObject
@@ -140,7 +141,7 @@ def _row_offset(lat: Floats, grid: Grid, factor: int) -> float:
         lat, coarse = lat[::-1], coarse[::-1]
     n = lat.size // factor
     middles = lat[: n * factor].reshape(n, factor).mean(axis=1)
-    return float(np.median(coarse[:n] - middles) / _step(lat))
+    return float(np.median(coarse[:n] - middles) / step_of(lat))
 
 
 def _rows(grid: Grid, factor: int, row_offset: float) -> Floats:
@@ -177,8 +178,8 @@ def require_training_step(obj: XarrayObject, model: Model) -> None:
         return
     trained, grid = Grid.from_dict(described), Grid.of(obj)
     for what, came, wanted in (
-        ("latitude", _step(grid.latitude), _step(trained.latitude)),
-        ("longitude", _step(grid.longitude), _step(trained.longitude)),
+        ("latitude", step_of(grid.latitude), step_of(trained.latitude)),
+        ("longitude", step_of(grid.longitude), step_of(trained.longitude)),
     ):
         if not 1 / _STEP_RATIO < came / wanted < _STEP_RATIO:
             message = (
@@ -187,7 +188,3 @@ def require_training_step(obj: XarrayObject, model: Model) -> None:
                 "train on this grid"
             )
             raise GridError(message)
-
-
-def _step(axis: Floats) -> float:
-    return float(np.median(np.abs(np.diff(axis))))

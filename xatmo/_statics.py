@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from xatmo import _channels, _labels, cf
+from xatmo._axes import nearest, step_of
 from xatmo.errors import DimensionError, GridError, MissingValueError, OptionError, VariableError
 from xatmo.grids import Grid
 from xatmo.typing import Floats, XarrayObject
@@ -178,12 +179,12 @@ def _near(fields: xr.Dataset, axes: cf.Horizontal, grid: Mapping[str, Any], whic
     described = grid.get(which)
     if not described:
         return False
-    return abs(_step(fields[axes.lat].values) / _step(Grid.from_dict(described).latitude) - 1) < _SAME
+    return abs(step_of(fields[axes.lat].values) / step_of(Grid.from_dict(described).latitude) - 1) < _SAME
 
 
 def _check_step(fields: xr.Dataset, axes: cf.Horizontal, grid: Mapping[str, Any], which: str) -> None:
     if grid.get(which) and not _near(fields, axes, grid, which):
-        came, wanted = _step(fields[axes.lat].values), _step(Grid.from_dict(grid[which]).latitude)
+        came, wanted = step_of(fields[axes.lat].values), step_of(Grid.from_dict(grid[which]).latitude)
         message = (
             f"with_static got fields {list(map(str, fields.data_vars))} with a latitude step of {came:.4g} degrees; "
             f"wanted the {wanted:.4g} degrees of the {which} grid that the model was trained on. Regrid them first"
@@ -196,25 +197,8 @@ def _places(stored: xr.Dataset, latitude: Floats, longitude: Floats) -> tuple[An
     """Rows and columns of stored fields for points; None where one lies elsewhere."""
     axes = cf.horizontal(stored)
     lat, lon = (stored[n].values.astype(np.float64) for n in (axes.lat, axes.lon))
-    return _nearest(lat, latitude, None), _nearest(lon, longitude, 360.0)
-
-
-def _nearest(have: Floats, want: Floats, period: float | None) -> Any:
-    want = np.asarray(want, dtype=np.float64)
-    step = _step(have)
-    if period is not None:
-        first = have[0] - step / 2
-        have, want = (have - first) % period, (want - first) % period
-    order = np.argsort(have, kind="stable")
-    ranked = have[order]
-    after = np.clip(np.searchsorted(ranked, want), 1, ranked.size - 1)
-    nearer = np.where(want - ranked[after - 1] <= ranked[after] - want, after - 1, after)
-    far = np.abs(ranked[nearer] - want).max()
-    return order[nearer] if far <= _SAME * step else None
-
-
-def _step(axis: Floats) -> float:
-    return float(np.median(np.abs(np.diff(np.asarray(axis, dtype=np.float64)))))
+    rows = nearest(lat, latitude, _SAME * step_of(lat))
+    return rows, nearest(lon, longitude, _SAME * step_of(lon), period=360.0)
 
 
 def _extent(stored: xr.Dataset) -> str:

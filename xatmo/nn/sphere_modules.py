@@ -20,7 +20,13 @@ from xatmo.errors import DimensionError
 from xatmo.nn.sphere import SphericalHarmonics
 
 
-class Analysis(nn.Module):
+class _OfTransform(nn.Module):
+    def __init__(self, transform: SphericalHarmonics) -> None:
+        super().__init__()
+        self.transform = transform
+
+
+class Analysis(_OfTransform):
     """Fields (..., nlat, nlon) to coefficients (..., degree, order): `SphericalHarmonics.analysis`.
 
     Parameters
@@ -29,16 +35,12 @@ class Analysis(nn.Module):
         Modules can share one.
     """
 
-    def __init__(self, transform: SphericalHarmonics) -> None:
-        super().__init__()
-        self.transform = transform
-
     def forward(self, field: Tensor) -> Tensor:
         """Complex coefficients."""
         return self.transform.analysis(field)
 
 
-class Synthesis(nn.Module):
+class Synthesis(_OfTransform):
     """Coefficients (..., degree, order) to fields (..., nlat, nlon): `SphericalHarmonics.synthesis`.
 
     Parameters
@@ -46,16 +48,12 @@ class Synthesis(nn.Module):
     transform : SphericalHarmonics
     """
 
-    def __init__(self, transform: SphericalHarmonics) -> None:
-        super().__init__()
-        self.transform = transform
-
     def forward(self, coefficients: Tensor) -> Tensor:
         """Field values."""
         return self.transform.synthesis(coefficients)
 
 
-class VectorAnalysis(nn.Module):
+class VectorAnalysis(_OfTransform):
     """Vectors (..., 2, nlat, nlon), u and v, to (..., 2, degree, order), rotational and divergent.
 
     Parameters
@@ -76,16 +74,12 @@ class VectorAnalysis(nn.Module):
     torch.Size([5, 2, 8, 16])
     """
 
-    def __init__(self, transform: SphericalHarmonics) -> None:
-        super().__init__()
-        self.transform = transform
-
     def forward(self, vectors: Tensor) -> Tensor:
         """Complex coefficients."""
         return torch.stack(self.transform.analysis_vector(*_pair(vectors)), -3)
 
 
-class VectorSynthesis(nn.Module):
+class VectorSynthesis(_OfTransform):
     """Rotational and divergent coefficients (..., 2, degree, order) to vectors (..., 2, nlat, nlon).
 
     Parameters
@@ -97,10 +91,6 @@ class VectorSynthesis(nn.Module):
     DimensionError
         On use, if the third axis from the end is not of size 2.
     """
-
-    def __init__(self, transform: SphericalHarmonics) -> None:
-        super().__init__()
-        self.transform = transform
 
     def forward(self, coefficients: Tensor) -> Tensor:
         """Eastward and northward component."""

@@ -10,6 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xatmo import _labels, cf
+from xatmo._axes import nearest, step_of
 from xatmo.errors import CoordinateError, OptionError
 from xatmo.grids import Grid
 from xatmo.regrid import _places, fields
@@ -108,15 +109,16 @@ def onto_blocks(obj: T, fine: Grid | XarrayObject, factor: int, *, method: Block
 def points(obj: XarrayObject, coarse: Grid) -> tuple[NDArray[np.intp], NDArray[np.intp]] | None:
     """Rows and columns of an object that are the points of a coarse grid; None where it has other points."""
     axes = cf.horizontal(obj)
-    rows = _nearest(obj[axes.lat].values, coarse.latitude, period=None)
-    columns = _nearest(obj[axes.lon].values, coarse.longitude, period=360.0)
+    rows = nearest(obj[axes.lat].values, coarse.latitude, _SAME * step_of(coarse.latitude))
+    limit = _SAME * step_of(coarse.longitude)
+    columns = nearest(obj[axes.lon].values, coarse.longitude, limit, period=360.0)
     return None if rows is None or columns is None else (rows, columns)
 
 
 def ratio(here: Grid, found: Coarsening) -> float:
     """Width of the cells of a grid over that of the blocks, the larger of both axes."""
     pairs = ((here.latitude, found.coarse.latitude), (here.longitude, found.coarse.longitude))
-    return max(_step(a) / _step(b) for a, b in pairs)
+    return max(step_of(a) / step_of(b) for a, b in pairs)
 
 
 def covers(here: Grid, found: Coarsening) -> bool:
@@ -149,19 +151,6 @@ def _rimmed(obj: T, axes: cf.Horizontal, here: Grid) -> T:
         if dim in obj.chunksizes:
             obj = obj.chunk({dim: -1})
     return obj
-
-
-def _nearest(have: NDArray[Any], want: Floats, *, period: float | None) -> NDArray[np.intp] | None:
-    apart = want[:, None] - have[None, :].astype(np.float64)
-    if period is not None:
-        apart = (apart + period / 2) % period - period / 2
-    at = np.abs(apart).argmin(axis=1)
-    far = np.abs(apart[np.arange(want.size), at]).max()
-    return at if far <= _SAME * _step(want) else None
-
-
-def _step(axis: NDArray[Any]) -> float:
-    return float(np.median(np.abs(np.diff(axis))))
 
 
 def _span(axis: Floats) -> str:

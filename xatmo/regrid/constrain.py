@@ -13,6 +13,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xatmo import _labels, cf, units
+from xatmo._axes import step_of
 from xatmo.errors import CoordinateError, DimensionError, GridError, OptionError, VariableError
 from xatmo.grids import Grid
 from xatmo.regrid import _shares
@@ -175,7 +176,7 @@ def _placed(fine: XarrayObject, coarse: XarrayObject, axes: cf.Horizontal, facto
     coarse_lat, coarse_lon = np.asarray(coarse[there.lat].values, np.float64), np.asarray(other.values, np.float64)
     if factor is None:
         told = coarse[there.lat].attrs.get(_FACTOR)
-        factor = int(told) if told is not None else max(1, round(_step(coarse_lat) / _step(lat)))
+        factor = int(told) if told is not None else max(1, round(step_of(coarse_lat) / step_of(lat)))
     factor = _check_factor(factor)
     shifts = range(factor) if grid.periodic and grid.nlon % factor == 0 else range(1)
     found = coarsening(grid, factor)
@@ -184,8 +185,8 @@ def _placed(fine: XarrayObject, coarse: XarrayObject, axes: cf.Horizontal, facto
             found = coarsening(Grid.from_latlon(lat, np.append(lon[shift:], lon[:shift] + 360.0)), factor)
         # coarsening() takes rows north to south
         nodes = found.coarse.latitude if grid.north_to_south else found.coarse.latitude[::-1]
-        rows = _nearest(nodes, coarse_lat, _step(lat))
-        columns = _nearest(found.coarse.longitude, coarse_lon, _step(lon), around=True)
+        rows = _nearest(nodes, coarse_lat, step_of(lat))
+        columns = _nearest(found.coarse.longitude, coarse_lon, step_of(lon), around=True)
         if rows is None or (columns is None and not grid.periodic):
             break
         if columns is not None:
@@ -206,10 +207,6 @@ def _cells(found: Any, down: bool) -> _shares.Cells:
     return _shares.Cells.of(found.weights(north_to_south=down), height if down else height[::-1], width)
 
 
-def _step(axis: NDArray[Any]) -> float:
-    return float(np.median(np.abs(np.diff(axis))))
-
-
 def _nearest(
     wanted: NDArray[Any], nodes: NDArray[Any], step: float, *, around: bool = False
 ) -> NDArray[np.intp] | None:
@@ -220,7 +217,7 @@ def _nearest(
     index = np.abs(off).argmin(axis=1)
     off = np.abs(off[np.arange(wanted.size), index])
     # Nodes of outermost cells, which may be partial, or end on a pole, need not lie in their middle.
-    if np.unique(index).size < index.size or np.median(off) > _OFF * step or off.max() > _OFF * _step(wanted):
+    if np.unique(index).size < index.size or np.median(off) > _OFF * step or off.max() > _OFF * step_of(wanted):
         return None
     return np.asarray(index, dtype=np.intp)
 

@@ -8,7 +8,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from xatmo.errors import OptionError
+
 if TYPE_CHECKING:
+    import torch
+
     from xatmo.model import Model
     from xatmo.normalize import Normalizer
     from xatmo.train import FitResult, TrainSettings
@@ -127,3 +131,24 @@ def scores(result: FitResult) -> dict[str, float]:
 def rounded(*normalizers: Normalizer) -> dict[str, list[float]]:
     """Give statistics that tell data from others, and do not depend on the order in which they were summed."""
     return {n: [float(f"{float(a):.5g}") for a in one.scaling(n)] for one in normalizers for n in one.names}
+
+
+def start_from(network: torch.nn.Module, initial: torch.nn.Module) -> None:
+    """Give a network the weights of a fitted one.
+
+    Raises
+    ------
+    OptionError
+        If they do not fit.
+    """
+    own, theirs = network.state_dict(), initial.state_dict()
+    differ = [n for n in {**own, **theirs} if n not in own or n not in theirs or own[n].shape != theirs[n].shape]
+    if differ:
+        shapes = (tuple(w[differ[0]].shape) if differ[0] in w else None for w in (theirs, own))
+        have, want = ("nothing" if shape is None else str(shape) for shape in shapes)
+        message = (
+            f"the weights of initial do not fit: {len(differ)} of {len(own)} differ, the first {differ[0]!r} has "
+            f"{have} there and {want} here. Give the task the network settings of initial: xatmo.load(initial).config"
+        )
+        raise OptionError(message)
+    network.load_state_dict(theirs)

@@ -9,7 +9,7 @@ from numbers import Real
 from typing import Any, ClassVar, Literal, Self
 
 from xatmo.errors import OptionError
-from xatmo.nn.settings import from_json
+from xatmo.nn.settings import from_json, whole
 
 PRIOR_NAMES = ("bilinear", "genn", "unet", "multi", "fixed_point", "spde", "spde_estimated")
 SOLVER_NAMES = ("unet", "convlstm", "cnn", "gradient", "fixed_point")
@@ -159,10 +159,10 @@ class FourDVarConfig:
                 message = f"{name}={getattr(self, name)!r} is not available; possible are {list(known)}"
                 raise OptionError(message)
         for name in ("n_extra", *_WHOLE):
-            _whole(name, getattr(self, name), 0 if name == "n_extra" else 1)
+            object.__setattr__(self, name, whole(name, getattr(self, name), 0 if name == "n_extra" else 1))
         for name in ("truncated", "prior_scale"):
             if getattr(self, name) is not None:
-                _whole(name, getattr(self, name), 1)
+                object.__setattr__(self, name, whole(name, getattr(self, name)))
         equation = self.prior.startswith("spde")
         if self.estimator is None:
             object.__setattr__(self, "estimator", "solver" if self.solver == "gradient" else "head")
@@ -246,12 +246,6 @@ _WHOLE = (
     "time_window", "n_outputs", "n_observations", "operator_channels", "prior_channels", "n_priors", "prior_iterations",
     "solver_channels", "n_levels", "n_steps", "n_cascades", "resize_factor",
 )  # fmt: skip
-
-
-def _whole(name: str, value: object, least: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        message = f"{name}={value!r}; wanted a whole number of at least {least}"
-        raise OptionError(message)
 
 
 def _number(name: str, value: object, *, positive: bool) -> None:

@@ -175,7 +175,7 @@ def train(
             described, parts, module, tuple(size.values()), len(channels.inputs), len(channels.outputs)
         )
     if initial is not None:
-        _network.start_from(network, initial)
+        _run.start_from(network, initial.network)
     settings = options.settings(source.n_batches(devices))
     shown = "supervised" if drawing.held_back else mode  # what is held back is then the target of a batch
     objective = _settings.objective(config, trained, mode=shown, devices=devices, seed=seed)

@@ -61,27 +61,6 @@ def make(
     return network, network, {**described.to_dict(), **own}
 
 
-def start_from(network: torch.nn.Module, initial: Model) -> None:
-    """Give a network the weights of a fitted model.
-
-    Raises
-    ------
-    OptionError
-        If they do not fit.
-    """
-    own, theirs = network.state_dict(), initial.network.state_dict()
-    differ = [n for n in {**own, **theirs} if n not in own or n not in theirs or own[n].shape != theirs[n].shape]
-    if differ:
-        shapes = (tuple(w[differ[0]].shape) if differ[0] in w else None for w in (theirs, own))
-        have, want = ("nothing" if shape is None else str(shape) for shape in shapes)
-        message = (
-            f"the weights of initial do not fit: {len(differ)} of {len(own)} differ, the first {differ[0]!r} has "
-            f"{have} there and {want} here. Give the task the network settings of initial: xatmo.load(initial).config"
-        )
-        raise OptionError(message)
-    network.load_state_dict(theirs)
-
-
 def answering(model: Model, *, told: bool = False) -> torch.nn.Module:
     """Give the network of a model as `xatmo.inference.predict` asks it: with an answer everywhere.
 

@@ -10,8 +10,10 @@ from typing import Any, NoReturn
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from xatmo import _labels, _valid_times, cf, units
+from xatmo._axes import nearest, step_of
 from xatmo.errors import CoordinateError, DimensionError, GridError, OptionError, UnitsError, VariableError
 from xatmo.grids import Grid
 from xatmo.regrid import Coarsening, blocks, coarsen, coarsening
@@ -215,7 +217,7 @@ def like(pairs: Pairs, first: Pairs, *, what: str) -> Pairs:
         If units cannot be converted, or are missing.
     """
     ours, theirs = (
-        [abs(_step(a)) for a in (f.coarse.latitude, f.coarse.longitude)] for f in (pairs.found, first.found)
+        [abs(step_of(a)) for a in (f.coarse.latitude, f.coarse.longitude)] for f in (pairs.found, first.found)
     )
     if any(not 1 / _STEP_RATIO < a / b < _STEP_RATIO for a, b in zip(ours, theirs, strict=True)):
         message = (
@@ -447,11 +449,11 @@ def _on_fine(obj: XarrayObject, fine: xr.Dataset, found: Coarsening) -> xr.Datas
     """Give static fields at the points of the fine fields; None where they are on the coarse grid."""
     ds = _oriented(as_dataset(obj))
     have, want = cf.horizontal(ds), cf.horizontal(fine)
-    if abs(_step(ds[have.lat].values) / _step(found.fine.latitude) - 1) >= _SAME:
+    if abs(step_of(ds[have.lat].values) / step_of(found.fine.latitude) - 1) >= _SAME:
         return None
     ds = ds[cf.variables_with(ds, have.dims, what="static")]
-    rows = _matches(ds[have.lat].values, fine[want.lat].values, period=None)
-    columns = _matches(ds[have.lon].values, fine[want.lon].values, period=360.0)
+    rows = _matching(ds[have.lat].values, fine[want.lat].values)
+    columns = _matching(ds[have.lon].values, fine[want.lon].values, period=360.0)
     if rows is None or columns is None:
         message = (
             f"static {sorted(map(str, ds.data_vars))} do not cover the fine points of train: latitude "
@@ -469,8 +471,8 @@ def _on_coarse(obj: XarrayObject, found: Coarsening) -> xr.Dataset:
     ds = _oriented(as_dataset(obj))
     axes = cf.horizontal(ds)
     ds = ds[cf.variables_with(ds, axes.dims, what="predictors or static")]
-    step = _step(ds[axes.lat].values)
-    coarse = _step(found.coarse.latitude)
+    step = step_of(ds[axes.lat].values)
+    coarse = step_of(found.coarse.latitude)
     if abs(step / coarse - 1) < _SAME:
         return ds
     if abs(step * found.factor / coarse - 1) < _SAME:
@@ -488,7 +490,7 @@ def _extra(obj: XarrayObject, coarse: xr.Dataset, found: Coarsening, what: str) 
 
 
 def _same_step(obj: XarrayObject, coarse: xr.Dataset) -> bool:
-    steps = [_step(ds[cf.horizontal(ds).lat].values) for ds in (obj, coarse)]
+    steps = [step_of(ds[cf.horizontal(ds).lat].values) for ds in (obj, coarse)]
     return abs(steps[0] / steps[1] - 1) < _SAME
 
 
@@ -496,8 +498,8 @@ def _placed(ds: xr.Dataset, coarse: xr.Dataset, what: str) -> xr.Dataset:
     """Select the points (and times) of the coarse fields, under their names."""
     have, want = cf.horizontal(ds), cf.horizontal(coarse)
     ds = ds[cf.variables_with(ds, have.dims, what=what)]
-    rows = _matches(ds[have.lat].values, coarse[want.lat].values, period=None)
-    columns = _matches(ds[have.lon].values, coarse[want.lon].values, period=360.0)
+    rows = _matching(ds[have.lat].values, coarse[want.lat].values)
+    columns = _matching(ds[have.lon].values, coarse[want.lon].values, period=360.0)
     if rows is None or columns is None:
         message = (
             f"{what} {sorted(map(str, ds.data_vars))} do not cover the points of train: latitude "
@@ -524,15 +526,6 @@ def _placed(ds: xr.Dataset, coarse: xr.Dataset, what: str) -> xr.Dataset:
     return ds.assign_coords({d: coarse[d] for d in want.dims if d in coarse.coords})
 
 
-def _matches(have: np.ndarray[Any, Any], want: np.ndarray[Any, Any], *, period: float | None) -> Any:
+def _matching(have: NDArray[Any], want: NDArray[Any], *, period: float | None = None) -> NDArray[np.intp] | None:
     """Index of the nearest of ``have`` for each of ``want``; None if one is too far."""
-    apart = want[:, None].astype(float) - have[None, :].astype(float)
-    if period is not None:
-        apart = (apart + period / 2) % period - period / 2
-    nearest = np.abs(apart).argmin(axis=1)
-    far = np.abs(apart[np.arange(want.size), nearest]).max()
-    return nearest if far <= _SAME * _step(want) else None
-
-
-def _step(axis: np.ndarray[Any, Any]) -> float:
-    return abs(float(axis[-1] - axis[0])) / max(axis.size - 1, 1)
+    return nearest(have, want, _SAME * step_of(want), period=period)

@@ -260,9 +260,11 @@ def _network(
 
 def _start(network: torch.nn.Module, initial: Model) -> None:
     """Start from a fitted model: the whole network, or of a diffusion model the mean that it is drawn around."""
+    from xatmo.nn.superres.constraints import unconstrained
+
     part = getattr(network, "mean_network", network)
     theirs = hasattr(initial.network, "mean_network")
-    _superres_networks.start_from(network if theirs or part is network else part, initial)
+    _run.start_from(network if theirs or part is network else part, unconstrained(initial.network))
 
 
 def _augmentation(config: Mapping[str, Any], pairs: _pairs.Pairs) -> Any:

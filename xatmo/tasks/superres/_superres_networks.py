@@ -74,6 +74,7 @@ def describe(
 
 def _srgan(config: Mapping[str, Any], n_inputs: int, n_outputs: int, n_static: int) -> SRGANConfig:
     from xatmo.nn.superres.srgan import SRGANConfig
+    from xatmo.nn.superres.upsampling.stages import prime_stages
 
     own = dict(config["network_settings"] or {})
     variant, factors = own.pop("variant", "atmodist"), own.pop("factors", None)
@@ -85,7 +86,7 @@ def _srgan(config: Mapping[str, Any], n_inputs: int, n_outputs: int, n_static: i
         raise OptionError(message)
     make = SRGANConfig.phire if variant == "phire" else SRGANConfig.atmodist
     found = make(
-        _primes(config["factor"]) if factors is None else tuple(factors), n_inputs=n_inputs, n_outputs=n_outputs,
+        prime_stages(config["factor"]) if factors is None else tuple(factors), n_inputs=n_inputs, n_outputs=n_outputs,
         n_static=n_static, n_noise=config["noise"], channels=config["channels"], n_blocks=config["n_blocks"],
         activation=config["activation"], **own,
     )  # fmt: skip
@@ -96,17 +97,6 @@ def _srgan(config: Mapping[str, Any], n_inputs: int, n_outputs: int, n_static: i
         )
         raise OptionError(message)
     return found
-
-
-def _primes(factor: int) -> tuple[int, ...]:
-    """Stages of an SRGAN: the prime factors, from the least on."""
-    found, divisor = [], 2
-    while factor > 1:
-        while factor % divisor == 0:
-            found.append(divisor)
-            factor //= divisor
-        divisor += 1
-    return tuple(found)
 
 
 def describe_discriminator(config: Mapping[str, Any], n_inputs: int, n_outputs: int, *, n_static: int = 0) -> Any:
@@ -162,29 +152,6 @@ def build_discriminator(described: Any) -> torch.nn.Module:
     from xatmo.nn.superres.discriminators import build as build_one
 
     return build_one(described.to_dict())
-
-
-def start_from(network: torch.nn.Module, initial: Model) -> None:
-    """Give a network the weights of a fitted model.
-
-    Raises
-    ------
-    OptionError
-        If they do not fit.
-    """
-    from xatmo.nn.superres.constraints import unconstrained
-
-    own, theirs = network.state_dict(), unconstrained(initial.network).state_dict()
-    differ = [n for n in {**own, **theirs} if n not in own or n not in theirs or own[n].shape != theirs[n].shape]
-    if differ:
-        shapes = (tuple(w[differ[0]].shape) if differ[0] in w else None for w in (theirs, own))
-        have, want = ("nothing" if shape is None else str(shape) for shape in shapes)
-        message = (
-            f"the weights of initial do not fit: {len(differ)} of {len(own)} differ, the first {differ[0]!r} has "
-            f"{have} there and {want} here. Give the task the network settings of initial: xatmo.load(initial).config"
-        )
-        raise OptionError(message)
-    network.load_state_dict(theirs)
 
 
 def require_same_channels(initial: Model, inputs: Sequence[Channel], outputs: Sequence[Channel]) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from xatmo.nn.superres.upsampling.stages import prime_stages
+
 
 class SpectralNorm(nn.Module):
     r"""Power iteration for the largest singular value :math:`\sigma` of a weight, one step at each use in training.
@@ -84,23 +86,6 @@ class Dense(nn.Linear):
         return nn.functional.linear(input, self.norm(self.weight), self.bias)
 
 
-def prime_factors(number: int) -> list[int]:
-    """Prime factors in rising order.
-
-    Examples
-    --------
-    >>> prime_factors(8), prime_factors(10), prime_factors(1)
-    ([2, 2, 2], [2, 5], [])
-    """
-    out, divisor = [], 2
-    while number > 1:
-        while number % divisor == 0:
-            out.append(divisor)
-            number //= divisor
-        divisor += 1
-    return out
-
-
 def coarsening(channels: int, factor: int, *, spectral: bool = False) -> nn.Sequential:
     """Strided convolutions from the fine to the coarse grid, one for each prime factor.
 
@@ -113,7 +98,7 @@ def coarsening(channels: int, factor: int, *, spectral: bool = False) -> nn.Sequ
     torch.Size([1, 4, 3, 5])
     """
     layers: list[nn.Module] = []
-    for r in prime_factors(factor):
+    for r in prime_stages(factor):
         layers += [Convolution(channels, channels, r + 2, stride=r, padding=1, spectral=spectral), nn.LeakyReLU(0.2)]
     return nn.Sequential(*layers)
 

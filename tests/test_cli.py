@@ -105,6 +105,25 @@ def test_interruption_says_how_to_go_on(run: Run, monkeypatch: pytest.MonkeyPatc
     assert "the same command continues" in err
 
 
+def test_a_scheduler_that_ends_it_is_told_how_to_go_on(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    for status, said in ((143, "xatmo: ended by SIGTERM; the same command continues where it stopped\n"), (7, "")):
+
+        def stop(*_: object, status: int = status) -> None:
+            raise SystemExit(status)
+
+        monkeypatch.setattr("xatmo.cli.tables.catalog", stop)
+        assert run("catalog") == (status, "", said)
+
+
+def test_files_that_are_none_say_so_without_a_list_of_engines(tmp_path: Path) -> None:
+    (tmp_path / "a.nc").write_text("text")
+    (tmp_path / "b.nc").touch()
+    with pytest.raises(OSError, match="a.nc cannot be read as netCDF: the file is cut off, or of another kind$"):
+        files.open_fields(tmp_path / "a.nc")
+    with pytest.raises(OSError, match="b.nc cannot be read as netCDF: the file is empty$"):
+        files.open_fields(tmp_path / "b.nc")
+
+
 def test_catalog_lists_and_describes(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "160")
     assert "natl60" in run("catalog")[1]

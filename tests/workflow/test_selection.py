@@ -234,3 +234,31 @@ def test_levels_of_a_model_are_no_pressures() -> None:
     assert take_variables(at, ["t@850hPa"]).t850.item() == 280.0
     with pytest.raises(CoordinateError, match="'t@ml5' came, but 't' lies on pressures, 'level'; wanted t@850"):
         take_variables(at, ["t@ml5"])
+
+
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [
+        ({"dates": "2019-01"}, r"dates: '2019-01' came; wanted .first, last., or a list of such pairs"),
+        ({"dates": 2019}, r"dates: 2019 came; wanted .first, last."),
+        ({"dates": []}, r"dates: \[\] came; wanted"),
+        ({"dates": ["2019-01-05", "2019-01-02"]}, "came, of which the last is before the first"),
+        ({"hours": [0, 24]}, r"hours: \[0, 24\] came; wanted numbers from 0 to 23"),
+        ({"months": "0to3"}, "months: '0to3' came; wanted numbers from 1 to 12"),
+    ],
+)
+def test_times_that_cannot_be(chosen: dict[str, Any], message: str) -> None:
+    times = xr.DataArray(pd.date_range("2019-01-01", periods=9), dims="time", name="time")
+    with pytest.raises(OptionError, match=message):
+        is_in(times, **chosen)
+
+
+def test_dates_that_are_not_there_are_none() -> None:
+    times = xr.DataArray(pd.date_range("2019-01-01", periods=9), dims="time", name="time")
+    assert not is_in(times, dates=["2020-01", "2020-02"]).any()
+    assert is_in(times, dates=["2018", "2019-01-02"]).sum() == 2
+
+
+def test_splits_are_a_mapping() -> None:
+    with pytest.raises(OptionError, match="splits: '2019' came; wanted a mapping with train and test"):
+        Splits.make(days("2001-01-01", "2001-01-09"), "2019", n_window=1)

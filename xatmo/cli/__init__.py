@@ -6,6 +6,7 @@ an exit status that is not zero; ``--debug`` shows the traceback instead.
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -47,6 +48,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         status = app(words, prog_name="xatmo", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
         status = 130
+    except SystemExit as error:
+        if error.code == 128 + signal.SIGTERM:
+            _fail("ended by SIGTERM; the same command continues where it stopped", 128 + signal.SIGTERM)
+        raise
     except Exception as error:
         if debug:
             raise

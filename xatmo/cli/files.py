@@ -59,6 +59,8 @@ def open_fields(path: Path, *, joined: bool = False) -> xr.Dataset:
             optional.require("hdf5plugin", extra="hdf5", why=f"{path}, compressed by an HDF5 filter of its own,")
             return xr.open_dataset(path, chunks={}, engine="h5netcdf")
         reason = " ".join(str(error).split()) or type(error).__name__
+        if "did not find a match" in reason:  # xarray goes on about engines
+            reason = "the file is cut off, or of another kind" if path.stat().st_size else "the file is empty"
         kind = "GRIB" if path.suffix in GRIB else "Zarr" if path.is_dir() else "netCDF"
         message = f"{path} cannot be read as {kind}: {reason[:300]}"
         raise OSError(message) from error

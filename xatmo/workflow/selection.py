@@ -23,6 +23,7 @@ _LEVELS: Final = ("isobaricInhPa", "pressure_level", "level", "plev", "hybrid", 
 # Short names of GRIB, which netCDF does not allow to begin with a number, and what they are called there.
 _SHORT: Final = {"2t": "t2m", "2d": "d2m", "10u": "u10", "10v": "v10", "100u": "u100", "100v": "v100"}
 _REGION: Final = "wanted latitude and longitude, two numbers each, or sw_corner (latitude, longitude), nx and ny"
+_OF_A_YEAR: Final = {"month": (1, 12), "hour": (0, 23)}
 _DEGREES: Final = 1e-4  # coordinates in float32 are this exact
 
 
@@ -381,10 +382,18 @@ def is_in(
     chosen = np.ones(times.size, dtype=bool)
     for name, wanted in (("year", years), ("month", months), ("hour", hours)):
         listed = numbers(wanted, f"{name}s")
+        least, most = _OF_A_YEAR.get(name, (1, 9999))
+        if listed is not None and not all(least <= number <= most for number in listed):
+            message = f"{name}s: {wanted!r} came; wanted numbers from {least} to {most}"
+            raise OptionError(message)
         if listed is not None:
             chosen &= np.isin(getattr(times.dt, name).values, listed)
     if dates is None:
         return chosen
+    given: Any = dates  # a file may hold anything
+    if isinstance(given, str) or not isinstance(given, Sequence) or not given:
+        message = f"dates: {given!r} came; wanted [first, last], or a list of such pairs, as [2008-03, 2008-05-15]"
+        raise OptionError(message)
     pairs = [dates] if len(dates) == 2 and not isinstance(dates[0], Sequence | Mapping) else dates
     if len(dates) == 2 and isinstance(dates[0], str):
         pairs = [dates]
@@ -399,6 +408,9 @@ def is_in(
         except (ValueError, KeyError, TypeError) as error:
             message = f"dates: {list(pair)} came: {' '.join(str(error).split())}; wanted dates as 2008-03-31"
             raise OptionError(message) from error
+        if place.start >= place.stop and pd.Period(str(pair[0])).start_time > pd.Period(str(pair[1])).end_time:
+            message = f"dates: {list(pair)} came, of which the last is before the first; wanted [first, last]"
+            raise OptionError(message)
         within[place] = True
     return chosen & within
 

@@ -70,6 +70,10 @@ class Splits:
         1   test     365      342
         """
         values = times.values
+        given: Any = wanted  # a file may hold anything
+        if not isinstance(given, Mapping):
+            message = f"splits: {given!r} came; wanted a mapping with train and test, perhaps validation, or rotation"
+            raise OptionError(message)
         if "rotation" in wanted:
             wanted = rotation(sorted(set(times.dt.year.values.tolist())), **dict(wanted))
         unknown = [name for name in wanted if name not in PARTS]

@@ -63,5 +63,9 @@ class CheckpointError(XatmoError, RuntimeError):
     """A saved model or checkpoint is missing, truncated, or not one of ours."""
 
 
+class ProcessError(XatmoError, RuntimeError):
+    """One of several processes that work together is gone."""
+
+
 class MissingDependencyError(XatmoError, ImportError):
     """An optional package is needed and not installed."""

@@ -6,7 +6,7 @@ import math
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -24,31 +24,75 @@ if TYPE_CHECKING:
 NEVER = 1 << 60
 """Batches between validations, for Lightning: here `Keeper` says when."""
 
+_ASKED_EVERY = 10  # steps after which processes with a GPU each ask one another: that waits for the GPUs
+
 
 class Interrupt:
-    """Ctrl-C asks the run to stop after the step at hand; a second one raises at once."""
+    """Ctrl-C asks the run to stop after the step at hand; a second one raises at once.
+
+    Attributes
+    ----------
+    asked : int
+        The signal that came first; 0: none.
+    """
 
     def __init__(self) -> None:
-        self.asked = False
+        self.asked = 0
+        self._twice = self._spawned = False
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Listen in a process that was started to train: with the trainer's parts this is what comes there first."""
+        self.__dict__.update(state)
+        self._spawned = True
+        self.take_over()
 
     @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Take over SIGINT, in the main thread only (elsewhere Python does not allow it); put it back afterwards."""
+    def listening(self, processes: Callable[[], Iterable[Any]] | None = None) -> Iterator[None]:
+        """Take over SIGINT, in the main thread only (elsewhere Python does not allow it); put it back afterwards.
+
+        Parameters
+        ----------
+        processes : callable, optional
+            Gives the processes that train in place of this one. SIGTERM is taken over, too, then, and they are told of
+            either: a signal may come to this process alone, or to all of them from a terminal.
+        """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = signal.getsignal(signal.SIGINT)
+        numbers = (signal.SIGINT,) if processes is None else (signal.SIGINT, signal.SIGTERM)
+        before = {number: signal.getsignal(number) for number in numbers}
 
         def handle(number: int, frame: FrameType | None) -> None:
-            if self.asked:
-                raise KeyboardInterrupt
-            self.asked = True
+            self._handle(number, frame)
+            for process in processes() if processes is not None else ():
+                process.terminate()
 
-        signal.signal(signal.SIGINT, handle)
+        for number in numbers:
+            signal.signal(number, handle)
         try:
             yield
         finally:
-            signal.signal(signal.SIGINT, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def take_over(self) -> None:
+        """Hear SIGINT and SIGTERM in one of several processes that train together.
+
+        Lightning, which puts back afterwards what was there before, has SIGTERM wait for the other processes inside of
+        the handler, for ever.
+        """
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, self._handle)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGINT:
+            if self._twice and self._spawned:  # where KeyboardInterrupt would pass for a good end
+                raise SystemExit(128 + number)
+            if self._twice:
+                raise KeyboardInterrupt
+            self._twice = True
+        self.asked = self.asked or number
 
 
 class Keeper(Callback):
@@ -77,6 +121,7 @@ class Keeper(Callback):
         self.folder, self.every, self.validate_every = folder, every, validate_every
         self.history, self.patience, self.stop = history, patience, stop
         self.best, self.waited, self.finished, self.phase = math.inf, 0, False, 0
+        self.interrupted = 0
         self._sum, self._n = 0.0, 0
         self._saved = -1
         self._between = True  # no weights are being changed, no gradients and no validation are waited for
@@ -84,6 +129,8 @@ class Keeper(Callback):
     # ------------------------------------------------------------------ when
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop at once where patience had come to its end."""
+        if trainer.world_size > 1:
+            self.stop.take_over()
         self._look(trainer, pl_module)
 
     def on_before_optimizer_step(
@@ -146,7 +193,10 @@ class Keeper(Callback):
         self._save(trainer, "last.ckpt")
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Leave a run that can be resumed. In a distributed run the others may be gone: then the last save counts."""
+        """Leave a run that can be resumed.
+
+        Of several processes the others may be gone: what was saved last counts, be it when all agreed to stop.
+        """
         asked = isinstance(exception, (KeyboardInterrupt, SystemExit))  # Ctrl-C, or SIGTERM between two steps
         between = self._between and not cast("Objective", pl_module).stepping
         if asked and between and trainer.world_size == 1 and trainer.global_step > self._saved:
@@ -154,8 +204,11 @@ class Keeper(Callback):
 
     # ------------------------------------------------------------------ what
     def state_dict(self) -> dict[str, Any]:
-        """Best loss so far of the phase, and whether the run is finished."""
-        return {"best": self.best, "waited": self.waited, "finished": self.finished, "phase": self.phase}
+        """Best loss so far of the phase, and whether the run is finished, or by which signal it was interrupted."""
+        return {
+            "best": self.best, "waited": self.waited, "finished": self.finished, "phase": self.phase,
+            "interrupted": self.interrupted,
+        }  # fmt: skip
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from there."""
@@ -179,10 +232,25 @@ class Keeper(Callback):
 
     def _pause(self, trainer: Trainer) -> None:
         """Do what is done between two steps."""
-        if self.stop.asked:
+        if trainer.world_size > 1:
+            self.interrupted = self._agreed(trainer)
+            if self.interrupted:
+                self._save(trainer, "last.ckpt")
+                raise SystemExit(128 + self.interrupted)
+        elif self.stop.asked:
             raise KeyboardInterrupt
         if trainer.global_step % self.every == 0:
             self._save(trainer, "last.ckpt")
+
+    def _agreed(self, trainer: Trainer) -> int:
+        """Give the signal that has come to any of several processes, to all of them after the same step."""
+        device = trainer.strategy.root_device
+        if device.type != "cpu" and trainer.global_step % _ASKED_EVERY:
+            return 0
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        came = torch.tensor([float(self.stop.asked == number) for number in numbers], device=device)
+        total = cast(torch.Tensor, trainer.strategy.reduce(came, reduce_op="sum")).tolist()
+        return next((int(number) for number, n in zip(numbers, total, strict=True) if n), 0)
 
     def _save(self, trainer: Trainer, name: str) -> None:
         place = self.folder / f".{name}.part"

@@ -11,21 +11,22 @@ import shutil
 import signal
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
 import lightning.pytorch as pl
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from torch.multiprocessing.spawn import ProcessRaisedException
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from xatmo import errors
-from xatmo.errors import CheckpointError, ConfigError, OptionError
+from xatmo.errors import CheckpointError, ConfigError, OptionError, ProcessError
 from xatmo.train.batches import Batches, Endless, OnePass
-from xatmo.train.callbacks import Draws, Finite, Progress, Schedule, quiet_loggers
+from xatmo.train.callbacks import Draws, Finite, Progress, Schedule
 from xatmo.train.checkpoints import NEVER, Interrupt, Keeper
 from xatmo.train.history import History, read
 from xatmo.train.settings import TrainSettings
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from xatmo.train.objectives import Objective
 
 RUN, LAST, BEST, HISTORY = "run.json", "last.ckpt", "best.ckpt", "history.csv"
+_SECONDS_TO_END: Final = 5.0  # that a process of the training has when the training is over
 
 
 @dataclass(frozen=True)
@@ -106,10 +108,13 @@ def fit(
         If the machine has no such devices.
     MissingValueError
         If the loss is no longer a finite number.
+    ProcessError
+        If one of several processes was killed.
     KeyboardInterrupt
         After Ctrl-C, once the step at hand is done and saved.
     SystemExit
-        After SIGTERM, likewise; the status is 143.
+        After SIGTERM, likewise; the status is 143. Of several processes, one may get either signal, or that which
+        started them.
     """
     folder = Path(tempfile.mkdtemp(prefix="xatmo-")) if run_dir is None else Path(run_dir)
     try:
@@ -164,7 +169,9 @@ def _fit(
             callbacks.append(Progress(total=settings.max_steps, first=first))
         manual = not objective.automatic_optimization
         nodes = nodes_of(settings.devices)
-        with _quiet(), stop.listening(), _own_draws():
+        trainer: Any = None
+        spawned = partial(_processes, lambda: trainer)
+        with _quiet(), stop.listening(spawned if _spawns(settings.devices) else None), _own_draws():
             try:
                 trainer = pl.Trainer(
                     accelerator=settings.accelerator, devices=settings.devices // nodes, num_nodes=nodes,
@@ -192,17 +199,13 @@ def _fit(
                     ckpt_path=None if before is None else folder / LAST,
                     weights_only=None if before is None else True,
                 )
-            except SystemExit as error:
-                if isinstance(error.__context__, KeyboardInterrupt):  # Lightning exits after Ctrl-C
-                    raise KeyboardInterrupt from error
-                raise SystemExit(128 + signal.SIGTERM) from error  # a scheduler's; not the 0 of a run that is done
-            except ProcessRaisedException as error:
-                if "KeyboardInterrupt" in str(error):
-                    raise KeyboardInterrupt from error
-                _reraise_ours(error)
+            except (SystemExit, ProcessExitedException, ProcessRaisedException) as error:
+                _raise_as_meant(error, stop, folder, first, spawned())
                 raise
+            finally:
+                _end(spawned())
             if stop.asked:  # while the end was being saved
-                raise KeyboardInterrupt
+                _stopped(stop.asked)
     end = _read_checkpoint(folder / LAST)
     _tell_phases(objective, settings, end)
     best = validation is not None and objective.keeps_best and (folder / BEST).exists()
@@ -323,7 +326,57 @@ def nodes_of(devices: int) -> int:
     return nodes
 
 
-def _reraise_ours(error: ProcessRaisedException) -> None:
+# ---------------------------------------------------------------------- how a run ends that does not end well
+def _spawns(devices: int) -> bool:
+    """Whether other processes train, which this one starts."""
+    return _strategy(devices, part_by_part=False) == "ddp_spawn"
+
+
+def _processes(trainer: Callable[[], Any]) -> list[Any]:
+    """Give the processes that a trainer has started."""
+    launcher = None if trainer() is None else trainer().strategy.launcher
+    return list(getattr(launcher, "procs", []))
+
+
+def _end(processes: Sequence[Any]) -> None:
+    """Leave no process behind."""
+    for process in processes:
+        process.join(_SECONDS_TO_END)
+        if process.is_alive():
+            process.kill()
+            process.join()
+
+
+def _raise_as_meant(error: BaseException, stop: Interrupt, folder: Path, first: int, processes: Sequence[Any]) -> None:
+    """Raise what the end of a process, or of several, means for who called."""
+    state = _read_checkpoint(folder / LAST) if (folder / LAST).exists() else None
+    saved = 0 if state is None else int(state["global_step"])
+    # Where the processes agreed to stop, they saved how; else it is an older save.
+    told = 0 if state is None or saved <= first else int(_keeper_state(state).get("interrupted", 0))
+    if stop.asked or told:
+        _stopped(stop.asked or told)
+    if isinstance(error, SystemExit):  # Lightning exits after Ctrl-C, and at SIGTERM
+        _stopped(signal.SIGINT if isinstance(error.__context__, KeyboardInterrupt) else signal.SIGTERM)
+    _reraise_ours(error)
+    killed = [-p.exitcode for p in processes if p.exitcode is not None and p.exitcode < 0]
+    if killed:
+        # What the others raise when one is gone says nothing; neither does that they were ended then, by SIGTERM.
+        number = next((n for n in killed if n != signal.SIGTERM), signal.SIGTERM)
+        message = (
+            f"one of the {len(processes)} processes of the training was ended by {signal.Signals(number).name} (as the "
+            f"system does where memory runs out); with a run_dir, the same call goes on from step {saved}"
+        )
+        raise ProcessError(message) from None
+
+
+def _stopped(number: int) -> NoReturn:
+    """Raise what a signal means: 143 is not the 0 of a run that is done."""
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt from None
+    raise SystemExit(128 + signal.SIGTERM) from None
+
+
+def _reraise_ours(error: BaseException) -> None:
     """Raise an error of ours that ended a spawned process as what it was there."""
     found = re.findall(r"^xatmo\.errors\.(\w+): (.*)$", str(error), flags=re.MULTILINE)
     kind = getattr(errors, found[-1][0], None) if found else None
@@ -341,10 +394,12 @@ def _own_draws() -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep Lightning's hints on devices and loaders to itself."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "lightning")]
+    """Keep Lightning's hints on devices and loaders to itself, and torch's on processes that it ends."""
+    names = ("lightning.pytorch", "lightning.fabric", "lightning", "torch.multiprocessing.spawn")
+    loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]
-    quiet_loggers()
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"lightning\..*")

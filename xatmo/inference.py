@@ -19,7 +19,7 @@ from xatmo import _channels, _graph, _labels, _placing, _refined, _tiles, _valid
 from xatmo._graph import Chunks, Layout, View
 from xatmo._row_shift import move_rows
 from xatmo.errors import DimensionError, OptionError
-from xatmo.model import Channel, Model
+from xatmo.model import Channel, Fitted, Model
 from xatmo.nn.positional import NOWHERE
 from xatmo.nn.superres.constraints import Constrained, unconstrained
 from xatmo.nn.tile_input import Input
@@ -28,9 +28,7 @@ from xatmo.regrid.constrain import constrain_field
 from xatmo.typing import T
 
 if TYPE_CHECKING:
-    from xatmo.tasks import Task
-
-    ModelLike: TypeAlias = Task | Model | torch.nn.Module | str | Path
+    ModelLike: TypeAlias = Fitted | Model | torch.nn.Module | str | Path
 
 WHOLE = 256
 """Cells of the largest window for a network without a training patch; smaller fields go through whole."""
@@ -348,9 +346,7 @@ def _resolve(obj: xr.Dataset | xr.DataArray, model: ModelLike) -> Model:
         return model
     if isinstance(model, torch.nn.Module):
         return _described(obj, model)
-    from xatmo import tasks
-
-    made = tasks.as_model(model)
+    made = Model.of(model)
     return made if made.inputs else _described(obj, made.network)
 
 

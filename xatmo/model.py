@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from torch import nn
 from xatmo import _statics
 from xatmo._channels import Channel
 from xatmo._model_card import card
-from xatmo.errors import CheckpointError
+from xatmo.errors import CheckpointError, OptionError
 
 if TYPE_CHECKING:
     from xatmo.normalize import Normalizer
@@ -48,6 +48,14 @@ BUILDERS: dict[str, str | None] = {
     "video": "xatmo.nn.video:build",
     "module": None,
 }
+
+
+class Fitted(Protocol):
+    """What holds a model, as a fitted task does."""
+
+    @property
+    def model(self) -> Model:
+        """Network, names, normalizer and grid."""
 
 
 @dataclass
@@ -102,6 +110,35 @@ class Model:
     fine: tuple[Channel, ...] = ()
     fine_static: xr.Dataset | None = None
     cycle: xr.Dataset | None = None
+
+    @classmethod
+    def of(cls, model: Fitted | Model | nn.Module | str | Path | object) -> Model:
+        """Resolve what callers may pass as a model: a fitted task, a path, a `Model`, or a bare network.
+
+        A bare network comes back without channels and without a normalizer.
+
+        Raises
+        ------
+        NotFittedError
+            If a task was not fitted.
+        CheckpointError
+            If a path cannot be loaded.
+        OptionError
+            If it is none of these.
+        """
+        if isinstance(model, Model):
+            return model
+        if isinstance(model, str | Path):
+            return cls.load(model)
+        if isinstance(model, nn.Module):
+            return cls(model, {"task": type(model).__name__, "network": {"kind": "module"}}, (), ())
+        fitted = getattr(model, "model", None)
+        if isinstance(fitted, Model):
+            return fitted
+        message = (
+            f"model is {type(model).__name__}; wanted a fitted task, the path of a saved one, or a torch.nn.Module"
+        )
+        raise OptionError(message)
 
     # ------------------------------------------------------------------ what the network tells about itself
     @property

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from xatmo.errors import ConfigError, NotFittedError, OptionError
+from xatmo.errors import ConfigError, NotFittedError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -140,17 +140,6 @@ def as_model(model: Task | Model | torch.nn.Module | str | Path | object) -> Mod
     OptionError
         If it is none of these.
     """
-    import torch
-
     from xatmo.model import Model
 
-    if isinstance(model, Task):
-        return model.model
-    if isinstance(model, Model):
-        return model
-    if isinstance(model, str | Path):
-        return Model.load(model)
-    if isinstance(model, torch.nn.Module):
-        return Model(model, {"task": type(model).__name__, "network": {"kind": "module"}}, (), ())
-    message = f"model is {type(model).__name__}; wanted a fitted task, the path of a saved one, or a torch.nn.Module"
-    raise OptionError(message)
+    return Model.of(model)

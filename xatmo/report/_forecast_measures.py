@@ -15,12 +15,12 @@ from xatmo import cf, metrics
 from xatmo.errors import CoordinateError, OptionError, XatmoError
 from xatmo.report import _measures
 from xatmo.report._forecasts import INIT, LEAD, MEMBER, Aligned
+from xatmo.report._together import together
 
 METRICS = ("rmse", "mae", "bias", "correlation", "gradient_ratio")
 _RESAMPLES = 1000
 _NO_ANOMALY = 1e-12  # of the climatology's mean square: what is left of anomalies by rounding
 _SPECTRA = 96  # initial times, evenly spread, whose spectra are averaged
-_VALUES = "values of the only one"
 _BINS = 20  # of conditional quantiles
 _TRUTH = "values of the truth"  # among names of runs
 _HOURS = 3  # fewer make no day
@@ -356,40 +356,6 @@ def _cases(
     }
     fields = together(picked)
     return {c: (aligned.truth[INIT].values[k], float(mean[int(k)]) ** 0.5, fields[c]) for c, k in at.items()}
-
-
-def together(made: Any) -> Any:
-    """Compute all that is in nested mappings at once, as plain Dask arrays: what they share is computed once."""
-    import dask.base
-
-    compute: Any = dask.base.compute
-    found: list[Any] = []
-
-    def collect(one: Any) -> None:
-        if isinstance(one, xr.Dataset):
-            found.extend(v.data for v in one.variables.values() if v.chunks is not None)
-        elif isinstance(one, xr.DataArray):
-            collect(one.to_dataset(name=_VALUES))
-        elif isinstance(one, Mapping):
-            for value in one.values():
-                collect(value)
-
-    collect(made)
-    values = iter(compute(*found))
-
-    def fill(one: Any) -> Any:
-        if isinstance(one, xr.Dataset):
-            known = {n: v.copy(data=next(values)) for n, v in one.variables.items() if v.chunks is not None}
-            return one.assign_coords({n: v for n, v in known.items() if n in one.coords}).assign(
-                {n: v for n, v in known.items() if n not in one.coords}
-            )
-        if isinstance(one, xr.DataArray):
-            return fill(one.to_dataset(name=_VALUES))[_VALUES].rename(one.name)
-        if isinstance(one, Mapping):
-            return {key: fill(value) for key, value in one.items()}
-        return one
-
-    return fill(made)
 
 
 def _computed(lazy: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import xarray as xr
 
 from xatmo import cf, metrics
 from xatmo.errors import CoordinateError, GridError, MissingValueError, XatmoError
+from xatmo.report._together import together
 
 METRICS = ("rmse", "mae", "bias", "correlation", "std_ratio", "ssim", "effective_resolution")
 OF_MEMBERS = ("crps", "spread_skill")
@@ -209,18 +210,14 @@ def measure(
 
 def _computed(made: Measured) -> Measured:
     """One pass over the data; where a part cannot be computed, each for itself."""
-    import dask.base
-
-    compute: Any = dask.base.compute
-    keys = list(made.parts)
     try:
-        scores, *values = compute(made.scores, *(made.parts[k] for k in keys))
-        return Measured(scores, dict(zip(keys, values, strict=True)), made.notes)
+        done = together({"scores": made.scores, "parts": made.parts})
+        return Measured(done["scores"], done["parts"], made.notes)
     except XatmoError:
         parts, notes = {}, list(made.notes)
-        for key in keys:
+        for key, part in made.parts.items():
             try:
-                (parts[key],) = compute(made.parts[key])
+                parts[key] = together(part)
             except XatmoError as error:
                 notes.append(f"{key}: {error}")
         scores, told = _computed_scores(made.scores)

@@ -309,6 +309,7 @@ def _section(
     doing: Step,
 ) -> _page.Section:
     chosen = _measures.choose(target, time)  # refuses before the work
+    target = _measures.whole(target)
     names, spectra, told = _measures.on_plane(target, names)
     places = None if _measures.plane_of(target) is not None else places
     resampled, why = _measures.resampling(target, bootstrap)

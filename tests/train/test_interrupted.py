@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import math
+import pickle
 import signal
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
+from torch.multiprocessing.spawn import ProcessExitedException
 
 from tests.support.training import same
 from tests.train.test_fit import SETTINGS, Numbers
+from xatmo.errors import ProcessError
 from xatmo.train import FitResult, OptimizerSettings, Supervised, fit
+from xatmo.train.checkpoints import Interrupt
+from xatmo.train.fit import _raise_as_meant
 from xatmo.train.history import read
 
 PER_EPOCH = 6
@@ -183,3 +189,48 @@ def test_ctrl_c_while_the_end_is_saved_is_not_lost(tmp_path: Path, monkeypatch: 
     resumed, module = run(run_dir=tmp_path)
     assert module.validated == 0  # only read
     assert rows(resumed) == rows(run()[0])
+
+
+# ---------------------------------------------------------------------- several processes
+def test_how_processes_ended_is_what_is_raised(tmp_path: Path) -> None:
+    error = ProcessExitedException("process 1 terminated", error_index=1, error_pid=1, exit_code=-9)
+    killed, ended = SimpleNamespace(exitcode=-signal.SIGKILL), SimpleNamespace(exitcode=-signal.SIGTERM)
+    with pytest.raises(ProcessError, match=r"one of the 2 processes .* ended by SIGKILL .* goes on from step 0"):
+        _raise_as_meant(error, Interrupt(), tmp_path, 0, [ended, killed])
+    with pytest.raises(ProcessError, match="ended by SIGTERM"):
+        _raise_as_meant(error, Interrupt(), tmp_path, 0, [ended, SimpleNamespace(exitcode=1)])
+    _raise_as_meant(error, Interrupt(), tmp_path, 0, [SimpleNamespace(exitcode=1)])  # nothing that is known
+    for step, number, kind in ((8, signal.SIGINT, KeyboardInterrupt), (8, signal.SIGTERM, SystemExit)):
+        state = {"global_step": step, "callbacks": {"Keeper": {"interrupted": int(number)}}}
+        torch.save(state, tmp_path / "last.ckpt")
+        with pytest.raises(kind):
+            _raise_as_meant(error, Interrupt(), tmp_path, 0, [ended, killed])
+        with pytest.raises(ProcessError, match="from step 8"):  # of the run before
+            _raise_as_meant(error, Interrupt(), tmp_path, 8, [ended, killed])
+
+
+def test_signals_in_a_process_that_was_started_to_train() -> None:
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        stop = pickle.loads(pickle.dumps(Interrupt()))
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGINT)
+        assert stop.asked == signal.SIGTERM
+        with pytest.raises(SystemExit) as ended:
+            signal.raise_signal(signal.SIGINT)
+        assert ended.value.code == 130
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def test_signals_are_passed_on_to_processes() -> None:
+    told: list[str] = []
+    process = SimpleNamespace(terminate=lambda: told.append("terminate"))
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    stop = Interrupt()
+    with stop.listening(lambda: [process, process]):
+        signal.raise_signal(signal.SIGTERM)
+        assert (stop.asked, told) == (signal.SIGTERM, ["terminate"] * 2)
+    assert {number: signal.getsignal(number) for number in before} == before

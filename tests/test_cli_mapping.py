@@ -200,7 +200,9 @@ def test_benchmark_gp_by_command(run: Run, tmp_path: Path) -> None:
     for score in ("mu", "rmse"):
         assert (own[f"{score}_lower"] < own[score]).all()
         assert (own[score] < own[f"{score}_upper"]).all()
-    assert "mu, RMSE: 90 % intervals from 1000 resamples" in out
+    assert "mu, sigma, RMSE: 90 % intervals from 1000 resamples" in out
+    assert "wavelength and period: 90 % intervals from resamples of five bands of latitude" in out
+    assert own[["lambda_x_lower", "lambda_t_upper", "sigma_lower"]].notna().all(axis=None)
     assert xatmo.load(tmp_path / "rows" / "bilinear" / "model").is_fitted
 
     status, out, _ = run(*words)  # what is finished is read back

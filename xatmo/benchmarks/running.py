@@ -27,7 +27,7 @@ _BASELINE_DAYS, _BASELINE_MOST = 28, 1000
 _BATCH, _WINDOWS = 4, 8
 _MATERN_MOST = 4500  # observations in a window of a dense system: less than 3 GB
 _SCORES = ("mu", "sigma", "lambda_x", "lambda_t", "rmse")
-_BOUNDS = ("mu_lower", "mu_upper", "rmse_lower", "rmse_upper")
+_BOUNDS = tuple(f"{score}_{end}" for score in _SCORES for end in ("lower", "upper"))
 
 
 def osse(
@@ -133,7 +133,7 @@ def run(case: Case, rows: Iterable[Row], output: str | Path, options: Options, *
     Returns
     -------
     DataFrame
-        By title: ``mu``, ``sigma``, ``lambda_x``, ``lambda_t``, ``rmse``, bounds of mu and rmse; of networks
+        By title: ``mu``, ``sigma``, ``lambda_x``, ``lambda_t``, ``rmse``, bounds of each; of networks
         ``steps``, ``train_seconds``, ``parameters``, ``keeps_background``; ``map_seconds`` and ``published``.
 
     Raises
@@ -298,17 +298,13 @@ def _scored(case: Case, mapped: xr.DataArray) -> dict[str, float]:
     mapped.attrs.pop("units", None)
     target = target.copy()
     target.attrs.pop("units", None)
-    table = altimetry.leaderboard({"map": mapped}, target, area=case.area, period=case.period)
     truth = select(target, case.area, case.period, what="the truth")
     made = altimetry.on_truth(mapped, truth).compute()
     blocks, _ = metrics.automatic_blocks(made)
-    bounded = metrics.verify(made, truth, metrics=["rmse"], weights=None, bootstrap=blocks)
-    if blocks is not None:
-        bounded = bounded.merge(
-            altimetry.mu_sigma(made, truth, weights=None, bootstrap=blocks).drop_vars(["mu", "sigma"])
-        )
-    found = {n: float(table[n].iloc[0]) for n in _SCORES[:4]}
-    return found | {n: float(bounded[n]) for n in ("rmse", *_BOUNDS) if n in bounded}
+    table = altimetry.leaderboard({"map": mapped}, target, area=case.area, period=case.period, bootstrap=blocks)
+    size = metrics.verify(made, truth, metrics=["rmse"], weights=None, bootstrap=blocks)
+    found = {str(n): float(x) for n, x in table.iloc[0].to_dict().items()}
+    return found | {str(n): float(x) for n, x in size.items()}
 
 
 # ---------------------------------------------------------------------- the table
@@ -327,7 +323,7 @@ def form(table: pd.DataFrame, case: Case) -> pd.DataFrame:
     notes = {_bare(str(t)): "published" if row["published"] else _cost(row) for t, row in table.iterrows()}
     text = altimetry.challenge_table(table.rename(index=_bare), challenge="osse2020a", notes=notes)
     text.insert(5, "RMSE", [f"{x:.4f}" if pd.notna(x) else "-" for x in table["rmse"]])
-    for score, at, digits in (("mu", 1, 2), ("rmse", 5, 4)):
+    for at, (score, digits) in enumerate(zip(_SCORES, (2, 2, 2, 2, 4), strict=True), start=1):
         ends = [table[f"{score}_{end}"] for end in ("lower", "upper")]
         text.isetitem(at, [t + _interval(a, b, digits) for t, a, b in zip(text.iloc[:, at], *ends, strict=True)])
     if case.name != "gp":
@@ -366,7 +362,9 @@ def remarks(case: Case) -> list[str]:
     """Say what the numbers of a case mean, for readers of its table."""
     first, last = (str(t)[:10] for t in case.part(case.train)["time"].values[[0, -1]])  # those that there are
     intervals = metrics.automatic_blocks(case.target.sel(time=slice(*case.period)))[1]
-    out = [f"scored: {case.period[0]} to {case.period[1]}; trained: {first} to {last}", f"mu, RMSE: {intervals}"]
+    out = [f"scored: {case.period[0]} to {case.period[1]}; trained: {first} to {last}", f"mu, sigma, RMSE: {intervals}"]
+    if not intervals.startswith("no "):
+        out.append("wavelength and period: 90 % intervals from resamples of five bands of latitude")
     if case.name == "gp":
         out.append(
             "in the mean, no method that sees the test steps alone can have a smaller RMSE than SPDE-OI of all of "

@@ -11,6 +11,7 @@ from xatmo.metrics.altimetry.areas import AREAS, PERIODS, covers
 from xatmo.metrics.altimetry.board import leaderboard
 from xatmo.metrics.altimetry.form import challenge_table, markdown
 from xatmo.metrics.altimetry.gridded import daily_means, daily_scores, mu_sigma, on_truth, score_map
+from xatmo.metrics.altimetry.intervals import scale_bounds, wavelength_bounds
 from xatmo.metrics.altimetry.products import as_product, write_product
 from xatmo.metrics.altimetry.records import published
 from xatmo.metrics.altimetry.scales import contours, isotropic_scale, power_spectra, psd_score, resolved_scales
@@ -40,9 +41,11 @@ __all__ = [
     "regimes",
     "resolved_scales",
     "resolved_wavelength",
+    "scale_bounds",
     "score_map",
     "track_by_regime",
     "track_psd",
     "track_scores",
+    "wavelength_bounds",
     "write_product",
 ]

@@ -291,7 +291,7 @@ def segments(time: NDArray[Any], size: int, gap: Any, step: int, whole: bool) ->
 
 
 def segment_power(values: Floats, spacing: float) -> tuple[Floats, Floats]:
-    """Mean periodogram of segments without their means under periodic Hann windows, as Welch's without overlap.
+    """Periodogram of each segment without its mean under a periodic Hann window; Welch's, without overlap, is its mean.
 
     Parameters
     ----------
@@ -300,12 +300,14 @@ def segment_power(values: Floats, spacing: float) -> tuple[Floats, Floats]:
 
     Returns
     -------
-    wavenumber, power : array (n // 2 + 1,)
-        Cycles per unit of the spacing, and one-sided density.
+    wavenumber : array (n // 2 + 1,)
+        Cycles per unit of the spacing.
+    power : array (segment, n // 2 + 1)
+        One-sided density.
     """
     n = values.shape[1]
     window = hann(n)
     waves = np.fft.rfft((values - values.mean(1, keepdims=True)) * window)
     power = np.abs(waves) ** 2 * spacing / (window**2).sum()
     power[:, 1 : (n + 1) // 2] *= 2
-    return np.fft.rfftfreq(n, spacing), np.asarray(power.mean(0))
+    return np.fft.rfftfreq(n, spacing), np.asarray(power)

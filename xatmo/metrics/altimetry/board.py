@@ -13,11 +13,15 @@ from xatmo.errors import DimensionError, OptionError
 from xatmo.metrics._aggregate import Weights
 from xatmo.metrics.altimetry.areas import Area, Period, select
 from xatmo.metrics.altimetry.gridded import daily_means, mu_sigma, on_truth, only_field
+from xatmo.metrics.altimetry.intervals import BANDS, Blocks, chosen_blocks, scale_bounds, wavelength_bounds
 from xatmo.metrics.altimetry.records import COLUMNS, LAMBDA_X, known_challenge
 from xatmo.metrics.altimetry.records import published as published_rows
 from xatmo.metrics.altimetry.scales import psd_score, resolved_scales
 from xatmo.metrics.altimetry.tracks import SPACING, along_track, resolved_wavelength, track_psd, track_scores
 from xatmo.typing import XarrayObject
+
+BOUNDS = tuple(f"{name}_{side}" for name in COLUMNS for side in ("lower", "upper"))
+"""Columns of bounds."""
 
 
 def leaderboard(
@@ -33,6 +37,7 @@ def leaderboard(
     spacing: float = SPACING,
     cutting: Any = "challenge",
     rounded: bool = False,
+    bootstrap: Blocks = None,
 ) -> pd.DataFrame:
     """Score maps of sea level as the data challenges do. Computes.
 
@@ -63,18 +68,25 @@ def leaderboard(
         See `track_psd`.
     rounded : bool
         Whether to round as in the published tables: two decimals; lambda_x of tracks cut to whole kilometres.
+    bootstrap : "auto", int or mapping, optional
+        Bounds of all scores. Of mu and sigma by resampling blocks of days: so many, with the settings of a mapping
+        (``block``, ``n``, ``seed``, ``level``), or as `xatmo.metrics.automatic_blocks` chooses them. Of lambda_x and
+        lambda_t by resampling bands of latitude (`scale_bounds`), along a track all segments of such blocks of days
+        (`wavelength_bounds`).
 
     Returns
     -------
     DataFrame
         Indexed by name: ``mu``, ``sigma``, ``lambda_x`` (OSSE 2020a: degrees of longitude; OSE 2021a: km along the
         track), ``lambda_t`` (days; NaN for tracks). Both are NaN where land lies in every row of the truth, as in the
-        North Atlantic. Its ``attrs`` tell challenge, area, period and units.
+        North Atlantic. With a bootstrap also ``mu_lower``, ``mu_upper`` and so on of each, after these; NaN where
+        there is nothing to draw from. Its ``attrs`` tell challenge, area, period, units, and where ``intervals`` come
+        from.
 
     Raises
     ------
     OptionError
-        If there is no map, names are published ones, or an option is unknown.
+        If there is no map, names are published ones, an option is unknown, or fewer than two blocks fit.
     DimensionError
         If the target is none of the challenge's.
     CoordinateError, UnitsError, VariableError, MissingValueError
@@ -106,12 +118,19 @@ def leaderboard(
     if taken:
         message = f"maps are named {taken}, as published ones are; wanted other names"
         raise OptionError(message)
+    told: dict[str, None] = {}
+    rows: dict[str, dict[str, float]] = {}
     if is_track:
-        rows = {n: _by_track(m, target, area, period, spacing, cutting, rounded) for n, m in maps.items()}
+        for n, m in maps.items():
+            rows[n], why = _by_track(m, target, area, period, spacing, cutting, rounded, bootstrap)
+            told[why] = None
     else:
         truth = select(daily_means(only_field(target, what="the target")), area, period, what="the target").compute()
-        rows = {n: _by_truth(m, truth, weights, paths, rounded) for n, m in maps.items()}
-    table = pd.DataFrame.from_dict(rows, orient="index", columns=list(COLUMNS))
+        blocks, why = chosen_blocks(bootstrap, truth)
+        told[why] = None
+        rows = {n: _by_truth(m, truth, weights, paths, rounded, blocks) for n, m in maps.items()}
+    columns = [*COLUMNS, *(BOUNDS if bootstrap is not None else ())]
+    table = pd.DataFrame.from_dict(rows, orient="index").reindex(columns=columns)
     if others is not None:
         table = pd.concat([table, others])
     table.index.name = "name"
@@ -122,28 +141,44 @@ def leaderboard(
         "lambda_x units": LAMBDA_X[name],
         "lambda_t units": "day",
     }
+    if bootstrap is not None:
+        table.attrs["intervals"] = "; ".join(told)
+        if not is_track and any(table[n].notna().any() for n in BOUNDS[4:]):
+            table.attrs["intervals"] += f"; lambda_x, lambda_t: of {BANDS} bands of latitude"
     return table
 
 
-def _by_truth(mapped: XarrayObject, truth: xr.DataArray, weights: Any, paths: Any, rounded: bool) -> list[float]:
+def _by_truth(
+    mapped: XarrayObject, truth: xr.DataArray, weights: Any, paths: Any, rounded: bool, blocks: dict[str, Any] | None
+) -> dict[str, float]:
     made = on_truth(mapped, truth).compute()
     if "units" not in truth.attrs:
         made.attrs.pop("units", None)
-    size = mu_sigma(made, truth, weights=weights)
+    found = mu_sigma(made, truth, weights=weights, bootstrap=blocks)
     free = truth.notnull().all([truth.dims[0], truth.dims[2]])
-    scales = resolved_scales(psd_score(made, truth), paths=paths) if free.any() else None
-    waves = [scales["lambda_x"], scales["lambda_t"]] if scales is not None else [np.nan, np.nan]
-    found = [float(x) for x in (size["mu"], size["sigma"], *waves)]
-    return [round(x, 2) for x in found] if rounded else found
+    if free.any():
+        found = found.merge(resolved_scales(psd_score(made, truth), paths=paths).drop_vars("n_paths"))
+        if blocks is not None:
+            found = found.merge(scale_bounds(made, truth, bootstrap=blocks, paths=paths))
+    numbers = {str(n): float(x) for n, x in found.items()}
+    return {n: round(x, 2) for n, x in numbers.items()} if rounded else numbers
 
 
 def _by_track(
-    mapped: XarrayObject, track: XarrayObject, area: Area, period: Period, spacing: float, cutting: Any, rounded: bool
-) -> list[float]:
+    mapped: XarrayObject, track: XarrayObject, area: Area, period: Period, spacing: float, cutting: Any, rounded: bool,
+    bootstrap: Blocks,
+) -> tuple[dict[str, float], str]:  # fmt: skip
     pair = along_track(mapped, track, area=area, period=period).compute()
     size = track_scores(pair)
-    wave = float(resolved_wavelength(track_psd(pair, spacing=spacing, cutting=cutting)))
-    found = [float(size["mu"]), float(size["sigma"])]
+    blocks, why = chosen_blocks(bootstrap, size["score"].dropna("time"))
+    if blocks is not None:
+        size = track_scores(pair, bootstrap=blocks)
+    found = size.drop_vars(["score", "count"])
+    found["lambda_x"] = resolved_wavelength(track_psd(pair, spacing=spacing, cutting=cutting))
+    if blocks is not None:
+        found = found.merge(wavelength_bounds(pair, bootstrap=blocks, spacing=spacing, cutting=cutting))
+    numbers = {str(n): float(x) for n, x in found.items()}
     if rounded:
-        return [*(round(x, 2) for x in found), float(np.floor(wave)), float("nan")]
-    return [*found, wave, float("nan")]
+        whole = {n: float(np.floor(x)) for n, x in numbers.items() if n.startswith("lambda_x")}
+        numbers = {n: whole.get(n, round(x, 2)) for n, x in numbers.items()}
+    return numbers, why

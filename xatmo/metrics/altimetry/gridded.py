@@ -215,14 +215,14 @@ def mu_sigma(
     weights : "area", DataArray or None
         Of the points: cell areas; one's own; or None, all alike, as in the challenge.
     bootstrap : int or mapping, optional
-        Bounds of mu by resampling blocks of this many times of the truth (longer than its errors remember), or a
-        mapping with ``block``, ``n``, ``seed`` and ``level``.
+        Bounds of mu and sigma by resampling blocks of this many times of the truth (longer than its errors remember),
+        or a mapping with ``block``, ``n``, ``seed`` and ``level``.
 
     Returns
     -------
     Dataset
-        ``mu``, ``sigma`` (over times, divided by their number); with a bootstrap ``mu_lower`` and ``mu_upper``. Lazy
-        where a field is.
+        ``mu``, ``sigma`` (over times, divided by their number); with a bootstrap ``mu_lower``, ``mu_upper``,
+        ``sigma_lower`` and ``sigma_upper``. Lazy where a field is.
 
     Raises
     ------
@@ -244,18 +244,47 @@ def mu_sigma(
     if bootstrap is not None:
         given = {"block": bootstrap} if isinstance(bootstrap, int) else dict(bootstrap)
         settings = Bootstrap.of({"dim": time, **given})
-        counts = settings.counts(errors.sizes[time], errors.indexes.get(time))
-        drawn = [x.drop_vars(list(x.coords)) for x in (errors, signals)]
-        drawn = [x.chunk({time: -1}) if x.chunks is not None else x for x in drawn]
-        scores = _ratio(*(xr.dot(x, counts, dim=[time]) for x in drawn))
-        tail = (1 - settings.level) / 2
-        bounds = scores.quantile([tail, 1 - tail], "resample")
-        for at, name in enumerate(("mu_lower", "mu_upper")):
-            out[name] = bounds.isel(quantile=at, drop=True)
-            out[name].attrs = {"long_name": f"bound of mu at {settings.level:g}, by blocks of times", "units": "1"}
+        mu = _ratio(*(settings.add(_bare(x), errors.indexes.get(time)) for x in (errors, signals)))
+        out = out.merge(bounds_over_times(_ratio(errors, signals), settings, what="times", mu=mu))
     for name, attrs in _ATTRS.items():
         out[name].attrs = attrs
     return out
+
+
+def bounds_over_times(
+    scores: xr.DataArray, settings: Bootstrap, *, what: str, mu: xr.DataArray | None = None
+) -> xr.Dataset:
+    """Bounds of the mean of daily scores, and of their standard deviation, from the same blocks of times.
+
+    Parameters
+    ----------
+    scores : DataArray (time)
+        NaN is left out.
+    settings : Bootstrap
+    what : str
+        What blocks are of, for the attributes.
+    mu : DataArray (resample), optional
+        Resampled mu where that is no mean of daily scores.
+    """
+    size, labels = scores.sizes[settings.dim], scores.indexes.get(settings.dim)
+    blocks = settings.windows(size, labels).drawn
+    known = _bare(scores.notnull().astype(np.float64))
+    middle = scores.mean()
+    away = _bare((scores - middle).fillna(0.0))  # small numbers, whose squares differ by more than rounding
+    weight = settings.add(known, labels)
+    mean, square = (settings.add(x, labels) / weight.where(weight > 0) for x in (away, away**2))
+    samples = {"mu": middle + mean if mu is None else mu, "sigma": (square - mean**2).clip(min=0.0) ** 0.5}
+    limits = {"mu": (-np.inf, 1.0), "sigma": (0.0, np.inf)}
+    out = xr.Dataset()
+    for name, drawn in samples.items():
+        for side, bound in zip(("lower", "upper"), settings.bounds(drawn, blocks, within=limits[name]), strict=True):
+            told = {"long_name": f"{side} {settings.level:g} bound of {name}, by blocks of {what}", "units": "1"}
+            out[f"{name}_{side}"] = bound.assign_attrs(told | settings.stated(blocks))
+    return out
+
+
+def _bare(field: xr.DataArray) -> xr.DataArray:
+    return field.drop_vars(list(field.coords))
 
 
 def score_map(mapped: XarrayObject, truth: XarrayObject) -> xr.Dataset:

@@ -73,6 +73,18 @@ def power_spectra(
     >>> dict(spectra.sizes), round(float((spectra["psd_error"] / spectra["psd_truth"]).mean()), 6)
     ({'freq_time': 9, 'freq_lon': 24}, 0.25)
     """
+    spectra = row_spectra(mapped, truth, direction=direction, distance=distance)
+    return spectra.mean([cf.horizontal(truth).lat_dim], keep_attrs=True)
+
+
+def row_spectra(
+    mapped: XarrayObject,
+    truth: XarrayObject,
+    *,
+    direction: Direction = "westward",
+    distance: Literal["degrees", "metres"] = "degrees",
+) -> xr.Dataset:
+    """Power of the error and of the truth in every row: what `power_spectra` averages; NaN in rows with gaps."""
     if direction not in _DIRECTIONS or distance not in ("degrees", "metres"):
         message = (
             f"direction={direction!r}, distance={distance!r}; wanted one of {_DIRECTIONS}, and 'degrees' or 'metres'"
@@ -104,7 +116,7 @@ def power_spectra(
         dask_gufunc_kwargs={"output_sizes": dict(zip(_PLANE, (len(frequency), len(wavenumber)), strict=True))},
     )  # fmt: skip
     unit = "degree" if distance == "degrees" else "m"
-    out = xr.Dataset({n: x.mean(axes.lat_dim) for n, x in zip(("psd_error", "psd_truth"), spectra, strict=True)})
+    out = xr.Dataset(dict(zip(("psd_error", "psd_truth"), spectra, strict=True)))
     out = out.assign_coords(
         freq_time=("freq_time", frequency, {"long_name": "frequency", "units": "day-1"}),
         freq_lon=("freq_lon", wavenumber, {"long_name": "zonal wavenumber", "units": f"{unit}-1"}),
@@ -182,6 +194,15 @@ def contours(score: xr.DataArray, *, level: float = 0.5) -> list[xr.DataArray]:
     >>> contours(plane)[0].values.tolist()
     [[1.5, 20.0], [1.5, 10.0]]
     """
+    plane, x, y = _plane(score)
+    return [
+        xr.DataArray(path, dims=("point", "axis"), coords={"axis": ["wavelength", "period"]})
+        for path in _kernels.contours(x, y, plane, level)
+    ]
+
+
+def _plane(score: xr.DataArray) -> tuple[Floats, Floats, Floats]:
+    """Values of a score by period and wavelength, wavelengths and periods."""
     if set(score.dims) != set(_PLANE) or not {"wavelength", "period"} <= set(score.coords):
         message = f"contours got a score over {score.dims}; wanted one from psd_score, over {_PLANE}"
         raise DimensionError(message)
@@ -196,10 +217,20 @@ def contours(score: xr.DataArray, *, level: float = 0.5) -> list[xr.DataArray]:
     if min(plane.shape) < 2:
         message = f"the score has {plane.shape} periods and wavelengths; wanted 2 of each at least: more days or points"
         raise DimensionError(message)
-    return [
-        xr.DataArray(path, dims=("point", "axis"), coords={"axis": ["wavelength", "period"]})
-        for path in _kernels.contours(x, y, plane, level)
-    ]
+    return plane, x, y
+
+
+def resolved(plane: Floats, waves: Floats, periods: Floats, level: float, paths: str) -> tuple[float, float, int]:
+    """Shortest wavelength and period on the contour of a score ``(period, wavelength)``, and its number of pieces."""
+    found = _kernels.contours(waves, periods, plane, level)
+    if found:
+        chosen = {"first": found[:1], "all": found, "longest": [max(found, key=len)]}[paths]
+        x, t = np.concatenate(chosen).min(0)
+    elif float(np.nanmean(plane)) >= level:
+        x, t = waves.min(), periods.min()
+    else:
+        x = t = np.inf
+    return float(x), float(t), len(found)
 
 
 def resolved_scales(
@@ -243,15 +274,9 @@ def resolved_scales(
     if paths not in ("first", "all", "longest") or not level < 1:
         message = f"paths={paths!r}, level={level!r}; wanted 'first', 'all' or 'longest', and a level below 1"
         raise OptionError(message)
-    found = [path.values for path in contours(score, level=level)]
-    if found:
-        chosen = {"first": found[:1], "all": found, "longest": [max(found, key=len)]}[paths]
-        x, t = np.concatenate(chosen).min(0)
-    elif float(score.mean()) >= level:
-        x, t = (float(score[name].min()) for name in ("wavelength", "period"))
-    else:
-        x = t = np.inf
-    out = xr.Dataset({"lambda_x": float(x), "lambda_t": float(t), "n_paths": len(found)})
+    plane, waves, periods = _plane(score)
+    x, t, number = resolved(plane, waves, periods, level, paths)
+    out = xr.Dataset({"lambda_x": x, "lambda_t": t, "n_paths": number})
     unit = score["wavelength"].attrs.get("units", "degree")
     out["lambda_x"].attrs = {"long_name": "shortest resolved wavelength", "units": unit}
     out["lambda_t"].attrs = {"long_name": "shortest resolved period", "units": "day"}

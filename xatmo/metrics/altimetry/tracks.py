@@ -11,7 +11,7 @@ from xatmo import cf
 from xatmo.errors import CoordinateError, DimensionError, MissingValueError, OptionError, VariableError
 from xatmo.metrics.altimetry import _kernels
 from xatmo.metrics.altimetry.areas import Area, Period, box_of, days_of, inside, moments
-from xatmo.metrics.altimetry.gridded import only_field
+from xatmo.metrics.altimetry.gridded import bounds_over_times, only_field
 from xatmo.metrics.resampling import Bootstrap
 from xatmo.typing import XarrayObject
 
@@ -182,15 +182,15 @@ def track_scores(pair: xr.Dataset, *, least: int = 10, bootstrap: int | dict[str
     least : int
         Days with fewer points do not count.
     bootstrap : int or mapping, optional
-        Bounds of mu by resampling blocks of this many days that count, or a mapping with ``block``, ``n``, ``seed`` and
-        ``level``.
+        Bounds of mu and sigma by resampling blocks of this many days that count, or a mapping with ``block``, ``n``,
+        ``seed`` and ``level``.
 
     Returns
     -------
     Dataset
         ``score`` (time): 1 - RMSE / RMS of each day, NaN where it does not count; ``count`` (time); ``mu`` and
-        ``sigma``, its mean and standard deviation over days; with a bootstrap ``mu_lower`` and ``mu_upper``. Unlike in
-        OSSE 2020a, mu is a mean of daily scores.
+        ``sigma``, its mean and standard deviation over days; with a bootstrap ``mu_lower``, ``mu_upper``,
+        ``sigma_lower`` and ``sigma_upper``. Unlike in OSSE 2020a, mu is a mean of daily scores.
 
     Raises
     ------
@@ -231,15 +231,8 @@ def track_scores(pair: xr.Dataset, *, least: int = 10, bootstrap: int | dict[str
     if bootstrap is not None:
         given = {"block": bootstrap} if isinstance(bootstrap, int) else dict(bootstrap)
         settings = Bootstrap.of({"dim": "time", **given})
-        counts = settings.counts(int(good.sum()), out.indexes["time"][good]).values
-        tail = (1 - settings.level) / 2
-        bounds = np.quantile(counts @ score[good] / counts.sum(1), [tail, 1 - tail])
-        for name, value in zip(("mu_lower", "mu_upper"), bounds, strict=True):
-            out[name] = (
-                (),
-                value,
-                {"long_name": f"bound of mu at {settings.level:g}, by blocks of days", "units": "1"},
-            )
+        days_of_score = out["score"].isel(time=np.flatnonzero(good))
+        out = out.merge(bounds_over_times(days_of_score, settings, what="days"))
     return out
 
 
@@ -293,6 +286,39 @@ def track_psd(
     >>> spectra.attrs["segments"], spectra["score"].values[:3].round(6)
     (9, array([0.75, 0.75, 0.75]))
     """
+    from xatmo.spectral.spectrum import squared_units
+
+    spectra = segment_spectra(pair, spacing=spacing, length=length, gap=gap, cutting=cutting)
+    wavenumber = spectra["wavenumber"].values[1:]
+    long_names = {"ref": "power of the track", "map": "power of the map", "error": "power of the error"}
+    units = {"units": f"{squared_units(pair['ssh'].attrs['units'])} km"} if "units" in pair["ssh"].attrs else {}
+    found = {
+        f"psd_{name}": ("wavenumber", spectra[name].mean("segment").values[1:], {"long_name": long_name, **units})
+        for name, long_name in long_names.items()
+    }
+    out = xr.Dataset(found, {"wavenumber": wavenumber, "wavelength": ("wavenumber", 1 / wavenumber)})
+    out["wavenumber"].attrs = {"long_name": "wavenumber along the track", "units": "km-1"}
+    out["wavelength"].attrs = {"long_name": "wavelength along the track", "units": "km"}
+    out["score"] = 1 - out["psd_error"] / out["psd_ref"].where(out["psd_ref"] > 0)
+    out["score"].attrs = {"long_name": "1 - power of the error / power of the track", "units": "1"}
+    return out.assign_attrs(segments=spectra.sizes["segment"], cutting=cutting)
+
+
+def segment_spectra(
+    pair: xr.Dataset,
+    *,
+    spacing: float = SPACING,
+    length: float = 1000.0,
+    gap: str | np.timedelta64 = "4s",
+    cutting: Literal["challenge", "whole"] = "challenge",
+) -> xr.Dataset:
+    """Power in every segment of a track: what `track_psd` averages.
+
+    Returns
+    -------
+    Dataset (segment, wavenumber)
+        ``ref``, ``map``, ``error``, wavenumber 0 among them; ``time`` (segment) of their first points.
+    """
     import pandas as pd
 
     size = int(length / spacing) if spacing > 0 else 0
@@ -302,8 +328,6 @@ def track_psd(
             "8 points or more"
         )
         raise OptionError(message)
-    from xatmo.spectral.spectrum import squared_units
-
     time, seen, made = _arrays(pair)
     starts = _kernels.segments(
         time, size, pd.Timedelta(gap).to_timedelta64(), max(int(size * 0.25), 1), cutting == "whole"
@@ -315,18 +339,11 @@ def track_psd(
         )
         raise MissingValueError(message)
     at = starts[:, None] + np.arange(size)
-    long_names = {"psd_ref": "power of the track", "psd_map": "power of the map", "psd_error": "power of the error"}
-    units = {"units": f"{squared_units(pair['ssh'].attrs['units'])} km"} if "units" in pair["ssh"].attrs else {}
     found = {}
-    for name, series in (("psd_ref", seen), ("psd_map", made), ("psd_error", made - seen)):
+    for name, series in (("ref", seen), ("map", made), ("error", made - seen)):
         wavenumber, power = _kernels.segment_power(series[at], spacing)
-        found[name] = ("wavenumber", power[1:], {"long_name": long_names[name], **units})
-    out = xr.Dataset(found, {"wavenumber": wavenumber[1:], "wavelength": ("wavenumber", 1 / wavenumber[1:])})
-    out["wavenumber"].attrs = {"long_name": "wavenumber along the track", "units": "km-1"}
-    out["wavelength"].attrs = {"long_name": "wavelength along the track", "units": "km"}
-    out["score"] = 1 - out["psd_error"] / out["psd_ref"].where(out["psd_ref"] > 0)
-    out["score"].attrs = {"long_name": "1 - power of the error / power of the track", "units": "1"}
-    return out.assign_attrs(segments=int(starts.size), cutting=cutting)
+        found[name] = (("segment", "wavenumber"), power)
+    return xr.Dataset(found, {"wavenumber": wavenumber, "time": ("segment", time[starts])})
 
 
 def resolved_wavelength(
@@ -372,6 +389,13 @@ def resolved_wavelength(
         message = "resolved_wavelength wants the score of track_psd, with its wavelengths"
         raise DimensionError(message)
     values, waves = (np.asarray(x.values, np.float64) for x in (score, score["wavelength"]))
+    found = wavelength_at(values, waves, level, rule)
+    attrs = {"long_name": "shortest resolved wavelength along the track", "units": "km"}
+    return xr.DataArray(float(found), name="lambda_x", attrs=attrs)
+
+
+def wavelength_at(values: Any, waves: Any, level: float, rule: str) -> float:
+    """Wavelength at which a score by wavelength crosses a level: see `resolved_wavelength`."""
     known = np.isfinite(values) & np.isfinite(waves)
     values, waves = values[known], waves[known]
     if not values.size:
@@ -393,5 +417,4 @@ def resolved_wavelength(
         else:
             part = (values[after - 1] - level) / (values[after - 1] - values[after])
             found = waves[after - 1] + part * (waves[after] - waves[after - 1])
-    attrs = {"long_name": "shortest resolved wavelength along the track", "units": "km"}
-    return xr.DataArray(float(found), name="lambda_x", attrs=attrs)
+    return float(found)

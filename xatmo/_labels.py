@@ -20,15 +20,11 @@ _PACKING = ("scale_factor", "add_offset", "dtype", "_Unsigned")
 _FILL = ("_FillValue", "missing_value")
 _STORED_CHUNKS = ("chunks", "chunksizes", "preferred_chunks", "shards", "original_shape", "contiguous", "coordinates")
 
-
 # What says where the points lay: false off that grid. cfgrib writes the rest of a GRIB message's geometry.
 _GEOMETRY = re.compile(
     r"cell_measures|GRIB_(gridType|gridDefinitionDescription|numberOfPoints|pl|N|Nx|Ny|Ni|Nj|[ij](Direction|Scans|Points)\w*"
     r"|(latitude|longitude)Of\w+)"
 )
-
-
-chunks_of = cf.chunks_of
 
 
 def map_fields(
@@ -73,7 +69,7 @@ def require_whole(da: xr.DataArray, dims: Iterable[Hashable], *, what: str) -> N
     ChunkError
         Quoting the ``.chunk`` call that mends it. Nothing is ever rechunked silently.
     """
-    chunks = chunks_of(da)
+    chunks = cf.chunks_of(da)
     split = [d for d in dims if len(chunks.get(d, ())) > 1]
     if split:
         call = ", ".join(f"{d!r}: -1" for d in split)
@@ -102,7 +98,7 @@ def restore_cyclic(result: xr.DataArray, original: xr.DataArray, axes: cf.Horizo
     """Repeat the first column at the end, with the original's longitudes: the inverse of `drop_cyclic`."""
     columns = [*range(result.sizes[axes.lon_dim]), 0]
     out = result.isel({axes.lon_dim: columns})
-    if axes.lon_dim in chunks_of(out):  # one more column must not mean one more chunk
+    if axes.lon_dim in cf.chunks_of(out):  # one more column must not mean one more chunk
         out = out.chunk({axes.lon_dim: -1})
     return out.assign_coords({axes.lon: original[axes.lon]})
 

@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 
 from xatmo import cf
-from xatmo._labels import chunks_of
+from xatmo.cf import chunks_of
 from xatmo.errors import CoordinateError, OptionError
 from xatmo.grids import Grid
 from xatmo.metrics._pairs import axes_of, match, ring_grid

@@ -10,7 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from xatmo import _valid_times, cf
-from xatmo._labels import chunks_of
+from xatmo.cf import chunks_of
 from xatmo.climatology import _pick, _taken
 from xatmo.errors import CoordinateError, DimensionError, OptionError
 from xatmo.typing import T, XarrayObject

@@ -213,7 +213,7 @@ def _mean(
 ) -> xr.DataArray:  # fmt: skip
     job = engines.Job(source, place.grid, axes.dims, axes.dims, "conservative", min_valid=min_valid, threads=threads)
     weights = found.weights(north_to_south=source.north_to_south)
-    chunks = _labels.chunks_of(da)
+    chunks = cf.chunks_of(da)
     split = {d: chunks.get(d) for d in axes.dims}
     by_axis = zip((weights.lat, weights.lon), axes.dims, strict=True)
     if all(c is None or len(c) == 1 for c in split.values()):

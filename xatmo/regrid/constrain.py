@@ -226,8 +226,8 @@ def _nearest(
 def _field(fine: xr.DataArray, coarse: xr.DataArray, axes: cf.Horizontal, place: _Place, kind: str) -> xr.DataArray:
     given = _aligned(fine, coarse, axes, place)
     out = _labels.on_same_grid(fine, lambda da: _values(da, given, axes, place, kind), axes)
-    chunks = _labels.chunks_of(fine)
-    return out.chunk(chunks) if chunks and _labels.chunks_of(out) != chunks else out
+    chunks = cf.chunks_of(fine)
+    return out.chunk(chunks) if chunks and cf.chunks_of(out) != chunks else out
 
 
 def _aligned(fine: xr.DataArray, coarse: xr.DataArray, axes: cf.Horizontal, place: _Place) -> xr.DataArray:

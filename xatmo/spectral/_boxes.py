@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from xatmo import cf
-from xatmo._labels import chunks_of
+from xatmo.cf import chunks_of
 from xatmo.constants import EARTH_RADIUS
 from xatmo.errors import CoordinateError, GridError, UnitsError
 from xatmo.grids import Grid

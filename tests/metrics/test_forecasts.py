@@ -137,3 +137,13 @@ def test_what_the_truth_lacks_is_said():
         metrics.at_valid_times(truth.expand_dims(init_time=2), forecast)
     with pytest.raises(CoordinateError, match="holds int64 values; wanted dates"):
         metrics.at_valid_times(truth.assign_coords(time=("time", np.arange(40), {"standard_name": "time"})), forecast)
+
+
+def test_no_starts_have_no_fields():
+    """What is chosen may be nothing: then nothing is laid, from one chunk or from several."""
+    truth = record()
+    forecast = forecast_of(truth)
+    for chunks in ({"time": 7}, {"time": -1}):
+        for none in (forecast[:0], forecast.chunk(init_time=3)[:0]):
+            laid = metrics.at_valid_times(truth.chunk(chunks), none).compute()
+            assert laid.shape == none.shape

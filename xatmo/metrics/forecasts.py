@@ -182,7 +182,7 @@ def _gathered(values: Any, at: Any, chunks: tuple[tuple[int, ...], ...]) -> Any:
     for place in np.ndindex(*map(len, chunks)):
         part = at[tuple(slice(e[k], e[k + 1]) for e, k in zip(edges, place, strict=True))]
         wanted, inverse = np.unique(part, return_inverse=True)
-        lacks = int(wanted[0] < 0)
+        lacks = int((wanted[:1] < 0).any())  # of no starts there is none
         wanted = wanted[lacks:]
         where = inverse.reshape(part.shape) - lacks
         blocks = np.searchsorted(starts, wanted, side="right") - 1
@@ -209,4 +209,4 @@ def _sizes(shape: tuple[int, ...], chunk: int) -> tuple[int, ...]:
     """Count starts to a chunk: with their leads about as much as a chunk of the truth."""
     size = max(1, chunk // max(1, int(np.prod(shape[1:]))))
     whole, left = divmod(shape[0], size)
-    return (size,) * whole + ((left,) if left else ())
+    return (size,) * whole + ((left,) if left else ()) or (0,)

@@ -116,7 +116,7 @@ def compare(wanted: Wanted, *, note: Note) -> list[Path]:
 def _truth(wanted: Wanted, named: dict[str, Path], note: Note) -> tuple[xr.Dataset | None, xr.Dataset | None]:
     """Open the truth and the climatology: what is named, or what the runs of a workflow were scored with."""
     if wanted.target is not None or wanted.coarse is not None:
-        return _opened(wanted.target, wanted.variable), None
+        return _opened(wanted.target, wanted.variable, files.JOINED_TRUTH), None
     truths: dict[str, tuple[xr.Dataset, xr.Dataset | None]] = {}
     failed: Exception | None = None
     for name, path in named.items():
@@ -217,10 +217,10 @@ def _run(path: Path, wanted: Wanted, coarse: xr.Dataset | None) -> Any:
     return _opened(path, wanted.variable)
 
 
-def _opened(path: Path | None, variable: str | None) -> xr.Dataset | None:
+def _opened(path: Path | None, variable: str | None, joined: float = files.JOINED) -> xr.Dataset | None:
     if path is None:
         return None
-    ds = files.open_fields(path, joined=True)
+    ds = files.open_fields(path, joined=joined)
     if variable is not None:
         ds = files.one_variable(ds, variable, path).to_dataset(name=variable)
     return files.in_pieces(ds)

@@ -20,15 +20,18 @@ from xatmo.writing import writer
 NETCDF: Final = (".nc", ".nc4", ".cdf", ".h5", ".hdf5")
 GRIB: Final = (".grib", ".grib1", ".grib2", ".grb", ".grb2")
 _PIECE_BYTES: Final = 64e6
-_JOINED_BYTES: Final = 4e6
+JOINED: Final = 4e6  # bytes of forecasts that a task reads
+JOINED_TRUTH: Final = 5e5  # a time of a truth is in several forecasts
 
 
 # ---------------------------------------------------------------------- reading
-def open_fields(path: Path, *, joined: bool = False) -> xr.Dataset:
+def open_fields(path: Path, *, joined: float = 0) -> xr.Dataset:
     """Open a netCDF file, a Zarr store or a GRIB file, lazily on Dask.
 
-    ``joined``: one task reads several small stored chunks, for what passes over all of a long record. A store of a
-    chunk for each of 8760 times would else be as many tasks in each pass.
+    ``joined``: bytes up to which one task reads several small stored chunks, for what passes over all of a long record.
+    A store of a chunk for each of 8760 times would else be as many tasks in each pass. Reading then is a first task,
+    which no other one precedes: Dask's threads go on with what the last task has set free, and where all reading
+    follows the opening of a file, they read all of it before they begin with the next one.
 
     Raises
     ------
@@ -41,7 +44,7 @@ def open_fields(path: Path, *, joined: bool = False) -> xr.Dataset:
     """
     if not path.exists():
         raise FileNotFoundError(2, "no such file or folder", str(path))
-    options: dict[str, Any] = {"chunks": {}}
+    options: dict[str, Any] = {"chunks": {}, "inline_array": joined > 0}
     if path.suffix in GRIB:
         optional.require("cfgrib", extra="grib", why=f"reading {path}")
         # pv: coefficients of a model's levels, where there are such
@@ -50,7 +53,7 @@ def open_fields(path: Path, *, joined: bool = False) -> xr.Dataset:
         options |= {"engine": "zarr", "consolidated": False}  # listing a local folder costs nothing
     try:
         ds = xr.open_dataset(path, **options)
-        pieces = _pieces_of_unchunked(ds) or (_pieces_of_small_chunks(ds) if joined else {})
+        pieces = _pieces_of_unchunked(ds) or (_pieces_of_small_chunks(ds, joined) if joined else {})
         return xr.open_dataset(path, **{**options, "chunks": pieces}) if pieces else ds
     except XatmoError:
         raise
@@ -80,7 +83,7 @@ def _pieces_of_unchunked(ds: xr.Dataset) -> dict[Hashable, int]:
     return {first: max(1, int(_PIECE_BYTES // max(da.nbytes // da.sizes[first] for da in large)))}
 
 
-def _pieces_of_small_chunks(ds: xr.Dataset) -> dict[Hashable, int]:
+def _pieces_of_small_chunks(ds: xr.Dataset, joined: float) -> dict[Hashable, int]:
     """Find how many labels of the first dimension to read at a time, where chunks of few are stored: whole chunks."""
     found: dict[Hashable, int] = {}
     for da in ds.data_vars.values():
@@ -88,7 +91,7 @@ def _pieces_of_small_chunks(ds: xr.Dataset) -> dict[Hashable, int]:
             continue
         dim, stored = da.dims[0], da.chunks[0][0]
         one = da.dtype.itemsize * stored * math.prod(da.shape[1:])
-        many = stored * min(max(1, int(_JOINED_BYTES // one)), len(da.chunks[0]))
+        many = stored * min(max(1, int(joined // one)), len(da.chunks[0]))
         found[dim] = min(many, found.get(dim, many))
     return found
 

@@ -101,9 +101,9 @@ def _resolve(
         if not (path / CONFIG).is_file():
             if (path / RUN).is_file() or (path / HISTORY).is_file():
                 return _folder(name, path)
-            from xatmo.cli.files import open_fields
+            from xatmo.cli.files import JOINED, open_fields
 
-            return Run(name, open_fields(path, joined=True), about=f"prediction, {path}")
+            return Run(name, open_fields(path, joined=JOINED), about=f"prediction, {path}")
     from xatmo.tasks import as_model
 
     model = as_model(given)
@@ -163,7 +163,7 @@ def _record(path: Path) -> dict[str, Any]:
 
 def _with_forecasts(name: str, path: Path) -> Run:
     """Give the folder of a run of the workflow: forecasts, settings, and the history of its model if it is there."""
-    from xatmo.cli.files import open_fields
+    from xatmo.cli.files import JOINED, open_fields
 
     told = _record(path / RUN) if (path / RUN).is_file() else {}
     # Under a name of their own: the model and the run may both have a seed, say, or a version.
@@ -177,7 +177,7 @@ def _with_forecasts(name: str, path: Path) -> Run:
         trained = replace(_folder(name, path), settings={})  # those of the run itself
     about = f"run, {path}" + (f"; {trained.about}" if trained.about else "")
     return Run(
-        name, open_fields(path / FORECASTS, joined=True), trained.history, {**settings, **trained.settings}, about
+        name, open_fields(path / FORECASTS, joined=JOINED), trained.history, {**settings, **trained.settings}, about
     )
 
 

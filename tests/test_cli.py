@@ -177,6 +177,17 @@ def test_pieces_are_small_and_keep_stored_chunks(monkeypatch: pytest.MonkeyPatch
     assert files.in_pieces(ds.chunk(time=1)).chunksizes["time"] == (1,) * 12
 
 
+def test_what_is_stored_as_one_chunk_is_read_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each part of a compressed chunk costs decompressing all of it; of fields that lie in a row it does not."""
+    ds = fields(times=12)
+    monkeypatch.setattr(files, "_PIECE_BYTES", 4 * 19 * 36 * 3)
+    ds.to_netcdf(tmp_path / "row.nc")
+    ds.to_netcdf(tmp_path / "chunk.nc", encoding={"t2m": {"zlib": True, "chunksizes": ds.t2m.shape}})
+    ds.chunk().to_zarr(tmp_path / "chunk.zarr", consolidated=False)
+    found = {p.name: files.open_fields(p).t2m.chunks[0] for p in tmp_path.iterdir()}
+    assert found == {"row.nc": (3, 3, 3, 3), "chunk.nc": (12,), "chunk.zarr": (12,)}
+
+
 # ---------------------------------------------------------------------- writing
 KEY = {"model": "abc"}
 

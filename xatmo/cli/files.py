@@ -70,17 +70,22 @@ def open_fields(path: Path, *, joined: float = 0) -> xr.Dataset:
 
 
 def _pieces_of_unchunked(ds: xr.Dataset) -> dict[Hashable, int]:
-    """Find how to read a file that stores each field in one piece, of more than fits in memory with ease.
+    """Find how to read a file that stores each field in a row, of more than fits in memory with ease.
 
-    Dask takes what is stored in one piece as one chunk, of which every part costs the whole.
+    Dask takes that as one chunk. What is stored as a single chunk of its own, as compressed fields may be, stays one:
+    each part of it costs reading the whole.
     """
     large = [da for da in ds.data_vars.values() if da.nbytes > 2 * _PIECE_BYTES]
-    if not large or any(da.ndim < 3 or max(da.data.numblocks) > 1 for da in large):
+    if not large or any(da.ndim < 3 or max(da.data.numblocks) > 1 or _is_chunked(da) for da in large):
         return {}
     first = large[0].dims[0]
     if any(da.dims[0] != first for da in large):
         return {}
     return {first: max(1, int(_PIECE_BYTES // max(da.nbytes // da.sizes[first] for da in large)))}
+
+
+def _is_chunked(da: xr.DataArray) -> bool:
+    return bool(da.encoding.get("preferred_chunks"))
 
 
 def _pieces_of_small_chunks(ds: xr.Dataset, joined: float) -> dict[Hashable, int]:

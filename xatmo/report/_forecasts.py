@@ -97,9 +97,10 @@ def align(forecasts: Mapping[str, xr.DataArray], truth: xr.DataArray) -> Aligned
         if not len(shared):
             message = f"the runs have no {dim} in common; wanted forecasts of the same times"
             raise CoordinateError(message)
-        for name, da in runs.items():
-            if len(shared) < da.sizes[dim]:
-                notes.append(f"{name}: {da.sizes[dim] - len(shared)} of {da.sizes[dim]} {dim}s are not in all runs")
+        lost = {n: da.sizes[dim] - len(shared) for n, da in runs.items() if len(shared) < da.sizes[dim]}
+        if lost:
+            told = ", ".join(f"{count} of {name}" for name, count in lost.items())
+            notes.append(f"only the {len(shared)} {dim}s that all runs have are compared; left out: {told}")
         runs = {n: da if da.indexes[dim].equals(shared) else da.sel({dim: shared}) for n, da in runs.items()}
     runs = {n: da if n == first_name else _on_grid(da, runs[first_name], n) for n, da in runs.items()}
     runs = {n: da.drop_vars("valid_time", errors="ignore") for n, da in runs.items()}

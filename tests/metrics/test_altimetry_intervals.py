@@ -150,6 +150,29 @@ def test_tables_have_bounds_where_they_are_asked_for(pair: Any) -> None:
         altimetry.leaderboard({"map": made}, truth, bootstrap=NT)
 
 
+def test_too_few_segments_for_blocks_leave_the_other_bounds(pair: Any) -> None:
+    """Passes of all days tell mu; those of a resolved wavelength are long, and come on the first three days alone."""
+    made, truth = pair
+    counts = np.where(np.arange(NT) < 3, 180, 30)
+    day, within = np.repeat(np.arange(NT), counts), np.concatenate([np.arange(n) for n in counts])
+    row = within * (NY - 1) // 180
+    sea = truth.values[day, row, 5]
+    track = xr.Dataset(
+        {"ssh": ("time", sea, {"units": "m"})},
+        {
+            "time": truth["time"].values[day] + (within * 943.4).astype("timedelta64[ms]"),
+            "latitude": ("time", truth["lat"].values[row]),
+            "longitude": ("time", truth["lon"].values[5] + 0.001 * within),
+        },
+    )
+    table = altimetry.leaderboard({"map": made}, track, challenge="ose2021a", bootstrap=7)
+    found = table.loc["map"]
+    assert found["mu_lower"] < found["mu"] < found["mu_upper"]
+    assert found["lambda_x"] > 0
+    assert found[["lambda_x_lower", "lambda_x_upper"]].isna().all()
+    assert table.attrs["intervals"].endswith("lambda_x: none, its segments lie in fewer than two blocks")
+
+
 def test_scales_that_may_be_infinite_have_bounds() -> None:
     error, truth = simulated(3)
     nothing = altimetry.scale_bounds(on_sea(truth + 9 * error + 9 * simulated(4)[1]), on_sea(truth), bootstrap={"n": 9})

@@ -176,7 +176,10 @@ def _by_track(
     found = size.drop_vars(["score", "count"])
     found["lambda_x"] = resolved_wavelength(track_psd(pair, spacing=spacing, cutting=cutting))
     if blocks is not None:
-        found = found.merge(wavelength_bounds(pair, bootstrap=blocks, spacing=spacing, cutting=cutting))
+        try:
+            found = found.merge(wavelength_bounds(pair, bootstrap=blocks, spacing=spacing, cutting=cutting))
+        except OptionError:  # the blocks served for mu: long segments lie in fewer than two of them
+            why += "; lambda_x: none, its segments lie in fewer than two blocks"
     numbers = {str(n): float(x) for n, x in found.items()}
     if rounded:
         whole = {n: float(np.floor(x)) for n, x in numbers.items() if n.startswith("lambda_x")}

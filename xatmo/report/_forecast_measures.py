@@ -82,7 +82,8 @@ def measure(
     done = _computed(lazy, made.notes)
     if not only_scores:  # bins follow from ranges: fields are read again, and need not be held until then
         later = _later(aligned, done.pop("ranges", {}), made.notes)
-        done |= _computed(later, made.notes)
+        known_of = _computed({f"part conditional of {n}": of_run for n, of_run in later.items()}, made.notes)
+        done["part conditional"] = {key.removeprefix("part conditional of "): one for key, one in known_of.items()}
     if "sums" in done:
         known = sums.compute(done.pop("sums"))
         options: dict[str, Any] = {"bootstrap": bootstrap, "reference": reference}
@@ -302,8 +303,9 @@ def _ranges(aligned: Aligned) -> dict[str, dict[str, xr.DataArray]]:
 
 
 def _later(aligned: Aligned, ranges: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
+    """Prepare what needs ranges, by run: of all runs at once, Dask's threads hold tables of all initial times."""
     try:
-        return {"part conditional": _conditional(aligned, ranges)}
+        return dict(_conditional(aligned, ranges))
     except XatmoError as error:
         notes.append(f"conditional: {error}")
         return {}

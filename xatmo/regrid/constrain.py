@@ -176,7 +176,9 @@ def _placed(fine: XarrayObject, coarse: XarrayObject, axes: cf.Horizontal, facto
     coarse_lat, coarse_lon = np.asarray(coarse[there.lat].values, np.float64), np.asarray(other.values, np.float64)
     if factor is None:
         told = coarse[there.lat].attrs.get(_FACTOR)
-        factor = int(told) if told is not None else max(1, round(step_of(coarse_lat) / step_of(lat)))
+        steps = ((step_of(coarse_lat), step_of(lat)), (step_of(coarse_lon), step_of(lon)))  # 0 of a single point
+        of_steps = next((round(wide / narrow) for wide, narrow in steps if wide and narrow), 1)
+        factor = int(told) if told is not None else max(1, of_steps)
     factor = _check_factor(factor)
     shifts = range(factor) if grid.periodic and grid.nlon % factor == 0 else range(1)
     found = coarsening(grid, factor)

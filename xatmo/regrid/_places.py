@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Collection, Hashable
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,22 +77,21 @@ def grid_place(grid: Grid, axes: cf.Horizontal) -> Place:
 
 
 # ---------------------------------------------------------------------- one field
-def check_names(da: xr.DataArray, job: engines.Job) -> engines.Job:
-    """Raise if a new dimension already means something else in this field.
+def check_names(da: xr.DataArray, new: Collection[Hashable], old: Collection[Hashable]) -> None:
+    """Raise if a dimension of the target already means something else in this field than its horizontal ones.
 
     Raises
     ------
     DimensionError
         Naming it.
     """
-    taken = [d for d in job.target_dims if d in da.dims and d not in job.source_dims]
+    taken = [d for d in new if d in da.dims and d not in old]
     if taken:
         message = (
             f"the target calls a horizontal dimension {taken[0]!r}, which is another dimension of variable {da.name!r} "
             f"{da.dims}; rename one of them"
         )
         raise DimensionError(message)
-    return job
 
 
 def finish(out: xr.DataArray, da: xr.DataArray, job: engines.Job, place: Place) -> xr.DataArray:

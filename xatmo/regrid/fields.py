@@ -215,5 +215,6 @@ def _field(
     bare, _ = _labels.drop_cyclic(da, axes)
     _labels.require_whole(bare, axes.dims, what=f"regrid(method={options['method']!r})")
     job = engines.Job(Grid.of(bare), place.grid, axes.dims, place.axes.dims, **options)
-    out = engines.run(masks.masked(bare, valid, what="mask"), _places.check_names(da, job), engine)
+    _places.check_names(da, job.target_dims, job.source_dims)
+    out = engines.run(masks.masked(bare, valid, what="mask"), job, engine)
     return _places.finish(masks.masked(out, wanted, what="target_mask"), da, job, place)

@@ -215,7 +215,8 @@ class Regridder:
                 threads=self.threads, sign=sign, skipna=self.skipna, limiter=self.limiter,
                 source_edges=self.source_edges, target_edges=self.target_edges,
             )  # fmt: skip
-            out = engines.run(masks.masked(da, valid, what="mask"), _places.check_names(da, job))
+            _places.check_names(da, job.target_dims, job.source_dims)
+            out = engines.run(masks.masked(da, valid, what="mask"), job)
             return _places.finish(masks.masked(out, wanted, what="target_mask"), da, job, place)
 
         out = _labels.map_fields(obj, one, dims=axes.dims, what=f"regrid(method={self.method!r})")
@@ -245,13 +246,7 @@ class Regridder:
         )  # fmt: skip
 
     def _field(self, da: xr.DataArray, own: Site, target: Site, sign: float) -> xr.DataArray:
-        taken = [d for d in target.dims if d in da.dims and d not in own.dims]
-        if taken:
-            message = (
-                f"the target calls a horizontal dimension {taken[0]!r}, which is another dimension of variable "
-                f"{da.name!r} {da.dims}; rename one of them"
-            )
-            raise DimensionError(message)
+        _places.check_names(da, target.dims, own.dims)
         sparse = cast(SparseWeights, self.sparse)
         _labels.require_whole(da, own.dims, what=f"regrid(method={self.method!r})")
         out = sparse.regrid(

@@ -129,16 +129,7 @@ class Task(ABC):
 def as_model(model: Task | Model | torch.nn.Module | str | Path | object) -> Model:
     """Resolve what callers may pass as a model: a task, a path to a saved one, a `Model`, or a bare network.
 
-    A bare network comes back without channels and without a normalizer.
-
-    Raises
-    ------
-    NotFittedError
-        If a task was not fitted.
-    CheckpointError
-        If a path cannot be loaded.
-    OptionError
-        If it is none of these.
+    See `xatmo.model.Model.of` for what comes back, and what is raised.
     """
     from xatmo.model import Model
 
